@@ -1,0 +1,46 @@
+# Set-up is made once and then only looked at: the stamps are newer than what they were made from.
+
+PYTHON ?= python3
+VENV   := .venv
+SETUP  := PYTHON='$(PYTHON)' VENV='$(VENV)' scripts/setup.sh
+
+# runc and the mount tools lie where an ordinary user's PATH does not look.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test lint format clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(VENV)/.ready ## Install the distribution's packages and mnttrace itself in .venv
+
+demo: $(VENV)/.ready ## Record a real container that leaks a mount, and show the leak (root or sudo)
+	@scripts/demo.sh
+
+test: $(VENV)/.ready-dev ## Run the whole test suite; ARGS='...' go to pytest
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/.ready-dev ## Check style and types
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh .ci/run; fi
+
+format: $(VENV)/.ready-dev ## Put the Python files into their form
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+clean: ## Remove the virtual environment and what the tools left behind
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.ready: pyproject.toml scripts/setup.sh
+	@$(SETUP)
+	@touch $@
+
+# The development set-up holds the other one.
+$(VENV)/.ready-dev: pyproject.toml scripts/setup.sh
+	@$(SETUP) dev
+	@touch $(VENV)/.ready $@
