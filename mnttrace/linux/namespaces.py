@@ -1,0 +1,372 @@
+"""The mount namespaces of this machine: which there are, what keeps each alive, how to look inside.
+
+A descriptor of a namespace (or of a process's mountinfo) keeps the namespace and all its mounts
+alive. So nothing here returns a descriptor or keeps one: each is closed as soon as the kernel
+has answered, before its answer is looked at.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import re
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mnttrace.linux.flags import CLONE, CLONE_NEWNS
+
+# include/uapi/linux/nsfs.h, as x86, ARM and RISC-V number their ioctls.
+NS_GET_USERNS = 0xB701
+NS_GET_MNTNS_ID = 0x8008B705  # since 6.11
+NS_GET_MNTNS_ID_OLD = 0xB705  # the same, as first declared
+NS_MNT_GET_INFO = 0x8010B70A  # these three since 6.12
+NS_MNT_GET_NEXT = 0x8010B70B
+NS_MNT_GET_PREV = 0x8010B70C
+_MNT_NS_INFO = struct.Struct("=IIQ")  # size, nr_mounts, mnt_ns_id
+
+_LINK = re.compile(r"mnt:\[(\d+)\]")
+
+
+class Holder(NamedTuple):
+    """Something that keeps a mount namespace alive, with a path through which it can be opened.
+
+    `kind` is "process", "thread", "descriptor" or "bind"; `pid` is the process that it was found
+    through; `path` is "" for a bind mount that another mount covers.
+    """
+
+    kind: str
+    pid: int
+    path: str
+
+
+@dataclass
+class MountNamespace:
+    """A mount namespace that was found.
+
+    Attributes:
+        inum: its inode number, the N of "mnt:[N]"; recycled after its death.
+        pids: the processes in it, ascending (by the main thread of each).
+        others: what else holds it, where that was asked for.
+        namespace_id: the kernel's id, never recycled; None where it was not asked for.
+        mounts: how many mounts the kernel counts in it, hidden ones among them; None as above.
+    """
+
+    inum: int
+    pids: list[int] = field(default_factory=list)
+    others: list[Holder] = field(default_factory=list)
+    namespace_id: int | None = None
+    mounts: int | None = None
+    proc: str = field(default="/proc", repr=False)
+
+    @property
+    def kept_by(self) -> str:
+        """The plainest reason why it lives: "process", else the kind of its first other holder.
+
+        "kernel" is a namespace that only the kernel's own list has: kept by a descriptor in
+        flight or of an unreadable process, by an open mountinfo, or by a mount in such a one.
+        """
+        if self.pids:
+            return "process"
+        return self.others[0].kind if self.others else "kernel"
+
+    @property
+    def path(self) -> str:
+        """A path through which it can be opened, or ""."""
+        if self.pids:
+            return f"{self.proc}/{self.pids[0]}/ns/mnt"
+        return next((holder.path for holder in self.others if holder.path), "")
+
+
+class Found(NamedTuple):
+    """What :func:`mount_namespaces` found, by inode number, and the processes it could not read."""
+
+    namespaces: dict[int, MountNamespace]
+    unreadable: frozenset[int]
+
+
+class KernelNamespace(NamedTuple):
+    """An entry of the kernel's own list of mount namespaces."""
+
+    namespace_id: int
+    mounts: int
+
+
+def mount_namespaces(
+    proc: str = "/proc",
+    *,
+    threads: bool = False,
+    descriptors: bool = False,
+    binds: bool = False,
+    kernel: bool = False,
+) -> Found:
+    """Find the mount namespaces of all processes, in one pass that opens nothing.
+
+    What else may keep a namespace alive costs more, so each has to be asked for:
+
+    Args:
+        proc: where procfs is mounted.
+        threads: look at every thread; unshare(2) and setns(2) move one thread alone.
+            Of a process whose main thread has exited the others are looked at in any case.
+        descriptors: look at every open descriptor (not those in flight over a socket).
+        binds: read the mountinfo of one process of each namespace for bind mounts of nsfs.
+        kernel: ask the kernel for its list (:func:`kernel_namespaces`), which has them all, and
+            fill in ids and counts of mounts.
+
+    Processes that vanish are left out. Those that may not be looked at (EACCES, EPERM) are in
+    `unreadable`; being root does not spare one from them.
+    """
+    search = _Search(proc)
+    pids = sorted(int(name) for name in os.listdir(proc) if name.isdecimal())
+    for pid in pids:
+        search.look_at_process(pid, threads=threads)
+    if descriptors:
+        for pid in pids:
+            search.look_at_descriptors(pid)
+    if binds:
+        search.look_for_binds()
+    if kernel:
+        for inum, entry in kernel_namespaces(f"{proc}/self/ns/mnt").items():
+            namespace = search.namespace(inum)
+            namespace.namespace_id, namespace.mounts = entry
+    return Found(search.found, frozenset(search.unreadable))
+
+
+class _Search:
+    """One pass over a procfs."""
+
+    def __init__(self, proc: str) -> None:
+        self.proc = proc
+        self.found: dict[int, MountNamespace] = {}
+        self.unreadable: set[int] = set()
+
+    def namespace(self, inum: int) -> MountNamespace:
+        return self.found.setdefault(inum, MountNamespace(inum, proc=self.proc))
+
+    @contextmanager
+    def _of(self, pid: int) -> Iterator[None]:
+        try:
+            yield
+        except PermissionError:
+            self.unreadable.add(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+
+    def look_at_process(self, pid: int, *, threads: bool) -> None:
+        leader = None
+        with self._of(pid):
+            leader = _inode_in_link(f"{self.proc}/{pid}/ns/mnt")
+            if leader is not None:
+                self.namespace(leader).pids.append(pid)
+        if pid not in self.unreadable and (threads or leader is None):
+            self._look_at_threads(pid, leader)
+
+    def _look_at_threads(self, pid: int, leader: int | None) -> None:
+        with self._of(pid):
+            for tid in sorted(map(int, os.listdir(f"{self.proc}/{pid}/task"))):
+                path = f"{self.proc}/{pid}/task/{tid}/ns/mnt"
+                with self._of(pid):
+                    inum = _inode_in_link(path)
+                    if inum is not None and inum != leader:
+                        self.namespace(inum).others.append(Holder("thread", pid, path))
+
+    def look_at_descriptors(self, pid: int) -> None:
+        with self._of(pid):
+            for number in os.listdir(f"{self.proc}/{pid}/fd"):
+                path = f"{self.proc}/{pid}/fd/{number}"
+                with self._of(pid):
+                    inum = _inode_in_link(path)
+                    if inum is not None:
+                        self.namespace(inum).others.append(Holder("descriptor", pid, path))
+
+    def look_for_binds(self) -> None:
+        for namespace in list(self.found.values()):
+            pid = representative(namespace.pids, self.proc)
+            if pid is None:
+                continue
+            with self._of(pid), suppress(OSError):  # EINVAL of a process that has just died
+                # The open file holds the namespace: read it whole, look at it afterwards.
+                with open(f"{self.proc}/{pid}/mountinfo", "rb") as table:
+                    lines = table.read().splitlines()
+                for inum, point in nsfs_binds(map(os.fsdecode, lines)):
+                    path = f"{self.proc}/{pid}/root{point}"
+                    path = path if _inode(path) == inum else ""
+                    self.namespace(inum).others.append(Holder("bind", pid, path))
+
+
+def _inode_in_link(path: str) -> int | None:
+    """The inode number of a mount namespace from the text of its magic link: opens nothing."""
+    link = _LINK.fullmatch(os.readlink(path))
+    return int(link[1]) if link else None
+
+
+def _inode(path: str) -> int | None:
+    with suppress(OSError):
+        return os.stat(path).st_ino
+    return None
+
+
+def nsfs_binds(mountinfo: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The bind mounts of mount namespaces in the lines of a mountinfo: (inode number, where).
+
+    The mountpoint is unescaped, and relative to the root of the process the lines came from.
+    """
+    for line in mountinfo:
+        fields = line.split(" ")
+        link = _LINK.fullmatch(fields[3]) if " - nsfs " in line else None
+        if link:
+            yield int(link[1]), re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4])
+
+
+def representative(pids: Iterable[int], proc: str = "/proc") -> int | None:
+    """The process of a namespace whose mountinfo shows the most of it, or None for no process.
+
+    A chrooted process's mountinfo lacks all mounts outside of its root directory. So the first
+    one whose root is "/" is taken; else the one with the shortest root; else any.
+    """
+    best: tuple[int, int] | None = None
+    pid = None
+    for pid in pids:
+        try:
+            root = os.readlink(f"{proc}/{pid}/root")
+        except OSError:
+            continue
+        if root == "/":
+            return pid
+        if best is None or len(root) < best[0]:
+            best = len(root), pid
+    return best[1] if best else pid
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    # O_NONBLOCK: should a path lead to a fifo by now, opening it must not wait.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def namespace_id(path: str) -> int | None:
+    """The kernel's id of the mount namespace at a path such as /proc/PID/ns/mnt (>= 6.11).
+
+    None where the kernel has no such ids, or the path leads to something else. Raises OSError
+    where it cannot be opened. The namespace is held open only while the kernel is asked.
+    """
+    with _opened(path) as descriptor:
+        for request in (NS_GET_MNTNS_ID, NS_GET_MNTNS_ID_OLD):
+            with suppress(OSError):  # ENOTTY: not known; EINVAL: another kind of namespace
+                return int.from_bytes(fcntl.ioctl(descriptor, request, bytes(8)), "little")
+    return None
+
+
+def owner_user_namespace(path: str) -> int | None:
+    """The inode number of the user namespace that owns the mount namespace at a path.
+
+    None where the caller may not know it (EPERM: it is no descendant of the caller's own) or
+    the path leads to something else. Raises OSError where it cannot be opened.
+    """
+    with _opened(path) as descriptor:
+        try:
+            owner = fcntl.ioctl(descriptor, NS_GET_USERNS)
+        except OSError:
+            return None
+        try:
+            return os.fstat(owner).st_ino
+        finally:
+            os.close(owner)
+
+
+def kernel_namespaces(start: str = "/proc/self/ns/mnt") -> dict[int, KernelNamespace]:
+    """The kernel's own list of mount namespaces, by inode number; also those without a process.
+
+    Beside the one at `start`, only those over whose owner the caller has CAP_SYS_ADMIN (later
+    kernels ask for the initial pid namespace, too). {} where the kernel has no list (< 6.12).
+    Each namespace is held open while the next one is asked for.
+    """
+    found: dict[int, KernelNamespace] = {}
+    with _opened(start) as descriptor:
+        answer = bytearray(_MNT_NS_INFO.pack(_MNT_NS_INFO.size, 0, 0))
+        try:
+            fcntl.ioctl(descriptor, NS_MNT_GET_INFO, answer, True)
+        except OSError:
+            return {}
+        found[os.fstat(descriptor).st_ino] = _kernel_namespace(answer)
+        for request in (NS_MNT_GET_PREV, NS_MNT_GET_NEXT):
+            found.update(_neighbours(descriptor, request))
+    return found
+
+
+def _neighbours(start: int, request: int) -> Iterator[tuple[int, KernelNamespace]]:
+    """All namespaces on one side of one in the kernel's list."""
+    current = os.dup(start)
+    try:
+        while True:
+            answer = bytearray(_MNT_NS_INFO.pack(_MNT_NS_INFO.size, 0, 0))
+            try:
+                following = fcntl.ioctl(current, request, answer, True)
+            except OSError as error:
+                if error.errno == errno.EINTR:
+                    continue
+                return  # ENOENT: the end; EPERM: not for this caller
+            os.close(current)
+            current = following
+            yield os.fstat(current).st_ino, _kernel_namespace(answer)
+    finally:
+        os.close(current)
+
+
+def _kernel_namespace(answer: bytearray) -> KernelNamespace:
+    _, mounts, identity = _MNT_NS_INFO.unpack(answer)
+    return KernelNamespace(identity, mounts)
+
+
+def read_mountinfo(path: str) -> str:
+    """The mountinfo of the namespace at a path, seen from its root: for one without a process.
+
+    For kernels whose statmount(2) does not reach other namespaces, or that have none: a thread
+    enters the namespace, reads, and comes back before it ends, so nothing of it stays held.
+    Needs CAP_SYS_ADMIN and CAP_SYS_CHROOT; raises OSError.
+    """
+    outcome: list[str | OSError] = []
+
+    def visit() -> None:
+        try:
+            outcome.append(_visit(path))
+        except OSError as error:
+            outcome.append(error)
+
+    visitor = threading.Thread(target=visit, name="mountinfo")
+    visitor.start()
+    visitor.join()
+    if isinstance(outcome[0], OSError):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _visit(path: str) -> str:
+    libc = ctypes.CDLL(None, use_errno=True)
+    # setns() wants a root and working directory that no other thread shares.
+    _call(libc.unshare, CLONE["CLONE_FS"])
+    # The namespace may have no procfs: enter it with this one's in hand.
+    with _opened("/proc/thread-self") as here, _opened("/proc/thread-self/ns/mnt") as home:
+        with _opened(path) as away:
+            _call(libc.setns, away, CLONE_NEWNS)
+        try:
+            table = os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=here)
+            with open(table, "rb") as file:
+                return os.fsdecode(file.read())
+        finally:
+            _call(libc.setns, home, CLONE_NEWNS)
+
+
+def _call(function: Callable[..., int], *arguments: int) -> None:
+    if function(*arguments):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
