@@ -2,78 +2,16 @@
 
 import contextlib
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from children import KEEP_BIND, KEEP_DESCRIPTOR, child, descriptors, eventually, is_dead
 
 from mnttrace.linux import namespaces
 from mnttrace.linux.namespaces import mount_namespaces
 
 pytestmark = pytest.mark.kernel
-
-PREAMBLE = """
-import ctypes, os, sys, threading
-libc = ctypes.CDLL(None, use_errno=True)
-def check(result):
-    if result: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-def unshare(flags=0x20000):  # CLONE_NEWNS
-    check(libc.unshare(flags))
-    check(libc.mount(None, b"/", None, 0x44000, None))  # MS_REC|MS_PRIVATE
-def mount(source, target, fstype=None, flags=0, data=None):
-    check(libc.mount(source, target, fstype, flags, data))
-def inum(path="/proc/thread-self/ns/mnt"):
-    return os.stat(path).st_ino
-def ready(*words):
-    print(*words, flush=True)
-    sys.stdin.readline()
-"""
-
-
-@contextlib.contextmanager
-def child(code: str, cwd: Path | None = None) -> Iterator[tuple[int, list[str]]]:
-    """A Python process that runs the code up to its ready(); its pid, and what it said there."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PREAMBLE + code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    assert process.stdout
-    with process:
-        try:
-            said = process.stdout.readline().split()
-            assert said, "the child died before it was ready"
-            yield process.pid, said
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def eventually(is_so: Callable[[], bool], seconds: float = 10) -> bool:
-    """Whether it becomes so: other tests may look at the namespaces, too, and hold one a moment."""
-    end = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def is_dead(identity: int | None) -> bool:
-    """Whether the kernel's list lacks a namespace; by its id, for inode numbers are recycled."""
-    assert identity is not None
-    return all(entry.namespace_id != identity for entry in namespaces.kernel_namespaces().values())
-
-
-def descriptors() -> list[str]:
-    return sorted(os.listdir("/proc/self/fd"))
 
 
 @pytest.fixture(autouse=True)
@@ -149,14 +87,6 @@ def test_the_threads_of_a_dead_main_thread_are_found_unasked() -> None:
         assert namespace.kept_by == "thread"
 
 
-KEEP_DESCRIPTOR = """
-home = os.open("/proc/self/ns/mnt", os.O_RDONLY)
-unshare()
-kept, there = os.open("/proc/self/ns/mnt", os.O_RDONLY), inum()
-check(libc.setns(home, 0x20000))
-"""
-
-
 def test_a_namespace_kept_by_a_descriptor_alone() -> None:
     with child(KEEP_DESCRIPTOR + "ready(there, kept)") as (pid, said):
         inum = int(said[0])
@@ -169,29 +99,6 @@ def test_a_namespace_kept_by_a_descriptor_alone() -> None:
         assert not is_dead(identity)
         assert namespaces.read_mountinfo(namespace.path).count("\n") > 1
     assert eventually(lambda: is_dead(identity))
-
-
-# On one CPU: each gives out namespace ids from a range of its own (6.18, kernel/nstree.c), and a
-# namespace can be bound only into one with a lower id (mnt_ns_loop() in fs/namespace.c: EINVAL).
-KEEP_BIND = """
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-unshare()
-place = os.path.realpath("kept here")
-open(place, "w").close()
-gate, done = os.pipe(), os.pipe()
-pid = os.fork()
-if pid == 0:
-    unshare()
-    os.close(gate[1])
-    os.write(done[1], b"x")
-    os.read(gate[0], 1)  # or the end of file, when the parent is killed
-    os._exit(0)
-os.read(done[0], 1)
-there = inum(f"/proc/{pid}/ns/mnt")
-mount(f"/proc/{pid}/ns/mnt".encode(), place.encode(), flags=0x1000)
-os.write(gate[1], b"x")
-os.waitpid(pid, 0)
-"""
 
 
 def test_a_namespace_kept_by_a_bind_mount_alone(tmp_path: Path) -> None:
