@@ -1,0 +1,79 @@
+/* Reading the kernel's own structs, by offsets from BTF; addresses are kept as numbers. */
+#ifndef MNTTRACE_KERNEL_H
+#define MNTTRACE_KERNEL_H
+
+#define FIELD(type, base, offset)                                                                  \
+	({                                                                                         \
+		type value_ = 0;                                                                   \
+		bpf_probe_read_kernel(&value_, sizeof(value_), (void *)((base) + (offset)));       \
+		value_;                                                                            \
+	})
+#define NSFS_MAGIC 0x6e736673
+
+BPF_ARRAY(losses, u64, LOSS_KINDS);
+BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+
+static __always_inline void count(u32 kind)
+{
+	u64 *n = losses.lookup(&kind);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+static __always_inline u64 current_mntns(void)
+{
+	u64 nsproxy = FIELD(u64, bpf_get_current_task(), TASK_NSPROXY);
+
+	return nsproxy ? FIELD(u64, nsproxy, NSPROXY_MNT_NS) : 0;
+}
+
+static __always_inline u32 mntns_inode(u64 mntns)
+{
+	return mntns ? FIELD(u32, mntns, MNT_NS_INUM) : 0;
+}
+
+/* The namespace's unique 64-bit id, 0 where the kernel has none (before 5.17). */
+static __always_inline u64 mntns_id(u64 mntns)
+{
+#ifdef MNT_NS_ID
+	return mntns ? FIELD(u64, mntns, MNT_NS_ID) : 0;
+#else
+	return 0;
+#endif
+}
+
+/* The struct file of one of the caller's descriptors, 0 if it has none. */
+static __always_inline u64 file_of(s32 descriptor)
+{
+	u64 files = FIELD(u64, bpf_get_current_task(), TASK_FILES);
+	u64 fdt = FIELD(u64, files, FILES_FDT);
+
+	if (descriptor < 0 || (u32)descriptor >= FIELD(u32, fdt, FDT_MAX_FDS))
+		return 0;
+	return FIELD(u64, FIELD(u64, fdt, FDT_FD), (u64)descriptor * 8);
+}
+
+static __always_inline u64 file_magic(u64 file)
+{
+	return FIELD(u64, FIELD(u64, FIELD(u64, file, FILE_INODE), INODE_SB), SB_MAGIC);
+}
+
+/* The CLONE_NEW… bit of the namespace that a file of nsfs stands for, else 0. */
+static __always_inline u32 file_namespace_type(u64 file)
+{
+	if (file_magic(file) != NSFS_MAGIC)
+		return 0;
+	u64 ns = FIELD(u64, FIELD(u64, file, FILE_INODE), INODE_PRIVATE);
+#ifdef NS_COMMON_TYPE
+	return FIELD(u32, ns, NS_COMMON_TYPE);
+#else
+	return FIELD(u32, FIELD(u64, ns, NS_COMMON_OPS), NS_OPERATIONS_TYPE);
+#endif
+}
+
+static __always_inline u32 file_namespace_inode(u64 file)
+{
+	return FIELD(u32, FIELD(u64, FIELD(u64, file, FILE_INODE), INODE_PRIVATE), NS_COMMON_INUM);
+}
+#endif

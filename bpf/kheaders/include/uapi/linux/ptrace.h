@@ -1,0 +1,4 @@
+#include <linux/types.h>
+struct pt_regs {
+	unsigned long regs[32];
+};

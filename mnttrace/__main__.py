@@ -1,0 +1,5 @@
+"""`python -m mnttrace` is the command `mnttrace`."""
+
+from mnttrace.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Pure functions on a recording; they need neither root nor Linux."""

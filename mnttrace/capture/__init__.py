@@ -1,0 +1,1 @@
+"""Live only: the probes, the snapshots and the recorder that joins them."""

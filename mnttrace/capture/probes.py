@@ -1,0 +1,194 @@
+"""The BPF programs: compiled, loaded, attached and read. The one importer of bcc."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from mnttrace.capture import layout, offsets
+from mnttrace.errors import CaptureError, MissingPrerequisite
+from mnttrace.linux.btf import Btf
+from mnttrace.linux.syscalls import Syscall, by_number
+from mnttrace.linux.tracefs import open_tracefs, tracepoint_id
+
+_PERF_TYPE_TRACEPOINT = 2
+_PERF_FLAG_FD_CLOEXEC = 8
+_PERF_EVENT_IOC_SET_BPF = 0x40042408
+_PERF_EVENT_IOC_ENABLE = 0x2400
+_SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
+_TRAITS_SIZE = 8
+_BCC_HINT = "apt-get install python3-bpfcc (PyPI's package of the name bcc is another thing)"
+
+
+def _bcc() -> Any:
+    os.environ["BCC_KERNEL_SOURCE"] = str(layout.bpf_directory() / "kheaders")
+    try:
+        import bcc
+    except ImportError as error:
+        raise MissingPrerequisite(f"bcc cannot be imported: {error}", _BCC_HINT) from error
+    if not hasattr(bcc, "BPF"):
+        raise MissingPrerequisite(f"{bcc.__file__} is not the BPF compiler bcc", _BCC_HINT)
+    return bcc
+
+
+def _source() -> str:
+    """The programs with our headers put in: bcc rewrites map accesses in the main file only."""
+    directory = layout.bpf_directory()
+
+    def header(match: re.Match[str]) -> str:
+        return (directory / match[1]).read_text()
+
+    return re.sub(r'#include "(.+)"', header, (directory / "mnttrace.bpf.c").read_text())
+
+
+class Probes:
+    """Programs on the mount syscalls' tracepoints; records are read with :meth:`drain`.
+
+    Args:
+        ring_bytes: size of the ring buffer, a power of two times the page size.
+
+    Attributes:
+        traced: names of the calls that are traced.
+        missing: names of the calls that this kernel has no tracepoint for.
+
+    Raises:
+        MissingPrerequisite: not root, no BTF, no bcc, no tracefs.
+        CaptureError: the kernel refused a program.
+    """
+
+    def __init__(self, ring_bytes: int = 1 << 24) -> None:
+        if os.geteuid() != 0:
+            raise MissingPrerequisite("recording needs root", "run it with sudo")
+        self.traced: list[str] = []
+        self.missing: list[str] = []
+        self._events: list[int] = []
+        self._calls = by_number(os.uname().machine)
+        definitions = offsets.definitions(Btf.load())
+        definitions["RING_PAGES"] = ring_bytes // os.sysconf("SC_PAGE_SIZE")
+        self._bpf = self._compile(definitions)
+        self._fill_traits()
+        self._attach()
+        self._parts: list[bytes] = []
+        self._bpf["events"].open_ring_buffer(self._take)
+
+    def _compile(self, definitions: dict[str, int]) -> Any:
+        flags = [f"-D{name}={value}" for name, value in definitions.items()]
+        source = _source()
+        try:
+            return _bcc().BPF(text=source, cflags=flags)
+        except Exception as error:  # bcc raises Exception itself
+            raise CaptureError(
+                f"the BPF programs do not compile: {error}", "what the compiler said is above"
+            ) from error
+
+    def _load(self, name: str, kind: str) -> Any:
+        bpf = type(self._bpf)
+        try:
+            return self._bpf.load_func(name, getattr(bpf, kind))
+        except Exception as error:
+            raise CaptureError(
+                f"the kernel refuses the BPF program {name}: {error}",
+                "is BPF locked down? mnttrace doctor says what is missing",
+            ) from error
+
+    def _fill_traits(self) -> None:
+        table = self._bpf["traits"]
+        for number, call in self._calls.items():
+            fetch = [int(argument.fetch) for argument in call.arguments]
+            fetch += [0] * (6 - len(fetch))
+            raw = bytes([*fetch, call.always, call.returns_descriptor])
+            table[ctypes.c_int(number)] = table.Leaf.from_buffer_copy(raw)
+
+    def _attach(self) -> None:
+        leave = self._load("leave", "TRACEPOINT")
+        self._load("fork", "RAW_TRACEPOINT")
+        self._bpf.attach_raw_tracepoint(tp=b"sched_process_fork", fn_name=b"fork")
+        tracefs = open_tracefs()
+        try:
+            for call in self._calls.values():
+                self._attach_call(tracefs, call, leave)
+        finally:
+            os.close(tracefs)
+        if not self.traced:
+            raise CaptureError("no syscall tracepoint is there", "CONFIG_FTRACE_SYSCALLS is needed")
+
+    def _attach_call(self, tracefs: int, call: Syscall, leave: Any) -> None:
+        ids = [
+            tracepoint_id(tracefs, f"syscalls/sys_{way}_{call.tracepoint}")
+            for way in ("enter", "exit")
+        ]
+        if None in ids:
+            self.missing.append(call.name)
+            return
+        enter = self._load(f"enter_{len(call.arguments)}", "TRACEPOINT")
+        for tracepoint, program in zip(ids, (enter, leave), strict=True):
+            self._events.append(_attach_tracepoint(tracepoint or 0, program.fd))
+        self.traced.append(call.name)
+
+    def _take(self, _context: object, data: int, size: int) -> int:
+        self._parts.append(ctypes.string_at(data, size))
+        return 0
+
+    def drain(self, take: Callable[[bytes], None]) -> int:
+        """Hand every record that is there to `take`, in order; returns how many they were."""
+        self._bpf.ring_buffer_consume()
+        parts, self._parts = self._parts, []
+        for part in parts:
+            take(part)
+        return len(parts)
+
+    def losses(self) -> dict[str, int]:
+        """What was sent, could not be sent, or was not seen whole, by kind."""
+        names = layout.constants()
+        table = self._bpf["losses"]
+        kinds = ("LOST_OPERATION", "LOST_PATH", "LOST_INFLIGHT", "TORN_OPERATION")
+        kinds += ("SENT_OPERATION", "SENT_PATH")
+        return {kind.lower(): table[ctypes.c_int(names[kind])].value for kind in kinds}
+
+    def close(self) -> None:
+        """Take the probes away."""
+        for event in self._events:
+            os.close(event)
+        self._events.clear()
+        self._bpf.cleanup()
+
+
+class _PerfEventAttr(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("config", ctypes.c_uint64),
+        ("sample_period", ctypes.c_uint64),
+        ("sample_type", ctypes.c_uint64),
+        ("rest", ctypes.c_uint64 * 12),
+    )
+
+
+def _attach_tracepoint(tracepoint: int, program: int) -> int:
+    """Attach by the tracepoint's id; bcc would look for a mounted tracefs."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    attr = _PerfEventAttr(
+        type=_PERF_TYPE_TRACEPOINT, size=ctypes.sizeof(_PerfEventAttr), config=tracepoint
+    )
+    attr.sample_period = 1
+    event = libc.syscall(
+        _SYS_PERF_EVENT_OPEN[os.uname().machine],
+        ctypes.byref(attr),
+        -1,
+        0,
+        -1,
+        _PERF_FLAG_FD_CLOEXEC,
+    )
+    if event >= 0 and libc.ioctl(event, ctypes.c_ulong(_PERF_EVENT_IOC_SET_BPF), program) == 0:
+        libc.ioctl(event, ctypes.c_ulong(_PERF_EVENT_IOC_ENABLE), 0)
+        return int(event)
+    error = ctypes.get_errno()
+    if event >= 0:
+        os.close(event)
+    raise CaptureError(
+        f"tracepoint {tracepoint} cannot be attached: {os.strerror(error)}",
+        "is perf_event_open allowed here?",
+    )

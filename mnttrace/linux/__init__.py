@@ -1,0 +1,1 @@
+"""What Linux says, without policy."""

@@ -1,0 +1,1 @@
+"""What a recording is made of: the tables, the writer and the reader."""
