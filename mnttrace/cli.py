@@ -1,0 +1,52 @@
+"""The command line: the one place where an error becomes a line on stderr and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from mnttrace import __version__
+from mnttrace.errors import MnttraceError
+
+# Command → what it does. Each is imported only when it is run, so that --help is quick.
+_COMMANDS = {
+    "export": "Write one table of a recording as CSV, JSON or Parquet.",
+    "info": "Say what a recording holds, and what it lost.",
+    "leaks": "Show which mounts reached other mount namespaces, and who did it.",
+    "record": "Record mount operations and mount tables, system-wide.",
+    "tree": "Show the mounts and peer groups of every namespace as a tree.",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"mnttrace.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def group() -> None:
+    """Trace mount propagation: which mounts leaked across mount namespaces, and who did it."""
+
+
+def main() -> None:
+    """Run the command; errors become one line on stderr and their exit status."""
+    try:
+        group()
+    except MnttraceError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        click.echo(f"mnttrace: {error.message}{hint}", err=True)
+        sys.exit(error.exit_status)

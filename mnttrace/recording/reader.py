@@ -1,0 +1,63 @@
+"""Reading a recording: finished, still being written, or cut short."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mnttrace.errors import RecordingError
+from mnttrace.recording.schema import FORMAT, schema
+
+
+def read_meta(directory: Path) -> dict[str, Any]:
+    """What meta.json says.
+
+    Raises:
+        RecordingError: not a recording, or of another version.
+    """
+    try:
+        meta: dict[str, Any] = json.loads((directory / "meta.json").read_text())
+        version = meta["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordingError(
+            f"{directory} is not a recording", "mnttrace record -o NAME.mnttrace makes one"
+        ) from error
+    if version != FORMAT:
+        raise RecordingError(
+            f"{directory} has format {version}, this mnttrace reads {FORMAT}",
+            "use the mnttrace that made it",
+        )
+    return meta
+
+
+def read_table(directory: Path, table: str) -> pa.Table:
+    """One table, whole, or up to the last batch that was written whole.
+
+    Raises:
+        RecordingError: the table cannot be read.
+    """
+    try:
+        finished = directory / f"{table}.parquet"
+        if finished.is_file():
+            return pq.read_table(finished)
+        stream = directory / f"{table}.arrows"
+        if not stream.is_file():
+            return schema(table).empty_table()
+        return _read_stream(stream)
+    except (OSError, pa.ArrowException) as error:
+        raise RecordingError(f"{directory}: {table} is damaged: {error}") from error
+
+
+def _read_stream(path: Path) -> pa.Table:
+    batches = []
+    with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
+        try:
+            for batch in reader:
+                batches.append(batch)  # noqa: PERF402 - what was read before the cut is kept
+        except (pa.ArrowInvalid, OSError):
+            pass
+        return pa.Table.from_batches(batches, reader.schema)

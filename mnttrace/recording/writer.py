@@ -1,0 +1,119 @@
+"""Writing a recording: Arrow IPC streams while it runs, Parquet once it is closed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mnttrace.errors import OutputError
+from mnttrace.recording.schema import COLUMNS, FORMAT, schema
+
+
+def clean(value: Any) -> Any:
+    """Text without surrogates: bytes that are not UTF-8 become \\xNN."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return value
+
+
+class Writer:
+    """A recording that is being written.
+
+    Args:
+        directory: NAME.mnttrace, made here.
+        force: replace a recording that exists.
+
+    Raises:
+        OutputError: it exists and `force` is not given, it is not a recording, or it cannot be
+            made.
+    """
+
+    def __init__(self, directory: Path, force: bool = False) -> None:
+        self.directory = directory
+        if directory.exists():
+            if not force:
+                raise OutputError(f"{directory} exists already", "give --force to replace it")
+            if not (directory / "meta.json").is_file():
+                raise OutputError(f"{directory} is not a recording", "choose another name")
+            shutil.rmtree(directory)
+        try:
+            directory.mkdir(parents=True)
+        except OSError as error:
+            raise OutputError(f"{directory}: {error.strerror}", "choose another place") from error
+        self.meta: dict[str, Any] = {"format": FORMAT}
+        self._rows: dict[str, list[dict[str, Any]]] = {table: [] for table in COLUMNS}
+        self._streams: dict[str, pa.RecordBatchStreamWriter] = {}
+        self._files: dict[str, Any] = {}
+
+    def add(self, table: str, row: dict[str, Any]) -> None:
+        """Take one row, to be written at the next flush."""
+        self._rows[table].append(row)
+
+    def flush(self) -> None:
+        """Write what was added.
+
+        Raises:
+            OutputError: the disk is full, or the folder is gone; what was written stays readable.
+        """
+        try:
+            for table, rows in self._rows.items():
+                if rows:
+                    self._write(table, rows)
+                    rows.clear()
+            self._write_meta()
+        except OSError as error:
+            raise OutputError(
+                f"{self.directory}: {error.strerror or error}",
+                "what was written until then is readable",
+            ) from error
+
+    def _write(self, table: str, rows: list[dict[str, Any]]) -> None:
+        kind = schema(table)
+        columns = [[clean(row.get(field.name)) for row in rows] for field in kind]
+        arrays = [
+            pa.array(values, field.type) for values, field in zip(columns, kind, strict=True)
+        ]
+        if table not in self._streams:
+            file = open(self.directory / f"{table}.arrows", "wb")  # noqa: SIM115
+            self._files[table] = file
+            self._streams[table] = pa.ipc.new_stream(file, kind)
+        self._streams[table].write_batch(pa.record_batch(arrays, schema=kind))
+        self._files[table].flush()
+
+    def _write_meta(self) -> None:
+        new = self.directory / "meta.json.new"
+        new.write_text(json.dumps(self.meta, indent=1))
+        new.replace(self.directory / "meta.json")
+
+    def close(self) -> None:
+        """End the recording: every table becomes Parquet.
+
+        Raises:
+            OutputError: as :meth:`flush`.
+        """
+        self.flush()
+        try:
+            for table in COLUMNS:
+                kind = schema(table)
+                stream = self._streams.pop(table, None)
+                if stream is None:
+                    rows = kind.empty_table()
+                else:
+                    stream.close()
+                    self._files.pop(table).close()
+                    with pa.OSFile(str(self.directory / f"{table}.arrows")) as file:
+                        rows = pa.ipc.open_stream(file).read_all()
+                pq.write_table(rows, self.directory / f"{table}.parquet")
+                (self.directory / f"{table}.arrows").unlink(missing_ok=True)
+            self.meta["complete"] = True
+            self._write_meta()
+        except OSError as error:
+            raise OutputError(
+                f"{self.directory}: {error.strerror or error}",
+                "what was written until then is readable",
+            ) from error
