@@ -12,9 +12,7 @@ from mnttrace.capture import layout
 from mnttrace.linux import flags
 from mnttrace.linux.syscalls import Fetch, Syscall, by_number
 
-_SECRET = re.compile(
-    r"(?i)\b(pass(?:word|wd|phrase)?|cred(?:ential)?s?|secret|token|key)(=)[^,]*"
-)
+_SECRET = re.compile(r"(?i)\b(pass(?:word|wd|phrase)?|cred(?:ential)?s?|secret|token|key)(=)[^,]*")
 _SECRET_KEY = re.compile(r"(?i)(pass|cred|secret|token|key)")
 _STRINGS = {Fetch.STRING, Fetch.PATH, Fetch.PATH_AT, Fetch.VALUE_BY_COMMAND}
 # The arguments that are an operation's source and target, by call.
@@ -121,9 +119,7 @@ class Decoder:
         self._arguments(row, call, record, strings, bases)
         return row
 
-    def _strings(
-        self, call: Syscall, record: Any, tail: bytes
-    ) -> tuple[dict[int, str], list[str]]:
+    def _strings(self, call: Syscall, record: Any, tail: bytes) -> tuple[dict[int, str], list[str]]:
         found: dict[int, str] = {}
         unread = []
         at = 0

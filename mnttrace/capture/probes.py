@@ -144,7 +144,7 @@ class Probes:
         """What was sent, could not be sent, or was not seen whole, by kind."""
         names = layout.constants()
         table = self._bpf["losses"]
-        kinds = ("LOST_OPERATION", "LOST_PATH", "LOST_INFLIGHT", "TORN_OPERATION")
+        kinds: tuple[str, ...] = ("LOST_OPERATION", "LOST_PATH", "LOST_INFLIGHT", "TORN_OPERATION")
         kinds += ("SENT_OPERATION", "SENT_PATH")
         return {kind.lower(): table[ctypes.c_int(names[kind])].value for kind in kinds}
 

@@ -75,7 +75,9 @@ class Recorder:
             BadInput: the command cannot be started.
             OutputError: the recording cannot be written.
         """
-        old = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        old = {
+            number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         child = None
         try:
             self.writer.meta["command"] = list(command)

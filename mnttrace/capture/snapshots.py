@@ -70,7 +70,9 @@ class Snapshots:
                 ns
                 for ns, table in self._tables.items()
                 if ns not in reached
-                and any(mount.shared in groups or mount.master in groups for mount in table.values())
+                and any(
+                    mount.shared in groups or mount.master in groups for mount in table.values()
+                )
             }
             if not more:
                 return reached
@@ -161,7 +163,7 @@ class Snapshots:
 
     def _describe(self, ns: int, pid: int) -> None:
         comm, cgroup = _read(pid, "comm").strip(), _cgroup(_read(pid, "cgroup"))
-        container = _container(cgroup)
+        container = _container(cgroup, comm)
         self._add(
             "namespaces",
             {
@@ -192,12 +194,12 @@ def _cgroup(text: str) -> str:
     return max((line.split(":", 2)[2] for line in text.splitlines() if line), key=len, default="")
 
 
-def _container(cgroup: str) -> str | None:
+def _container(cgroup: str, comm: str) -> str | None:
     """The container that a cgroup path names, as docker, podman and containerd make them."""
     last = cgroup.rstrip("/").rpartition("/")[2].removesuffix(".scope")
     name = last.rpartition("-")[2]
     if len(name) == 64 and all(digit in "0123456789abcdef" for digit in name):
         return name[:12]
-    if last and Path(f"/run/runc/{last}/state.json").is_file():
+    if last and (comm.startswith("runc:[") or Path(f"/run/runc/{last}/state.json").is_file()):
         return last
     return None

@@ -57,7 +57,7 @@ def _read_stream(path: Path) -> pa.Table:
     with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
         try:
             for batch in reader:
-                batches.append(batch)  # noqa: PERF402 - what was read before the cut is kept
+                batches.append(batch)
         except (pa.ArrowInvalid, OSError):
             pass
         return pa.Table.from_batches(batches, reader.schema)

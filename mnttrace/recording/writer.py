@@ -75,9 +75,7 @@ class Writer:
     def _write(self, table: str, rows: list[dict[str, Any]]) -> None:
         kind = schema(table)
         columns = [[clean(row.get(field.name)) for row in rows] for field in kind]
-        arrays = [
-            pa.array(values, field.type) for values, field in zip(columns, kind, strict=True)
-        ]
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, kind, strict=True)]
         if table not in self._streams:
             file = open(self.directory / f"{table}.arrows", "wb")  # noqa: SIM115
             self._files[table] = file

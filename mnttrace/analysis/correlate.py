@@ -1,0 +1,159 @@
+"""Which operation made which copy: mount tables' differences joined with operations.
+
+A mount that appears in a table was carried there by an operation if its parent is a peer or a
+slave of the mount under which the operation mounted, and it lies at the same place under it
+(Documentation/filesystems/sharedsubtree.rst). What that leaves open is `ambiguous`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+from typing import Any
+
+from mnttrace.recording.reader import read_table
+
+Row = dict[str, Any]
+
+PROPAGATION_COLUMNS = [
+    "seq",
+    "ts",
+    "pid",
+    "tid",
+    "comm",
+    "syscall",
+    "src_ns",
+    "dst_ns",
+    "action",
+    "mount_id",
+    "mnt_id_unique",
+    "mountpoint",
+    "root",
+    "source",
+    "fstype",
+    "via",
+    "evidence",
+    "copy_of",
+    "group",
+    "origin",
+    "present",
+]
+_ATTACHES = {"mount", "move_mount"}
+
+
+def propagations(directory: Path) -> list[Row]:
+    """Every copy that an operation made elsewhere, as rows with PROPAGATION_COLUMNS.
+
+    `group` is the peer group that carried it, `origin` the path that was mounted on in src_ns,
+    `present` whether the copy was in the last table of dst_ns. Attached copies only.
+
+    Raises:
+        RecordingError: a table cannot be read.
+    """
+    operations = [
+        row
+        for row in read_table(directory, "operations").to_pylist()
+        if row["result"] >= 0
+        and row["syscall"] in _ATTACHES
+        and not row["propagation"]
+        and "MS_REMOUNT" not in row["flags"]
+    ]
+    mounts = read_table(directory, "mounts").to_pylist()
+    windows = _windows(read_table(directory, "snapshots").to_pylist())
+    known: dict[int, list[Row]] = {}
+    for mount in mounts:
+        known.setdefault(mount["ns"], []).append(mount)
+    last = _last_tables(mounts)
+    found = []
+    for mount in mounts:
+        if mount["change"] != "added":
+            continue
+        begin, end = windows[mount["snapshot"]]
+        inside = [
+            row
+            for row in operations
+            if row["monotonic"] + row["latency"] >= begin and row["monotonic"] <= end
+        ]
+        if any(_is_direct(row, mount) for row in inside):
+            continue
+        found += _carried(mount, inside, known, last)
+    return sorted(found, key=lambda row: (row["seq"], row["dst_ns"]))
+
+
+def _windows(snapshots: list[Row]) -> dict[int, tuple[int, int]]:
+    """For every snapshot the time in which its changes happened: since the one before."""
+    before: dict[int, int] = {}
+    windows = {}
+    for row in snapshots:
+        windows[row["snapshot"]] = (before.get(row["ns"], 0), row["ended"])
+        before[row["ns"]] = row["started"]
+    return windows
+
+
+def _last_tables(mounts: list[Row]) -> dict[int, dict[int, Row]]:
+    tables: dict[int, dict[int, Row]] = {}
+    for mount in mounts:
+        table = tables.setdefault(mount["ns"], {})
+        if mount["change"] == "removed":
+            table.pop(mount["mount_id"], None)
+        else:
+            table[mount["mount_id"]] = mount
+    return tables
+
+
+def _is_direct(operation: Row, mount: Row) -> bool:
+    return bool(operation["ns"] == mount["ns"] and operation["path"] == mount["mountpoint"])
+
+
+def _place(path: str, mount: Row) -> str | None:
+    """Where a path lies within the file system of a mount that holds it, else None."""
+    point = mount["mountpoint"].rstrip("/")
+    if path != point and not path.startswith(f"{point}/"):
+        return None
+    return posixpath.normpath(f"{mount['root']}/{path[len(point) :]}").replace("//", "/")
+
+
+def _carried(
+    mount: Row, inside: list[Row], known: dict[int, list[Row]], last: dict[int, dict[int, Row]]
+) -> list[Row]:
+    """The propagation that brought one mount, as a list of at most one row."""
+    matches: dict[int, tuple[Row, Row, str]] = {}
+    for parent in known[mount["ns"]]:
+        if parent["mount_id"] != mount["parent_id"]:
+            continue
+        place = _place(mount["mountpoint"], parent)
+        for operation in inside:
+            for origin in known.get(operation["ns"], []):
+                via = _via(origin, parent)
+                if via and place is not None and _place(operation["path"], origin) == place:
+                    matches[operation["seq"]] = (operation, origin, via)
+    if not matches:
+        return []
+    operation, origin, via = matches[max(matches)]
+    present = last.get(mount["ns"], {}).get(mount["mount_id"]) is mount
+    return [
+        {
+            **{name: operation[name] for name in ("seq", "ts", "pid", "tid", "comm", "syscall")},
+            **{name: mount[name] for name in ("mount_id", "mnt_id_unique", "mountpoint", "root")},
+            "source": mount["source"],
+            "fstype": mount["fstype"],
+            "src_ns": operation["ns"],
+            "dst_ns": mount["ns"],
+            "action": "attach",
+            "via": via,
+            "evidence": "snapshot" if len(matches) == 1 else "ambiguous",
+            "copy_of": operation["path"],
+            "group": origin["shared"],
+            "origin": origin["mountpoint"],
+            "present": present,
+        }
+    ]
+
+
+def _via(origin: Row, parent: Row) -> str:
+    """How an event under `origin` reaches `parent`: as a peer, as a slave, or not ("")."""
+    if origin["shared"] is None or origin["device"] != parent["device"]:
+        return ""
+    if origin["shared"] == parent["shared"]:
+        return "peer"
+    return "slave" if origin["shared"] == parent["master"] else ""
