@@ -13,7 +13,8 @@
 struct traits {
 	u8 fetch[6];
 	u8 always;
-	u8 returns_descriptor;
+	/* What a success gives: 1 a descriptor, 2 a mount. */
+	u8 returns;
 };
 
 struct inflight {
@@ -271,8 +272,8 @@ int leave(struct exit_context *ctx)
 	if (t->fetch[0] == FETCH_CLONE_ARGS && !(r->attr[0] & CLONE_NEWNS))
 		return 0;
 	fill_caller(r);
-	if (t->returns_descriptor && result >= 0) {
-		want_path(ARGUMENT_RESULT, BASE_DESCRIPTOR, result);
+	if (t->returns && result >= 0) {
+		want_path(ARGUMENT_RESULT, t->returns == 2 ? BASE_MOUNT : BASE_DESCRIPTOR, result);
 		send_paths(r->entered);
 	}
 	u32 size = sizeof(*r) + (r->strings_size & (2 * STRINGS_SIZE - 1));

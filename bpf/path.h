@@ -84,6 +84,33 @@ static __always_inline void describe_mount(struct path_record *r, u64 vfsmount)
 	r->mntns = mntns && mntns != -22ULL ? mntns_inode(mntns) : 0;
 }
 
+/* The groups of a mount and of its parent, which decide where an event under it is carried. */
+static __always_inline void describe_groups(struct path_record *r, u64 mount)
+{
+	u64 parent = FIELD(u64, mount, MOUNT_PARENT);
+	u64 master = FIELD(u64, parent, MOUNT_MASTER);
+
+	r->group = FIELD(u32, mount, MOUNT_GROUP);
+	r->parent_id = FIELD(u32, parent, MOUNT_ID);
+	r->parent_group = FIELD(u32, parent, MOUNT_GROUP);
+	r->parent_master = master ? FIELD(u32, master, MOUNT_GROUP) : 0;
+}
+
+/*
+ * The mount of the caller's namespace that is newest by unique id, 0 where the kernel does not
+ * keep them so (before 6.16): what a mount call that succeeded has just made.
+ */
+static __always_inline u64 newest_mount(void)
+{
+#ifdef MNT_NS_LAST_NODE
+	u64 node = FIELD(u64, current_mntns(), MNT_NS_LAST_NODE);
+
+	return node ? node - MOUNT_NODE : 0;
+#else
+	return 0;
+#endif
+}
+
 static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 {
 	struct path_record *r = &s->record;
@@ -91,7 +118,17 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 	u64 path = fs + FS_PWD;
 
 	__builtin_memset(r, 0, sizeof(*r));
-	if (w->base != BASE_CWD) {
+	if (w->base == BASE_MOUNT) {
+		u64 mount = newest_mount();
+
+		if (!mount)
+			return false;
+		/* Its path is that of its root. */
+		path = 0;
+		s->vfsmount = mount + MOUNT_MNT;
+		s->dentry = FIELD(u64, s->vfsmount, VFSMOUNT_ROOT);
+		describe_groups(r, mount);
+	} else if (w->base != BASE_CWD) {
 		u64 file = file_of(w->descriptor);
 
 		if (!file)
@@ -109,8 +146,10 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 	r->descriptor = w->descriptor;
 	r->tid = bpf_get_current_pid_tgid();
 	s->used = 0;
-	s->vfsmount = FIELD(u64, path, PATH_MNT);
-	s->dentry = FIELD(u64, path, PATH_DENTRY);
+	if (path) {
+		s->vfsmount = FIELD(u64, path, PATH_MNT);
+		s->dentry = FIELD(u64, path, PATH_DENTRY);
+	}
 	s->root_vfsmount = FIELD(u64, fs + FS_ROOT, PATH_MNT);
 	s->root_dentry = FIELD(u64, fs + FS_ROOT, PATH_DENTRY);
 	describe_mount(r, s->vfsmount);

@@ -40,6 +40,7 @@
 #define BASE_CWD 1
 #define BASE_DESCRIPTOR 2
 #define BASE_PROC_FD 3
+#define BASE_MOUNT 4
 
 /* Counters of what could not be sent or seen, by kind: the map `losses`. */
 #define LOST_OPERATION 0
@@ -104,5 +105,9 @@ struct path_record {
 	u32 nsfs_type;
 	u32 filesystem_magic;
 	u32 depth;
+	u32 group;
+	u32 parent_group;
+	u32 parent_master;
+	u32 parent_id;
 };
 #endif

@@ -14,6 +14,7 @@ from typing import Any
 from mnttrace.recording.reader import read_table
 
 Row = dict[str, Any]
+Match = tuple[Row, Row, str]  # operation, the mount that it mounted under, via
 
 PROPAGATION_COLUMNS = [
     "seq",
@@ -117,7 +118,35 @@ def _carried(
     mount: Row, inside: list[Row], known: dict[int, list[Row]], last: dict[int, dict[int, Row]]
 ) -> list[Row]:
     """The propagation that brought one mount, as a list of at most one row."""
-    matches: dict[int, tuple[Row, Row, str]] = {}
+    matches = _by_kernel(mount, inside)
+    if not matches:
+        matches = _by_tables(mount, inside, known)
+    if not matches:
+        return []
+    operation, origin, via = matches[max(matches)]
+    return [_row(mount, operation, origin, via, len(matches) == 1, last)]
+
+
+def _by_kernel(mount: Row, inside: list[Row]) -> dict[int, Match]:
+    """The operations whose new mount, as the kernel had it then, this is a peer or slave of."""
+    matches = {}
+    for operation in inside:
+        group = operation["made_group"]
+        if not group or operation["made_path"] != operation["path"]:
+            continue
+        via = {mount["shared"]: "peer", mount["master"]: "slave"}.get(group)
+        if via:
+            origin = {
+                "shared": operation["parent_group"],
+                "mountpoint": posixpath.dirname(operation["path"]),
+            }
+            matches[operation["seq"]] = (operation, origin, via)
+    return matches
+
+
+def _by_tables(mount: Row, inside: list[Row], known: dict[int, list[Row]]) -> dict[int, Match]:
+    """The operations that mounted at the same place under a peer or master of its parent."""
+    matches: dict[int, Match] = {}
     for parent in known[mount["ns"]]:
         if parent["mount_id"] != mount["parent_id"]:
             continue
@@ -127,27 +156,33 @@ def _carried(
                 via = _via(origin, parent)
                 if via and place is not None and _place(operation["path"], origin) == place:
                     matches[operation["seq"]] = (operation, origin, via)
-    if not matches:
-        return []
-    operation, origin, via = matches[max(matches)]
+    return matches
+
+
+def _row(
+    mount: Row,
+    operation: Row,
+    origin: Row,
+    via: str,
+    certain: bool,
+    last: dict[int, dict[int, Row]],
+) -> Row:
     present = last.get(mount["ns"], {}).get(mount["mount_id"]) is mount
-    return [
-        {
-            **{name: operation[name] for name in ("seq", "ts", "pid", "tid", "comm", "syscall")},
-            **{name: mount[name] for name in ("mount_id", "mnt_id_unique", "mountpoint", "root")},
-            "source": mount["source"],
-            "fstype": mount["fstype"],
-            "src_ns": operation["ns"],
-            "dst_ns": mount["ns"],
-            "action": "attach",
-            "via": via,
-            "evidence": "snapshot" if len(matches) == 1 else "ambiguous",
-            "copy_of": operation["path"],
-            "group": origin["shared"],
-            "origin": origin["mountpoint"],
-            "present": present,
-        }
-    ]
+    return {
+        **{name: operation[name] for name in ("seq", "ts", "pid", "tid", "comm", "syscall")},
+        **{name: mount[name] for name in ("mount_id", "mnt_id_unique", "mountpoint", "root")},
+        "source": mount["source"],
+        "fstype": mount["fstype"],
+        "src_ns": operation["ns"],
+        "dst_ns": mount["ns"],
+        "action": "attach",
+        "via": via,
+        "evidence": "snapshot" if certain else "ambiguous",
+        "copy_of": operation["path"],
+        "group": origin["shared"],
+        "origin": origin["mountpoint"],
+        "present": present,
+    }
 
 
 def _via(origin: Row, parent: Row) -> str:

@@ -70,6 +70,7 @@ class Decoder:
         self._paths: dict[int, tuple[int, dict[int, tuple[Any, str]]]] = {}
         self._wall_offset = wall_offset
         self._keep_secrets = keep_secrets
+        self._newest: dict[int, int] = {}
         self._seq = 0
         self.cut = 0
 
@@ -116,8 +117,28 @@ class Decoder:
         }
         for name in ("pid", "tid", "parent", "child", "uid", "cgroup", "pidns", "userns"):
             row[name] = int(record[name])
+        row |= self._made(row, bases)
         self._arguments(row, call, record, strings, bases)
         return row
+
+    def _made(self, row: dict[str, Any], bases: dict[int, tuple[Any, str]]) -> dict[str, Any]:
+        """The newest mount of the namespace after a call that may have made one."""
+        base = bases.get(self._constants["ARGUMENT_RESULT"])
+        if base is None or base[0]["base"] != self._constants["BASE_MOUNT"]:
+            return {}
+        record, path = base
+        unique = int(record["mount_unique"])
+        if unique <= self._newest.get(row["ns"], 0):
+            return {}
+        self._newest[row["ns"]] = unique
+        return {
+            "made": int(record["mount_id"]),
+            "made_unique": unique,
+            "made_path": path,
+            "made_group": int(record["group"]),
+            "parent_group": int(record["parent_group"]),
+            "parent_master": int(record["parent_master"]),
+        }
 
     def _strings(self, call: Syscall, record: Any, tail: bytes) -> tuple[dict[int, str], list[str]]:
         found: dict[int, str] = {}

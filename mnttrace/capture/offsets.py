@@ -33,6 +33,8 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
     "MOUNT_PARENT": ("mount.mnt_parent",),
     "MOUNT_MOUNTPOINT": ("mount.mnt_mountpoint",),
     "MOUNT_ID": ("mount.mnt_id",),
+    "MOUNT_GROUP": ("mount.mnt_group_id",),
+    "MOUNT_MASTER": ("mount.mnt_master",),
     "MOUNT_NS": ("mount.mnt_ns",),
     "VFSMOUNT_ROOT": ("vfsmount.mnt_root",),
     "DENTRY_PARENT": ("dentry.d_parent",),
@@ -48,6 +50,8 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
 
 _OPTIONAL: dict[str, tuple[str, ...]] = {
     "MNT_NS_ID": ("mnt_namespace.ns.ns_id", "mnt_namespace.seq"),  # ns_id from 6.18 on
+    "MNT_NS_LAST_NODE": ("mnt_namespace.mnt_last_node",),  # from 6.16 on
+    "MOUNT_NODE": ("mount.mnt_node",),  # from 6.12 on
     "MOUNT_ID_UNIQUE": ("mount.mnt_id_unique",),  # from 6.8 on
     "NS_COMMON_TYPE": ("ns_common.ns_type",),  # from 6.18 on, before it in the operations
     "NS_COMMON_OPS": ("ns_common.ops",),

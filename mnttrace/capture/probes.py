@@ -99,7 +99,7 @@ class Probes:
         for number, call in self._calls.items():
             fetch = [int(argument.fetch) for argument in call.arguments]
             fetch += [0] * (6 - len(fetch))
-            raw = bytes([*fetch, call.always, call.returns_descriptor])
+            raw = bytes([*fetch, call.always, _returns(call)])
             table[ctypes.c_int(number)] = table.Leaf.from_buffer_copy(raw)
 
     def _attach(self) -> None:
@@ -154,6 +154,11 @@ class Probes:
             os.close(event)
         self._events.clear()
         self._bpf.cleanup()
+
+
+def _returns(call: Syscall) -> int:
+    """What a success gives: 1 a descriptor, 2 a mount, 0 neither."""
+    return 1 if call.returns_descriptor else 2 * (call.name in {"mount", "move_mount"})
 
 
 class _PerfEventAttr(ctypes.Structure):
