@@ -132,7 +132,9 @@ def _by_kernel(mount: Row, inside: list[Row]) -> dict[int, Match]:
     matches = {}
     for operation in inside:
         group = operation["made_group"]
-        if not group or operation["made_path"] != operation["path"]:
+        # The newest mount may itself be a copy at another path: then it is in the same group.
+        names = {posixpath.basename(operation[path] or "") for path in ("made_path", "path")}
+        if not group or len(names) > 1:
             continue
         via = {mount["shared"]: "peer", mount["master"]: "slave"}.get(group)
         if via:

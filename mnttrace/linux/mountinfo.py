@@ -107,11 +107,16 @@ _LINE = re.compile(
     ([0-9]{1,10})[ ]([0-9]{1,10})[ ]            # mount id, parent id
     ([0-9]{1,10}):([0-9]{1,10})[ ]              # major:minor
     ([^ \n]+)[ ]([^ \n]+)[ ]([^ \n]+)           # root, mountpoint, mount options
-    ((?:[ ](?!-[ ])[^ \n]+)*)[ ]-[ ]            # optional fields, separator
+    (?:[ ]shared:([0-9]{1,10}))?                # optional fields in the order of show_mountinfo()
+    (?:[ ]master:([0-9]{1,10}))?
+    (?:[ ]propagate_from:([0-9]{1,10}))?
+    ([ ]unbindable)?
+    ((?:[ ](?!-[ ])[^ \n]+)*)[ ]-[ ]            # other optional fields, separator
     ([^ \n]+)[ ]([^ \n]*)[ ]([^\n]+)\n?         # filesystem type, source, super options
     """,
     re.VERBOSE,
 )
+_OPTIONS, _FSTYPE = 7, 13  # groups on both sides of the optional fields
 
 
 def parse(stream: Iterable[str], where: str = "mountinfo") -> list[Mount]:
@@ -127,29 +132,39 @@ def parse(stream: Iterable[str], where: str = "mountinfo") -> list[Mount]:
     if isinstance(stream, str):
         stream = stream.removesuffix("\n").split("\n") if stream else []
     mounts = []
-    # The hot path, with tables of 10,000 mounts: one match a line, and nothing in vain.
-    fields = _LINE.fullmatch
+    # The hot path, with tables of 10,000 mounts: one match a line, and the rest where needed.
     for number, line in enumerate(stream, 1):
-        found = fields(line)
+        found = _LINE.fullmatch(line)
         if found is None:
             raise ParseError(where, number, _problem(line))
+        # fmt: off
         (
             mount_id, parent_id, major, minor, root, mountpoint, options,
-            optional, fstype, source, super_options,
-        ) = found.groups()  # fmt: skip
+            shared, master, propagate_from, unbindable, other, fstype, source, super_options,
+        ) = found.groups()
+        if other:
+            try:
+                optional = _optional(line[found.end(_OPTIONS) : found.start(_FSTYPE) - len(" - ")])
+            except ValueError as error:
+                raise ParseError(where, number, str(error)) from None
+        else:
+            optional = (
+                int(shared) if shared else None,
+                int(master) if master else None,
+                int(propagate_from) if propagate_from else None,
+                unbindable is not None,
+                (),
+            )
         if "\\" in line:
             root, mountpoint = unescape(root), unescape(mountpoint)
             fstype, source = unescape(fstype), unescape(source)
-        try:
-            tags = _optional(optional) if optional else _PRIVATE
-        except ValueError as error:
-            raise ParseError(where, number, str(error)) from None
         mounts.append(
             Mount(
                 int(mount_id), int(parent_id), int(major), int(minor), root, mountpoint, options,
-                *tags, fstype, source, super_options,
-            )  # fmt: skip
+                *optional, fstype, source, super_options,
+            )
         )
+        # fmt: on
     return mounts
 
 
@@ -212,12 +227,11 @@ def unescape(text: str) -> str:
     return _ESCAPED.sub(lambda found: _UNESCAPED[found[0]], text)
 
 
-_Tags = tuple[int | None, int | None, int | None, bool, tuple[str, ...]]
-_PRIVATE: _Tags = (None, None, None, False, ())
+_Optional = tuple[int | None, int | None, int | None, bool, tuple[str, ...]]
 
 
-def _optional(text: str) -> _Tags:
-    """Optional fields in any order: shared, master, propagate_from, unbindable, the unknown.
+def _optional(text: str) -> _Optional:
+    """Optional fields, each behind a space, in any order; as the attributes of a Mount.
 
     Raises:
         ValueError: for a known one that has no number, or comes twice.
@@ -225,7 +239,7 @@ def _optional(text: str) -> _Tags:
     numbers: dict[str, int] = {}
     unbindable = False
     other = []
-    for field in text.split():
+    for field in text[1:].split(" "):
         tag, _, number = field.partition(":")
         if tag in _NUMBERED:
             if tag in numbers:
@@ -239,12 +253,32 @@ def _optional(text: str) -> _Tags:
     return get("shared"), get("master"), get("propagate_from"), unbindable, tuple(other)
 
 
-def _number(what: str, text: str) -> int:
-    if not re.fullmatch("[0-9]{1,10}", text):
-        raise ValueError(f"{what!r} is not a number")
+_NUMBER = re.compile("[0-9]{1,10}")
+
+
+def _number(field: str, text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"optional field {field!r} has no number")
     return int(text)
 
 
 def _problem(line: str) -> str:
-    """What is wrong with a line that is not one of mountinfo."""
-    return "XX"
+    """What keeps a line from being one of mountinfo."""
+    if not line.strip():
+        return "blank"
+    before, separator, after = line.removesuffix("\n").partition(" - ")
+    if not separator:
+        return "no separator ' - '"
+    fields = before.split(" ")
+    if "" in fields:
+        return "an empty field before the separator"
+    if len(fields) < 6:
+        return f"{len(fields)} fields before the separator, 6 are the least"
+    for name, text in zip(("mount id", "parent id"), fields, strict=False):
+        if not _NUMBER.fullmatch(text):
+            return f"{name} {text!r} is not a number"
+    if not re.fullmatch("[0-9]{1,10}:[0-9]{1,10}", fields[2]):
+        return f"device {fields[2]!r} is not MAJOR:MINOR"
+    if len(after.split(" ", 2)) < 3 or after.startswith(" ") or after.endswith(" "):
+        return "type, source or super options are missing after the separator"
+    return "a newline within it"
