@@ -45,7 +45,13 @@ struct exit_context {
 	s64 result;
 };
 
+struct arguments {
+	u64 value[6];
+};
+
 BPF_ARRAY(traits, struct traits, 512);
+BPF_PERCPU_ARRAY(arguments, struct arguments, 1);
+BPF_PROG_ARRAY(programs, 1);
 BPF_HASH(inflight, u64, struct inflight, 10240);
 BPF_PERCPU_ARRAY(operation_scratch, struct operation_scratch, 1);
 #ifdef FOLLOW_DESCENDANTS
@@ -60,64 +66,66 @@ BPF_HASH(followed, u32, u8, 65536);
 #define AT_FDCWD -100
 
 /* Does this call concern a mount namespace? Only asked of calls that often do not. */
-static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *arguments, u32 *target)
+static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *values, u32 *target)
 {
-	u64 flags = arguments[0];
+	u64 flags = values[0];
 
 	if (t->fetch[0] == FETCH_CLONE_ARGS) {
 		/* Not in memory yet: looked at again when the call ends. */
-		if (bpf_probe_read_user(&flags, sizeof(flags), (void *)arguments[0]))
+		if (bpf_probe_read_user(&flags, sizeof(flags), (void *)values[0]))
 			return true;
 	} else if (t->fetch[0] == FETCH_DESCRIPTOR) {
-		u64 file = file_of((s32)arguments[0]);
+		u64 file = file_of((s32)values[0]);
 
 		if (file && file_namespace_type(file) == CLONE_NEWNS) {
 			*target = file_namespace_inode(file);
 			return true;
 		}
-		flags = arguments[1];
+		flags = values[1];
 	}
 	return flags & CLONE_NEWNS;
 }
 
 /* The base of one argument, if it has one: what a relative path or a descriptor begins at. */
-static __always_inline u32 base_of(struct traits *t, u64 *arguments, int i, s32 *descriptor)
+static __always_inline u32 base_of(struct traits *t, u64 *values, int i, s32 *descriptor)
 {
 	u8 fetch = t->fetch[i];
 	char head[32] = {};
 
 	if (fetch == FETCH_DESCRIPTOR) {
-		*descriptor = arguments[i];
+		*descriptor = values[i];
 		return BASE_DESCRIPTOR;
 	}
 	if (fetch != FETCH_PATH && fetch != FETCH_PATH_AT)
 		return 0;
 	/* mount's source is a path only for binds and moves. */
-	if (i == 0 && t->fetch[4] == FETCH_STRING && !(arguments[3] & MS_BIND_OR_MOVE))
+	if (i == 0 && t->fetch[4] == FETCH_STRING && !(values[3] & MS_BIND_OR_MOVE))
 		return 0;
-	*descriptor = fetch == FETCH_PATH_AT && i > 0 ? (s32)arguments[i - 1] : AT_FDCWD;
-	if (!arguments[i] && *descriptor == AT_FDCWD)
+	*descriptor = fetch == FETCH_PATH_AT && i > 0 ? (s32)values[i - 1] : AT_FDCWD;
+	if (!values[i] && *descriptor == AT_FDCWD)
 		return 0;
 	/* A head that cannot be read yet counts as relative: a base too many does no harm. */
-	bpf_probe_read_user_str(head, sizeof(head), (void *)arguments[i]);
+	bpf_probe_read_user_str(head, sizeof(head), (void *)values[i]);
 	if (head[0] == '/')
 		return proc_descriptor(head, descriptor) ? BASE_PROC_FD : 0;
 	return *descriptor == AT_FDCWD ? BASE_CWD : BASE_DESCRIPTOR;
 }
 
-static __always_inline int enter(struct enter_context *ctx, u64 *arguments)
+/* What all calls do when they begin; reached by tail call from enter_1 … enter_5. */
+int enter(struct enter_context *ctx)
 {
 	u64 thread = bpf_get_current_pid_tgid();
 	struct inflight call = {};
-	u32 number = ctx->number;
+	u32 number = ctx->number, zero = 0;
 	struct traits *t = traits.lookup(&number);
+	struct arguments *given = arguments.lookup(&zero);
 	int i;
 
-	if (!t)
+	if (!t || !given)
 		return 0;
 #pragma unroll
 	for (i = 0; i < ARGUMENTS; i++)
-		call.arguments[i] = arguments[i];
+		call.arguments[i] = given->value[i];
 	if (!t->always && !concerns_mount_namespace(t, call.arguments, &call.target_mntns))
 		return 0;
 	u64 mntns = current_mntns();
@@ -140,11 +148,21 @@ static __always_inline int enter(struct enter_context *ctx, u64 *arguments)
 	return 0;
 }
 
+static __always_inline int pass_on(struct enter_context *ctx, struct arguments *given)
+{
+	u32 zero = 0;
+
+	arguments.update(&zero, given);
+	programs.call(ctx, 0);
+	return 0;
+}
+
 #define ENTER(n, ...)                                                                              \
 	int enter_##n(struct enter_context *ctx)                                                   \
 	{                                                                                          \
-		u64 arguments[6] = {__VA_ARGS__};                                                  \
-		return enter(ctx, arguments);                                                      \
+		struct arguments given = {{__VA_ARGS__}};                                          \
+                                                                                                   \
+		return pass_on(ctx, &given);                                                       \
 	}
 #define A(n) ctx->arguments[n]
 ENTER(1, A(0))

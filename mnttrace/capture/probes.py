@@ -103,6 +103,8 @@ class Probes:
             table[ctypes.c_int(number)] = table.Leaf.from_buffer_copy(raw)
 
     def _attach(self) -> None:
+        programs = self._bpf["programs"]
+        programs[ctypes.c_int(0)] = ctypes.c_int(self._load("enter", "TRACEPOINT").fd)
         leave = self._load("leave", "TRACEPOINT")
         self._load("fork", "RAW_TRACEPOINT")
         self._bpf.attach_raw_tracepoint(tp=b"sched_process_fork", fn_name=b"fork")
