@@ -173,15 +173,15 @@ def read(pid: int | str = "self") -> list[Mount]:
 
     Nothing stays open: a descriptor of mountinfo keeps the namespace and all its mounts alive.
 
-    The kernel hands a long table over in pieces, so one that changes meanwhile can come torn:
-    the pieces are read with nothing in between, and parsed afterwards.
+    The kernel hands a table over in pieces of up to a page (143 of them for 10,000 mounts), so one
+    that changes meanwhile can come torn: they are read with nothing in between, and parsed later.
 
     Args:
         pid: of a process or thread; or "self", or "thread-self".
 
     Raises:
-        OSError: where there is nothing to be read. Three causes are part of everyday life: the
-            process is gone (ENOENT, ESRCH), it is a zombie (EINVAL), or someone else's (EACCES).
+        OSError: where there is nothing to be read, which is part of everyday life: the process
+            is gone (ENOENT, ESRCH) or a zombie (EINVAL).
         ParseError: should the kernel print what this module does not know.
     """
     path = f"/proc/{pid}/mountinfo"
