@@ -46,39 +46,46 @@ def propagations(directory: Path) -> list[Row]:
     """Every copy that an operation made elsewhere, as rows with PROPAGATION_COLUMNS.
 
     `group` is the peer group that carried it, `origin` the path that was mounted on in src_ns,
-    `present` whether the copy was in the last table of dst_ns. Attached copies only.
+    `present` whether the copy was in the last table of dst_ns.
 
     Raises:
         RecordingError: a table cannot be read.
     """
-    operations = [
-        row
-        for row in read_table(directory, "operations").to_pylist()
-        if row["result"] >= 0
-        and row["syscall"] in _ATTACHES
-        and not row["propagation"]
-        and "MS_REMOUNT" not in row["flags"]
-    ]
+    operations = [row for row in read_table(directory, "operations").to_pylist() if _action(row)]
     mounts = read_table(directory, "mounts").to_pylist()
-    windows = _windows(read_table(directory, "snapshots").to_pylist())
+    snapshots = read_table(directory, "snapshots").to_pylist()
+    windows = _windows(snapshots)
+    died = {row["snapshot"] for row in snapshots if row["reason"] == "gone"}
     known: dict[int, list[Row]] = {}
     for mount in mounts:
         known.setdefault(mount["ns"], []).append(mount)
     last = _last_tables(mounts)
     found = []
     for mount in mounts:
-        if mount["change"] != "added":
+        action = {"added": "attach", "removed": "detach"}.get(mount["change"])
+        if action is None or mount["snapshot"] in died:
             continue
         begin, end = windows[mount["snapshot"]]
         inside = [
             row
             for row in operations
-            if row["monotonic"] + row["latency"] >= begin and row["monotonic"] <= end
+            if _action(row) == action
+            and row["monotonic"] + row["latency"] >= begin
+            and row["monotonic"] <= end
         ]
-        if any(_is_direct(row, mount) for row in inside):
-            continue
-        found += _carried(mount, inside, known, last)
+        if not any(_is_direct(row, mount) for row in inside):
+            found += _carried(mount, inside, known, last)
     return sorted(found, key=lambda row: (row["seq"], row["dst_ns"]))
+
+
+def _action(operation: Row) -> str:
+    """What an operation that succeeded does to mount tables: attach, detach, or neither ("")."""
+    if operation["result"] < 0:
+        return ""
+    if operation["syscall"] == "umount2":
+        return "detach"
+    makes = operation["syscall"] in _ATTACHES and not operation["propagation"]
+    return "attach" if makes and "MS_REMOUNT" not in operation["flags"] else ""
 
 
 def _windows(snapshots: list[Row]) -> dict[int, tuple[int, int]]:
@@ -92,12 +99,13 @@ def _windows(snapshots: list[Row]) -> dict[int, tuple[int, int]]:
 
 
 def _last_tables(mounts: list[Row]) -> dict[int, dict[int, Row]]:
+    """The mounts that were there at the end, each as the row in which it first appeared."""
     tables: dict[int, dict[int, Row]] = {}
     for mount in mounts:
         table = tables.setdefault(mount["ns"], {})
         if mount["change"] == "removed":
             table.pop(mount["mount_id"], None)
-        else:
+        elif mount["change"] != "changed":
             table[mount["mount_id"]] = mount
     return tables
 
@@ -118,7 +126,7 @@ def _carried(
     mount: Row, inside: list[Row], known: dict[int, list[Row]], last: dict[int, dict[int, Row]]
 ) -> list[Row]:
     """The propagation that brought one mount, as a list of at most one row."""
-    matches = _by_kernel(mount, inside)
+    matches = _by_kernel(mount, inside) if mount["change"] == "added" else {}
     if not matches:
         matches = _by_tables(mount, inside, known)
     if not matches:
@@ -149,16 +157,26 @@ def _by_kernel(mount: Row, inside: list[Row]) -> dict[int, Match]:
 def _by_tables(mount: Row, inside: list[Row], known: dict[int, list[Row]]) -> dict[int, Match]:
     """The operations that mounted at the same place under a peer or master of its parent."""
     matches: dict[int, Match] = {}
-    for parent in known[mount["ns"]]:
-        if parent["mount_id"] != mount["parent_id"]:
-            continue
-        place = _place(mount["mountpoint"], parent)
-        for operation in inside:
-            for origin in known.get(operation["ns"], []):
-                via = _via(origin, parent)
-                if via and place is not None and _place(operation["path"], origin) == place:
-                    matches[operation["seq"]] = (operation, origin, via)
+    parent = _parent(mount, known[mount["ns"]])
+    place = _place(mount["mountpoint"], parent) if parent else None
+    if parent is None or place is None:
+        return matches
+    for operation in inside:
+        for origin in known.get(operation["ns"], []):
+            via = _via(origin, parent)
+            if via and _place(operation["path"], origin) == place:
+                matches[operation["seq"]] = (operation, origin, via)
     return matches
+
+
+def _parent(mount: Row, rows: list[Row]) -> Row | None:
+    """The parent's newest row up to the mount's snapshot; mount ids are recycled."""
+    fitting = [
+        row
+        for row in rows
+        if row["mount_id"] == mount["parent_id"] and row["snapshot"] <= mount["snapshot"]
+    ]
+    return fitting[-1] if fitting else None
 
 
 def _row(
@@ -177,7 +195,7 @@ def _row(
         "fstype": mount["fstype"],
         "src_ns": operation["ns"],
         "dst_ns": mount["ns"],
-        "action": "attach",
+        "action": "attach" if mount["change"] == "added" else "detach",
         "via": via,
         "evidence": "snapshot" if certain else "ambiguous",
         "copy_of": operation["path"],

@@ -24,7 +24,7 @@ def leaks(directory: Path) -> list[Row]:
     names = {row["ns"]: row for row in read_table(directory, "namespaces").to_pylist()}
     found = []
     for row in propagations(directory):
-        if row["src_ns"] == row["dst_ns"]:
+        if row["src_ns"] == row["dst_ns"] or row["action"] != "attach":
             continue
         sides = [_side(names.get(row[end]), row[end], home) for end in ("src_ns", "dst_ns")]
         direction = "→".join(kind for kind, _ in sides)

@@ -101,3 +101,33 @@ ls -l /proc/[0-9]*/ns/mnt 2>/dev/null | sed 's/.*mnt:/mnt:/' | sort -u | wc -l >
 """
     )
     assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
+
+
+def test_umount_inside_leaves_the_outside_alone(in_namespace, tmp_path):
+    in_namespace(
+        PREPARE
+        + """
+$MNTTRACE record -o run.mnttrace -- unshare -m -u umount iso1
+$MNTTRACE export run.mnttrace >propagations.csv
+grep -c " $PWD/iso1 " /proc/self/mountinfo >after
+"""
+    )
+    assert (tmp_path / "after").read_text() == "1\n"
+    assert len((tmp_path / "propagations.csv").read_text().splitlines()) == 1
+
+
+def test_umount_under_a_shared_mount_takes_the_copy_along(in_namespace, tmp_path):
+    in_namespace(
+        """
+mkdir a b; mount -t tmpfs pool a; mkdir a/x; mount --bind a b; mount -t tmpfs two a/x
+grep -c " $PWD/b/x " /proc/self/mountinfo >before
+$MNTTRACE record -o run.mnttrace -- umount a/x
+$MNTTRACE export --format json run.mnttrace >propagations.json
+"""
+    )
+    assert (tmp_path / "before").read_text() == "1\n"
+    (row,) = json.loads((tmp_path / "propagations.json").read_text())
+    assert (row["action"], row["via"], row["syscall"]) == ("detach", "peer", "umount2")
+    assert row["mountpoint"] == str(tmp_path / "b/x")
+    assert row["src_ns"] == row["dst_ns"]
+    assert row["copy_of"] == str(tmp_path / "a/x")
