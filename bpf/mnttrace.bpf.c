@@ -1,36 +1,55 @@
 /*
- * Enter and exit handlers of the traced syscalls: one record an operation.
+ * Enter and exit handlers of the traced syscalls: one record an operation, and with it where its
+ * paths lead, who made it, and the mounts that it made.
  *
  * One enter program for each number of arguments, because a handler that reads more of them than
  * the call has is refused, and one exit program for all. What a call's arguments are is asked of
  * the map `traits`, which mnttrace/capture/probes.py fills from mnttrace/linux/syscalls.py.
  * Offsets into kernel structs (TASK_NSPROXY …) come from BTF as definitions on the command line.
+ *
+ *   enter_N → enter → paths
+ *   leave → walk → walk → … → finish
  */
 #include "records.h"
 #include "kernel.h"
 #include "path.h"
+#include "propagation.h"
+
+#define PROGRAM_ENTER 0
+#define PROGRAM_PATHS 1
+#define PROGRAM_WALK 2
+#define PROGRAM_FINISH 3
+#define PROGRAMS 4
 
 struct traits {
 	u8 fetch[6];
 	u8 always;
-	/* What a success gives: 1 a descriptor, 2 a mount. */
-	u8 returns;
+	u8 does;
 };
 
 struct inflight {
 	u64 entered;
 	u64 arguments[6];
 	u64 mntns_id;
+	u64 child_mntns;
 	u64 child_mntns_id;
+	u64 moved;
+	u64 watermark;
 	u32 mntns;
-	u32 child_mntns;
 	u32 child;
 	u32 target_mntns;
+	u32 mounts;
 };
 
 struct operation_scratch {
 	struct operation_record record;
 	char strings[STRINGS_SIZE + STRING_SIZE];
+	u64 wakeup;
+};
+
+struct process_scratch {
+	struct process_record record;
+	char command_line[COMMAND_LINE_SIZE];
 };
 
 struct enter_context {
@@ -46,20 +65,38 @@ struct exit_context {
 };
 
 struct arguments {
-	u64 value[6];
+	u64 value[8];
+};
+
+/* The process that records: it is not traced. Its setns(2) on a mount namespace, which fails,
+ * asks for a list of that namespace's mounts; on its fanotify group, shows which one that is. */
+struct recorder {
+	u64 group;
+	u32 pid;
+	u32 spare;
 };
 
 BPF_ARRAY(traits, struct traits, 512);
+BPF_ARRAY(recorder, struct recorder, 1);
 BPF_PERCPU_ARRAY(arguments, struct arguments, 1);
-BPF_PROG_ARRAY(programs, 1);
+BPF_PROG_ARRAY(programs, PROGRAMS);
 BPF_HASH(inflight, u64, struct inflight, 10240);
 BPF_PERCPU_ARRAY(operation_scratch, struct operation_scratch, 1);
+BPF_PERCPU_ARRAY(process_scratch, struct process_scratch, 1);
+/* Process → the address space that it had when it was sent. */
+BPF_TABLE("lru_hash", u32, u64, processes, 16384);
+/* Namespaces, by unique id, whose detached mounts are told by fanotify. */
+BPF_HASH(watched, u64, u8, 65536);
 #ifdef FOLLOW_DESCENDANTS
 BPF_HASH(followed, u32, u8, 65536);
 #endif
 
 #define CLONE_NEWNS 0x20000
-#define MS_BIND_OR_MOVE 0x3000
+#define MS_REMOUNT 32
+#define MS_BIND 0x1000
+#define MS_MOVE 0x2000
+#define MS_PROPAGATION 0x1e0000
+#define MOVE_MOUNT_F_EMPTY_PATH 4
 #define FSCONFIG_SET_STRING 1
 #define FSCONFIG_SET_PATH 3
 #define FSCONFIG_SET_PATH_EMPTY 4
@@ -87,28 +124,49 @@ static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *valu
 }
 
 /* The base of one argument, if it has one: what a relative path or a descriptor begins at. */
-static __always_inline u32 base_of(struct traits *t, u64 *values, int i, s32 *descriptor)
+static __always_inline u32 base_of(struct traits *t, struct arguments *given, u32 i,
+				   s32 *descriptor)
 {
-	u8 fetch = t->fetch[i];
+	u8 fetch = t->fetch[i & 3];
+	u64 value = given->value[i & 7];
 	char head[32] = {};
 
 	if (fetch == FETCH_DESCRIPTOR) {
-		*descriptor = values[i];
+		*descriptor = value;
 		return BASE_DESCRIPTOR;
 	}
 	if (fetch != FETCH_PATH && fetch != FETCH_PATH_AT)
 		return 0;
 	/* mount's source is a path only for binds and moves. */
-	if (i == 0 && t->fetch[4] == FETCH_STRING && !(values[3] & MS_BIND_OR_MOVE))
+	if (i == 0 && t->does == DOES_MOUNT && !(given->value[3] & (MS_BIND | MS_MOVE)))
 		return 0;
-	*descriptor = fetch == FETCH_PATH_AT && i > 0 ? (s32)values[i - 1] : AT_FDCWD;
-	if (!values[i] && *descriptor == AT_FDCWD)
+	*descriptor = fetch == FETCH_PATH_AT ? (s32)given->value[(i - 1) & 7] : AT_FDCWD;
+	if (!value && *descriptor == AT_FDCWD)
 		return 0;
 	/* A head that cannot be read yet counts as relative: a base too many does no harm. */
-	bpf_probe_read_user_str(head, sizeof(head), (void *)values[i]);
+	bpf_probe_read_user_str(head, sizeof(head), (void *)value);
 	if (head[0] == '/')
 		return proc_descriptor(head, descriptor) ? BASE_PROC_FD : 0;
 	return *descriptor == AT_FDCWD ? BASE_CWD : BASE_DESCRIPTOR;
+}
+
+/* What the recorder itself asks for; see struct recorder. */
+static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 descriptor)
+{
+	u64 file = file_of((s32)descriptor);
+
+	if (!file)
+		return;
+	if (file_namespace_type(file) != CLONE_NEWNS) {
+		own->group = FIELD(u64, file, FILE_PRIVATE);
+		return;
+	}
+#ifdef CAN_WALK
+	u64 mntns = FIELD(u64, FIELD(u64, file, FILE_INODE), INODE_PRIVATE) - MNT_NS_COMMON;
+
+	if (begin_namespace(mntns, 0, LIST_SURVEY, 0))
+		programs.call(ctx, PROGRAM_WALK);
+#endif
 }
 
 /* What all calls do when they begin; reached by tail call from enter_1 … enter_5. */
@@ -116,35 +174,52 @@ int enter(struct enter_context *ctx)
 {
 	u64 thread = bpf_get_current_pid_tgid();
 	struct inflight call = {};
-	u32 number = ctx->number, zero = 0;
+	u32 number = ctx->number, zero = 0, i;
 	struct traits *t = traits.lookup(&number);
 	struct arguments *given = arguments.lookup(&zero);
-	int i;
+	struct recorder *own = recorder.lookup(&zero);
+	struct path_scratch *s = path_scratch.lookup(&zero);
 
-	if (!t || !given)
+	if (!t || !given || !own || !s)
 		return 0;
-#pragma unroll
-	for (i = 0; i < ARGUMENTS; i++)
-		call.arguments[i] = given->value[i];
-	if (!t->always && !concerns_mount_namespace(t, call.arguments, &call.target_mntns))
+	if (thread >> 32 == own->pid) {
+		if (t->fetch[0] == FETCH_DESCRIPTOR && !t->always)
+			serve_recorder(ctx, own, given->value[0]);
+		return 0;
+	}
+	if (!t->always && !concerns_mount_namespace(t, given->value, &call.target_mntns))
 		return 0;
 	u64 mntns = current_mntns();
 	call.entered = bpf_ktime_get_ns();
+	__builtin_memcpy(call.arguments, given->value, sizeof(call.arguments));
 	call.mntns = mntns_inode(mntns);
 	call.mntns_id = mntns_id(mntns);
+	call.mounts = FIELD(u32, mntns, MNT_NS_COUNT);
+#ifdef CAN_WALK
+	if (t->does == DOES_MOUNT || t->does == DOES_MOVE_MOUNT)
+		call.watermark = newest_of(mntns);
+	if (t->does == DOES_MOVE_MOUNT && given->value[4] & MOVE_MOUNT_F_EMPTY_PATH) {
+		u64 file = file_of((s32)given->value[0]);
+
+		call.moved = file ? FIELD(u64, file + FILE_PATH, PATH_MNT) - MOUNT_MNT : 0;
+	}
+#endif
 	if (inflight.update(&thread, &call)) {
 		count(LOST_INFLIGHT);
 		return 0;
 	}
-#pragma unroll
+	s->count = 0;
+	s->entered = call.entered;
+#pragma clang loop unroll(disable)
 	for (i = 0; i < 4; i++) {
 		s32 descriptor = AT_FDCWD;
-		u32 base = base_of(t, call.arguments, i, &descriptor);
+		u32 base = base_of(t, given, i, &descriptor);
 
 		if (base)
-			want_path(i, base, descriptor);
+			want(i, base, descriptor, 0);
 	}
-	send_paths(call.entered);
+	if (s->count)
+		programs.call(ctx, PROGRAM_PATHS);
 	return 0;
 }
 
@@ -153,7 +228,7 @@ static __always_inline int pass_on(struct enter_context *ctx, struct arguments *
 	u32 zero = 0;
 
 	arguments.update(&zero, given);
-	programs.call(ctx, 0);
+	programs.call(ctx, PROGRAM_ENTER);
 	return 0;
 }
 
@@ -172,7 +247,7 @@ ENTER(4, A(0), A(1), A(2), A(3))
 ENTER(5, A(0), A(1), A(2), A(3), A(4))
 
 /* Append one string of the caller's memory to the record. */
-static __always_inline void fetch_string(struct operation_scratch *s, int i, u64 address)
+static __always_inline void fetch_string(struct operation_scratch *s, u32 i, u64 address)
 {
 	u32 used = s->record.strings_size;
 	char last = 0;
@@ -194,7 +269,7 @@ static __always_inline void fetch_string(struct operation_scratch *s, int i, u64
 	s->record.lengths[i] = last ? STRING_CUT : n;
 }
 
-static __always_inline void fetch_argument(struct operation_scratch *s, struct traits *t, int i)
+static __always_inline void fetch_argument(struct operation_scratch *s, struct traits *t, u32 i)
 {
 	u8 fetch = t->fetch[i];
 	u64 value = s->record.arguments[i];
@@ -216,6 +291,19 @@ static __always_inline void fetch_argument(struct operation_scratch *s, struct t
 	}
 }
 
+/* The unique id of the mount that the caller's root directory is the root of, else 0. */
+static __always_inline u64 root_mount(u64 task)
+{
+#ifdef MOUNT_ID_UNIQUE
+	u64 root = FIELD(u64, task, TASK_FS) + FS_ROOT;
+	u64 vfsmount = FIELD(u64, root, PATH_MNT);
+
+	if (FIELD(u64, root, PATH_DENTRY) == FIELD(u64, vfsmount, VFSMOUNT_ROOT))
+		return FIELD(u64, vfsmount - MOUNT_MNT, MOUNT_ID_UNIQUE);
+#endif
+	return 0;
+}
+
 static __always_inline void fill_caller(struct operation_record *r)
 {
 	u64 task = bpf_get_current_task();
@@ -233,11 +321,74 @@ static __always_inline void fill_caller(struct operation_record *r)
 	r->userns = FIELD(u32, FIELD(u64, cred, CRED_USER_NS), USER_NS_INUM);
 	r->pidns = FIELD(u32, FIELD(u64, upid, UPID_NS), PID_NS_INUM);
 	r->pid_inside = FIELD(u32, upid, UPID_NR);
+	r->root_unique = root_mount(task);
 	bpf_get_current_comm(r->comm, sizeof(r->comm));
 #ifdef FOLLOW_DESCENDANTS
 	r->descends = followed.lookup(&r->pid) != NULL;
 #endif
 }
+
+/* The mount in the last event of the recorder's fanotify group, if this thread caused it: where
+ * the events of this call end. */
+static __always_inline u64 last_notified(struct recorder *own)
+{
+#ifdef FANOTIFY_MNT_ID
+	u64 head = own->group + GROUP_LIST;
+	u64 last = own->group ? FIELD(u64, head, 8) : 0;
+
+	if (!last || last == head)
+		return 0;
+	u64 event = last - FSNOTIFY_EVENT_LIST;
+	if (FIELD(u64, event, FANOTIFY_PID) != FIELD(u64, bpf_get_current_task(), TASK_THREAD_PID))
+		return 0;
+	return FIELD(u64, event, FANOTIFY_MNT_ID);
+#else
+	return 0;
+#endif
+}
+
+#ifdef CAN_WALK
+/* Get ready to list what the call did to mounts; false if there is nothing to list. */
+static __always_inline bool begin_list(struct traits *t, struct inflight *call, u64 mntns,
+				       u32 *cut)
+{
+	u32 does = t->does;
+	u64 flags = call->arguments[3], watermark = 0;
+
+	if (does == DOES_NAMESPACE) {
+		/* The child may have died with its namespace. */
+		if (call->child_mntns)
+			return mntns_id(call->child_mntns) == call->child_mntns_id &&
+			       begin_namespace(call->child_mntns, 0, LIST_BIRTH, call->entered);
+		return mntns_id(mntns) != call->mntns_id &&
+		       begin_namespace(mntns, 0, LIST_BIRTH, call->entered);
+	}
+	if (does == DOES_MOVE_MOUNT && call->moved)
+		return begin_tree(call->moved, call->watermark, call->entered);
+	/* In the order in which path_mount() in fs/namespace.c looks at the flags. */
+	if (does == DOES_MOUNT && !(flags & MS_REMOUNT) &&
+	    (flags & MS_BIND || !(flags & (MS_PROPAGATION | MS_MOVE))))
+		return begin_namespace(mntns, call->watermark, LIST_MADE, call->entered);
+	if (does == DOES_UMOUNT) {
+		u64 id = call->mntns_id;
+
+		if (watched.lookup(&id))
+			return false;
+	} else if (does == DOES_MOVE_MOUNT ||
+		   (does == DOES_MOUNT && !(flags & (MS_REMOUNT | MS_PROPAGATION)))) {
+		watermark = call->watermark;
+	} else if (does == DOES_MOUNT) {
+		/* Changes what is there. */
+	} else if (does != DOES_PIVOT && does != DOES_SETATTR) {
+		return false;
+	}
+	if (!watermark && FIELD(u32, mntns, MNT_NS_COUNT) > LIST_LIMIT) {
+		*cut = 1;
+		return false;
+	}
+	return begin_namespace(mntns, watermark, LIST_AFTER, call->entered);
+}
+#endif
 
 int leave(struct exit_context *ctx)
 {
@@ -247,9 +398,11 @@ int leave(struct exit_context *ctx)
 	struct traits *t = traits.lookup(&number);
 	struct inflight *call = inflight.lookup(&thread);
 	struct operation_scratch *s = operation_scratch.lookup(&zero);
-	int i;
+	struct path_scratch *paths = path_scratch.lookup(&zero);
+	struct recorder *own = recorder.lookup(&zero);
+	u32 i;
 
-	if (!t || !s)
+	if (!t || !s || !paths || !own || thread >> 32 == own->pid)
 		return 0;
 	if (!call) {
 		/* A call that began before the probes were there. */
@@ -270,34 +423,140 @@ int leave(struct exit_context *ctx)
 	u64 mntns = current_mntns();
 	r->mntns_after = mntns_inode(mntns);
 	r->mntns_id_after = mntns_id(mntns);
-	r->mntns_target = call->child_mntns;
+	r->mntns_target = mntns_inode(call->child_mntns);
 	r->mntns_id_target = call->child_mntns_id;
 	if (t->fetch[0] != FETCH_CLONE_ARGS && !call->child && !t->always) {
 		r->mntns_target = result == 0 ? r->mntns_after : call->target_mntns;
 		r->mntns_id_target = result == 0 ? r->mntns_id_after : 0;
 	}
+	r->mounts_less = call->mounts - FIELD(u32, mntns, MNT_NS_COUNT);
+	r->notified = t->does == DOES_UMOUNT && !result ? last_notified(own) : 0;
+	r->walk_cut = 0;
 	r->attr_size = 0;
 	__builtin_memset(r->attr, 0, sizeof(r->attr));
-#pragma unroll
-	for (i = 0; i < ARGUMENTS; i++) {
-		r->arguments[i] = call->arguments[i];
-		r->lengths[i] = STRING_NULL;
-	}
-	inflight.delete(&thread);
-#pragma unroll
+	__builtin_memcpy(r->arguments, call->arguments, sizeof(r->arguments));
+	__builtin_memset(r->lengths, 0, sizeof(r->lengths));
+#pragma clang loop unroll(disable)
 	for (i = 0; i < 5; i++)
 		fetch_argument(s, t, i);
-	if (t->fetch[0] == FETCH_CLONE_ARGS && !(r->attr[0] & CLONE_NEWNS))
+	if (t->fetch[0] == FETCH_CLONE_ARGS && !(r->attr[0] & CLONE_NEWNS)) {
+		inflight.delete(&thread);
 		return 0;
-	fill_caller(r);
-	if (t->returns && result >= 0) {
-		want_path(ARGUMENT_RESULT, t->returns == 2 ? BASE_MOUNT : BASE_DESCRIPTOR, result);
-		send_paths(r->entered);
 	}
-	u32 size = sizeof(*r) + (r->strings_size & (2 * STRINGS_SIZE - 1));
+	fill_caller(r);
+	paths->count = 0;
+	paths->entered = r->entered;
+	s->wakeup = BPF_RB_NO_WAKEUP;
+#ifdef CAN_WALK
+	bool list = result >= 0 && begin_list(t, call, mntns, &r->walk_cut);
+
+	if (list && t->does != DOES_MOUNT && t->does != DOES_MOVE_MOUNT)
+		s->wakeup = BPF_RB_FORCE_WAKEUP;
+	inflight.delete(&thread);
+	if (list)
+		programs.call(ctx, PROGRAM_WALK);
+#else
+	inflight.delete(&thread);
+#endif
+	if (t->does == DOES_DESCRIPTOR && result >= 0)
+		want(ARGUMENT_RESULT, BASE_DESCRIPTOR, result, 0);
+	programs.call(ctx, PROGRAM_FINISH);
+	return 0;
+}
+
+#ifdef CAN_WALK
+/* Goes on with a walk until it is through: begun by leave, or for the recorder by enter. */
+int walk(void *ctx)
+{
+	u32 zero = 0;
+	struct walk *w = walks.lookup(&zero);
+	struct operation_scratch *s = operation_scratch.lookup(&zero);
+
+	if (!w || !s)
+		return 0;
+	if (!go_on(w)) {
+		w->calls++;
+		if (w->calls < WALK_CALLS)
+			programs.call(ctx, PROGRAM_WALK);
+		count(CUT_WALK);
+		s->record.walk_cut = 1;
+	}
+	end_walk(w);
+	if (w->record.why == LIST_SURVEY)
+		return 0;
+	if (w->top_root) {
+		want(ARGUMENT_MOUNTPOINT, BASE_DENTRY, 0, w->top_mountpoint);
+		want(ARGUMENT_ROOT, BASE_DENTRY, 0, w->top_root);
+	}
+	programs.call(ctx, PROGRAM_FINISH);
+	return 0;
+}
+#endif
+
+int paths(void *ctx)
+{
+	u32 zero = 0;
+	struct path_scratch *s = path_scratch.lookup(&zero);
+
+	if (s)
+		send_paths(s);
+	return 0;
+}
+
+/* Tell of the calling process what may be gone by the time that user space asks for it. */
+static __always_inline void send_process(struct operation_record *r)
+{
+	u64 task = bpf_get_current_task();
+	u64 mm = FIELD(u64, task, TASK_MM);
+	u32 zero = 0;
+	u64 *known = processes.lookup(&r->pid);
+	struct process_scratch *s = process_scratch.lookup(&zero);
+
+	if (!s || (known && *known == mm))
+		return;
+	processes.update(&r->pid, &mm);
+	u64 start = FIELD(u64, mm, MM_ARG_START);
+	u64 size = FIELD(u64, mm, MM_ARG_END) - start;
+	u64 parent = FIELD(u64, task, TASK_REAL_PARENT);
+	struct process_record *p = &s->record;
+
+	p->kind = RECORD_PROCESS;
+	p->pid = r->pid;
+	p->entered = r->entered;
+	p->started = FIELD(u64, FIELD(u64, task, TASK_GROUP_LEADER), TASK_STARTED);
+	p->cgroup = r->cgroup;
+	p->parent = r->parent;
+	p->uid = r->uid;
+	p->mntns = r->mntns_before;
+	p->cut = size > COMMAND_LINE_SIZE;
+	__builtin_memcpy(p->comm, r->comm, sizeof(p->comm));
+	bpf_probe_read_kernel_str(p->parent_comm, sizeof(p->parent_comm),
+				  (void *)(parent + TASK_COMM));
+	u32 n = size > COMMAND_LINE_SIZE ? COMMAND_LINE_SIZE : size;
+	if (!mm || bpf_probe_read_user(s->command_line, n, (void *)start))
+		n = 0;
+	p->size = n;
+	if (events.ringbuf_output(s, sizeof(*p) + n, BPF_RB_NO_WAKEUP))
+		count(LOST_PROCESS);
+	else
+		count(SENT_PROCESS);
+}
+
+/* Send what is left to send of a call, its operation record last. */
+int finish(void *ctx)
+{
+	u32 zero = 0;
+	struct operation_scratch *s = operation_scratch.lookup(&zero);
+	struct path_scratch *p = path_scratch.lookup(&zero);
+
+	if (!s || !p)
+		return 0;
+	send_paths(p);
+	send_process(&s->record);
+	u32 size = sizeof(s->record) + (s->record.strings_size & (2 * STRINGS_SIZE - 1));
 	if (size > sizeof(*s))
 		return 0;
-	if (events.ringbuf_output(s, size, BPF_RB_NO_WAKEUP))
+	if (events.ringbuf_output(s, size, s->wakeup))
 		count(LOST_OPERATION);
 	else
 		count(SENT_OPERATION);
@@ -319,11 +578,9 @@ int fork(struct bpf_raw_tracepoint_args *ctx)
 		followed.update(&child_pid, &one);
 #endif
 	if (call) {
-		u64 mntns = FIELD(u64, FIELD(u64, child, TASK_NSPROXY), NSPROXY_MNT_NS);
-
 		call->child = FIELD(u32, child, TASK_TGID);
-		call->child_mntns = mntns_inode(mntns);
-		call->child_mntns_id = mntns_id(mntns);
+		call->child_mntns = FIELD(u64, FIELD(u64, child, TASK_NSPROXY), NSPROXY_MNT_NS);
+		call->child_mntns_id = mntns_id(call->child_mntns);
 	}
 	return 0;
 }

@@ -12,6 +12,8 @@ struct wanted {
 	u32 argument;
 	u32 base;
 	s32 descriptor;
+	u32 spare;
+	u64 dentry;
 };
 
 /* The walk's state lives in a map and is read through volatile: the verifier then forgets what
@@ -20,6 +22,7 @@ struct path_scratch {
 	struct path_record record;
 	char names[STRING_SIZE + NAME_SIZE];
 	struct wanted wanted[4];
+	u64 entered;
 	u32 count;
 	volatile u32 used;
 	volatile u64 vfsmount;
@@ -57,7 +60,7 @@ static __always_inline bool proc_descriptor(char *head, s32 *descriptor)
 	return true;
 }
 
-static __always_inline void want_path(u32 argument, u32 base, s32 descriptor)
+static __always_inline void want(u32 argument, u32 base, s32 descriptor, u64 dentry)
 {
 	u32 zero = 0;
 	struct path_scratch *s = path_scratch.lookup(&zero);
@@ -68,6 +71,7 @@ static __always_inline void want_path(u32 argument, u32 base, s32 descriptor)
 	w->argument = argument;
 	w->base = base;
 	w->descriptor = descriptor;
+	w->dentry = dentry;
 	s->count++;
 }
 
@@ -84,33 +88,6 @@ static __always_inline void describe_mount(struct path_record *r, u64 vfsmount)
 	r->mntns = mntns && mntns != -22ULL ? mntns_inode(mntns) : 0;
 }
 
-/* The groups of a mount and of its parent, which decide where an event under it is carried. */
-static __always_inline void describe_groups(struct path_record *r, u64 mount)
-{
-	u64 parent = FIELD(u64, mount, MOUNT_PARENT);
-	u64 master = FIELD(u64, parent, MOUNT_MASTER);
-
-	r->group = FIELD(u32, mount, MOUNT_GROUP);
-	r->parent_id = FIELD(u32, parent, MOUNT_ID);
-	r->parent_group = FIELD(u32, parent, MOUNT_GROUP);
-	r->parent_master = master ? FIELD(u32, master, MOUNT_GROUP) : 0;
-}
-
-/*
- * The mount of the caller's namespace that is newest by unique id, 0 where the kernel does not
- * keep them so (before 6.16): what a mount call that succeeded has just made.
- */
-static __always_inline u64 newest_mount(void)
-{
-#ifdef MNT_NS_LAST_NODE
-	u64 node = FIELD(u64, current_mntns(), MNT_NS_LAST_NODE);
-
-	return node ? node - MOUNT_NODE : 0;
-#else
-	return 0;
-#endif
-}
-
 static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 {
 	struct path_record *r = &s->record;
@@ -118,17 +95,20 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 	u64 path = fs + FS_PWD;
 
 	__builtin_memset(r, 0, sizeof(*r));
-	if (w->base == BASE_MOUNT) {
-		u64 mount = newest_mount();
-
-		if (!mount)
-			return false;
-		/* Its path is that of its root. */
-		path = 0;
-		s->vfsmount = mount + MOUNT_MNT;
-		s->dentry = FIELD(u64, s->vfsmount, VFSMOUNT_ROOT);
-		describe_groups(r, mount);
-	} else if (w->base != BASE_CWD) {
+	r->kind = RECORD_PATH;
+	r->argument = w->argument;
+	r->base = w->base;
+	r->descriptor = w->descriptor;
+	r->tid = bpf_get_current_pid_tgid();
+	r->entered = s->entered;
+	s->used = 0;
+	if (w->base == BASE_DENTRY) {
+		r->dentry = w->dentry;
+		s->dentry = w->dentry;
+		s->vfsmount = 0;
+		return true;
+	}
+	if (w->base != BASE_CWD) {
 		u64 file = file_of(w->descriptor);
 
 		if (!file)
@@ -140,16 +120,8 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 		if (r->nsfs_type)
 			r->nsfs_inode = file_namespace_inode(file);
 	}
-	r->kind = RECORD_PATH;
-	r->argument = w->argument;
-	r->base = w->base;
-	r->descriptor = w->descriptor;
-	r->tid = bpf_get_current_pid_tgid();
-	s->used = 0;
-	if (path) {
-		s->vfsmount = FIELD(u64, path, PATH_MNT);
-		s->dentry = FIELD(u64, path, PATH_DENTRY);
-	}
+	s->vfsmount = FIELD(u64, path, PATH_MNT);
+	s->dentry = FIELD(u64, path, PATH_DENTRY);
 	s->root_vfsmount = FIELD(u64, fs + FS_ROOT, PATH_MNT);
 	s->root_dentry = FIELD(u64, fs + FS_ROOT, PATH_DENTRY);
 	describe_mount(r, s->vfsmount);
@@ -162,11 +134,11 @@ static __always_inline bool step_up(struct path_scratch *s)
 {
 	u64 vfsmount = s->vfsmount, dentry = s->dentry, parent;
 
-	if (vfsmount == s->root_vfsmount && dentry == s->root_dentry) {
+	if (vfsmount && vfsmount == s->root_vfsmount && dentry == s->root_dentry) {
 		s->record.complete = 1;
 		return false;
 	}
-	if (dentry == FIELD(u64, vfsmount, VFSMOUNT_ROOT)) {
+	if (vfsmount && dentry == FIELD(u64, vfsmount, VFSMOUNT_ROOT)) {
 		u64 mount = vfsmount - MOUNT_MNT;
 
 		parent = FIELD(u64, mount, MOUNT_PARENT);
@@ -178,6 +150,11 @@ static __always_inline bool step_up(struct path_scratch *s)
 		s->vfsmount = parent + MOUNT_MNT;
 		return true;
 	}
+	parent = FIELD(u64, dentry, DENTRY_PARENT);
+	if (!vfsmount && parent == dentry) {
+		s->record.complete = 1;
+		return false;
+	}
 	u32 used = s->used;
 	if (used > STRING_SIZE - NAME_SIZE)
 		return false;
@@ -187,7 +164,6 @@ static __always_inline bool step_up(struct path_scratch *s)
 		return false;
 	s->used = used + n;
 	s->record.depth++;
-	parent = FIELD(u64, dentry, DENTRY_PARENT);
 	s->dentry = parent;
 	/* An object without a directory: [fscontext], a namespace. */
 	if (parent == dentry)
@@ -196,14 +172,10 @@ static __always_inline bool step_up(struct path_scratch *s)
 }
 
 /* Send one path record for every path that was asked for. */
-static __always_inline void send_paths(u64 entered)
+static __always_inline void send_paths(struct path_scratch *s)
 {
-	u32 zero = 0, i, j;
-	struct path_scratch *s = path_scratch.lookup(&zero);
+	u32 i, j, wanted = s->count;
 
-	if (!s)
-		return;
-	u32 wanted = s->count;
 	s->count = 0;
 #pragma clang loop unroll(disable)
 	for (j = 0; j < PATHS; j++) {
@@ -211,7 +183,6 @@ static __always_inline void send_paths(u64 entered)
 			break;
 		if (!begin_path(s, &s->wanted[j & 3]))
 			continue;
-		s->record.entered = entered;
 #pragma clang loop unroll(disable)
 		for (i = 0; i < PATH_DEPTH; i++)
 			if (!step_up(s))

@@ -3,12 +3,16 @@
  *
  * mnttrace/capture/layout.py reads this file: every struct here becomes a numpy dtype. Keep to
  * fixed-width integers, arrays of them and #define NAME number; all structs are free of padding.
+ *
+ * The records of one call share `tid` and `entered`; its operation_record comes last.
  */
 #ifndef MNTTRACE_RECORDS_H
 #define MNTTRACE_RECORDS_H
 
 #define RECORD_OPERATION 1
 #define RECORD_PATH 2
+#define RECORD_MOUNTS 3
+#define RECORD_PROCESS 4
 
 #define ARGUMENTS 6
 #define STRING_SIZE 4096
@@ -16,6 +20,7 @@
 #define STRINGS_SIZE 16384
 #define PATH_DEPTH 64
 #define NAME_SIZE 256
+#define COMMAND_LINE_SIZE 1024
 
 /* What became of a string: its length in bytes, counting the final NUL, or one of these. */
 #define STRING_NULL 0
@@ -33,23 +38,56 @@
 #define FETCH_CLONE_ARGS 6
 #define FETCH_VALUE_BY_COMMAND 7
 
-/* `argument` of a path record that describes the descriptor that a call returned. */
-#define ARGUMENT_RESULT 7
+/* What a call that succeeds does to mounts; the same codes as linux.syscalls.Does. */
+#define DOES_NOTHING 0
+#define DOES_DESCRIPTOR 1
+#define DOES_MOUNT 2
+#define DOES_MOVE_MOUNT 3
+#define DOES_UMOUNT 4
+#define DOES_PIVOT 5
+#define DOES_SETATTR 6
+#define DOES_NAMESPACE 7
 
-/* What a path record describes. */
+/* `argument` of a path record: an argument of the call, or one of these. */
+#define ARGUMENT_RESULT 7
+#define ARGUMENT_MOUNTPOINT 8
+#define ARGUMENT_ROOT 9
+
+/* What a path record describes: a dentry's path is that within its file system. */
 #define BASE_CWD 1
 #define BASE_DESCRIPTOR 2
 #define BASE_PROC_FD 3
-#define BASE_MOUNT 4
+#define BASE_DENTRY 4
+
+/* Why mounts are listed: those that a call made, or all of a namespace. */
+#define LIST_MADE 1
+#define LIST_BIRTH 2
+#define LIST_AFTER 3
+#define LIST_SURVEY 4
+
+/* How a mount came to be in the list. */
+#define HOW_MADE 1
+#define HOW_CARRIED 2
+#define HOW_LISTED 3
+#define HOW_COVERED 4
+
+#define ENTRIES 48
+/* A namespace with more mounts is not listed after a change: user space reads it. */
+#define LIST_LIMIT 512
 
 /* Counters of what could not be sent or seen, by kind: the map `losses`. */
 #define LOST_OPERATION 0
 #define LOST_PATH 1
-#define LOST_INFLIGHT 2
-#define TORN_OPERATION 3
-#define SENT_OPERATION 4
-#define SENT_PATH 5
-#define LOSS_KINDS 6
+#define LOST_MOUNTS 2
+#define LOST_PROCESS 3
+#define LOST_INFLIGHT 4
+#define TORN_OPERATION 5
+#define CUT_WALK 6
+#define SENT_OPERATION 7
+#define SENT_PATH 8
+#define SENT_MOUNTS 9
+#define SENT_PROCESS 10
+#define LOSS_KINDS 11
 
 /* One finished call. `strings_size` bytes of NUL-terminated strings follow, in argument order. */
 struct operation_record {
@@ -67,6 +105,8 @@ struct operation_record {
 	u64 mntns_id_before;
 	u64 mntns_id_after;
 	u64 mntns_id_target;
+	u64 root_unique;
+	u64 notified;
 	u32 mntns_before;
 	u32 mntns_after;
 	u32 mntns_target;
@@ -79,13 +119,16 @@ struct operation_record {
 	u32 userns;
 	u32 pid_inside;
 	u32 descends;
+	s32 mounts_less;
+	u32 walk_cut;
 	u8 comm[16];
 };
 
 /*
  * Where an argument that is relative or a descriptor leads, taken when the call began (or, for
- * the descriptor that it returned, when it ended). `names_size` bytes of NUL-terminated names
- * follow: the path's components from the last one up to the process's root.
+ * the descriptor that it returned and the mount that it made, when it ended). `names_size` bytes
+ * of NUL-terminated names follow: the path's components from the last one up to the process's
+ * root, or that of the file system.
  */
 struct path_record {
 	u16 kind;
@@ -99,15 +142,60 @@ struct path_record {
 	u64 entered;
 	u64 mount_unique;
 	u64 context;
+	u64 dentry;
 	u32 mount_id;
 	u32 mntns;
 	u32 nsfs_inode;
 	u32 nsfs_type;
 	u32 filesystem_magic;
 	u32 depth;
-	u32 group;
-	u32 parent_group;
-	u32 parent_master;
+};
+
+/* One mount. The dentries are told apart by their addresses, and go no further than capture/. */
+struct mount_entry {
+	u64 unique;
+	u64 parent_unique;
+	u64 origin_unique;
+	u64 mntns_id;
+	u64 root;
+	u64 mountpoint;
+	u32 mount_id;
 	u32 parent_id;
+	u32 mntns;
+	u32 group;
+	u32 master;
+	u32 device;
+	u32 flags;
+	u32 how;
+	u8 fstype[16];
+	u8 devname[32];
+};
+
+/* Mounts that a call made, or all mounts of a namespace: `count` mount_entry follow. */
+struct mounts_record {
+	u16 kind;
+	u16 count;
+	u32 tid;
+	u64 entered;
+	u64 mntns_id;
+	u32 mntns;
+	u16 why;
+	u16 last;
+};
+
+/* A process that is seen for the first time since it was executed; its command line follows. */
+struct process_record {
+	u16 kind;
+	u16 size;
+	u32 pid;
+	u64 entered;
+	u64 started;
+	u64 cgroup;
+	u32 parent;
+	u32 uid;
+	u32 mntns;
+	u32 cut;
+	u8 comm[16];
+	u8 parent_comm[16];
 };
 #endif

@@ -1,19 +1,20 @@
-"""From the kernel's records to rows of the table `operations`."""
+"""From the kernel's records to calls: a row of the table `operations`, and what came with it."""
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from mnttrace.capture import layout
+from mnttrace.capture.layout import constants, layout
+from mnttrace.capture.story import Stories
 from mnttrace.linux import flags
-from mnttrace.linux.syscalls import Fetch, Syscall, by_number
+from mnttrace.linux.syscalls import Does, Fetch, Syscall, by_number
 
 _SECRET = re.compile(r"(?i)\b(pass(?:word|wd|phrase)?|cred(?:ential)?s?|secret|token|key)(=)[^,]*")
 _SECRET_KEY = re.compile(r"(?i)(pass|cred|secret|token|key)")
+_REDACTED = "<redacted>"
 _STRINGS = {Fetch.STRING, Fetch.PATH, Fetch.PATH_AT, Fetch.VALUE_BY_COMMAND}
 # The arguments that are an operation's source and target, by call.
 _SOURCE = {"mount": 0, "pivot_root": 1, "move_mount": 1}
@@ -28,8 +29,8 @@ _TARGET = {
     "fspick": 1,
     "mount_setattr": 1,
 }
+# The argument that is the operation's flags, by call; fsconfig's is its command.
 _FLAGS = {
-    "mount": 3,
     "umount2": 1,
     "open_tree": 2,
     "open_tree_attr": 2,
@@ -43,109 +44,208 @@ _FLAGS = {
     "unshare": 0,
     "clone": 0,
 }
+_OPTIONAL = ("child", "ns_target")
 
 
 def redact(text: str) -> str:
     """Mount data without its secrets: password=…, credentials=…, key=…."""
-    return _SECRET.sub(r"\1\2<redacted>", text)
+    return _SECRET.sub(rf"\1\2{_REDACTED}", text)
 
 
-def _wrap(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
+@dataclass(slots=True)
+class Call:
+    """One finished call, with what the kernel sent of it.
+
+    Attributes:
+        row: a row of the table `operations`.
+        does: what such a call does when it succeeds.
+        lists: the mounts that it made, or those of a namespace, in the order they were sent.
+        names: address of a dentry → its path within its file system.
+        notified: unique id of the last mount that fanotify told of by the end of the call.
+        mounts_less: how many mounts fewer its namespace had after it than before.
+        cut: the kernel's list is not complete.
+        mount_flags: the flags of mount(2) as a number; 0 of other calls.
+    """
+
+    row: dict[str, Any]
+    does: Does
+    lists: list[MountList]
+    names: dict[int, str]
+    notified: int
+    mounts_less: int
+    cut: bool
+    mount_flags: int
+
+
+@dataclass(slots=True)
+class MountList:
+    """Mounts as the kernel listed them: `entries` are mount_entry of bpf/records.h."""
+
+    why: int
+    ns: int
+    ns_id: int
+    last: bool
+    entries: list[Any]
+
+
+@dataclass(slots=True)
+class Process:
+    """A process when it was first seen: `row` has the columns of the table `processes`."""
+
+    row: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What has come of a call whose operation record has not."""
+
+    entered: int
+    bases: dict[int, tuple[Any, str]] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    lists: list[MountList] = field(default_factory=list)
 
 
 class Decoder:
-    """Puts the records of one recording together: paths, then the operation they belong to.
+    """Puts the records of one recording together.
 
     Args:
         wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
         keep_secrets: leave passwords and keys in mount data as they are.
+
+    Attributes:
+        cut: how many arguments were cut or could not be read.
     """
 
     def __init__(self, wall_offset: int, keep_secrets: bool = False) -> None:
         self._calls = by_number(os.uname().machine)
-        self._constants = layout.constants()
-        self._operation = layout.dtype("operation_record")
-        self._path = layout.dtype("path_record")
-        self._paths: dict[int, tuple[int, dict[int, tuple[Any, str]]]] = {}
+        self._constants = constants()
+        self._operation = layout("operation_record")
+        self._path = layout("path_record")
+        self._mounts = layout("mounts_record")
+        self._entry = layout("mount_entry")
+        self._process = layout("process_record")
+        self._parts: dict[int, _Parts] = {}
         self._wall_offset = wall_offset
         self._keep_secrets = keep_secrets
-        self._newest: dict[int, int] = {}
+        self._stories = Stories()
         self._seq = 0
         self.cut = 0
 
-    def take(self, raw: bytes) -> dict[str, Any] | None:
-        """One record; gives an operation's row once it is whole."""
-        if int.from_bytes(raw[:2], "little") == self._constants["RECORD_PATH"]:
+    def take(self, raw: bytes) -> Call | MountList | Process | None:
+        """One record; gives a call once it is whole, a list that the recorder asked for, or a
+        process."""
+        kind = raw[0]
+        if kind == self._constants["RECORD_OPERATION"]:
+            return self._take_operation(raw)
+        if kind == self._constants["RECORD_PATH"]:
             self._take_path(raw)
-            return None
-        record = np.frombuffer(raw, self._operation, 1)[0]
-        return self._row(record, raw[self._operation.itemsize :])
+        elif kind == self._constants["RECORD_MOUNTS"]:
+            return self._take_mounts(raw)
+        elif kind == self._constants["RECORD_PROCESS"]:
+            return self._take_process(raw)
+        return None
+
+    def _parts_of(self, record: Any) -> _Parts:
+        parts = self._parts.get(record.tid)
+        if parts is None or parts.entered != record.entered:
+            parts = self._parts[record.tid] = _Parts(record.entered)
+        return parts
 
     def _take_path(self, raw: bytes) -> None:
-        record = np.frombuffer(raw, self._path, 1)[0]
-        names = raw[self._path.itemsize :].split(b"\0")[:-1]
+        record = self._path.unpack(raw)
+        names = raw[self._path.size :].split(b"\0")[:-1]
         text = "/" + "/".join(os.fsdecode(name) for name in reversed(names))
-        if not record["complete"]:
+        if not record.complete:
             text = "…" + text
-        tid, entered = int(record["tid"]), int(record["entered"])
-        if self._paths.get(tid, (0, {}))[0] != entered:
-            self._paths[tid] = (entered, {})
-        self._paths[tid][1][int(record["argument"])] = (record, text)
+        parts = self._parts_of(record)
+        if record.base == self._constants["BASE_DENTRY"]:
+            parts.names[record.dentry] = text
+        else:
+            parts.bases[record.argument] = (record, text)
 
-    def _row(self, record: Any, tail: bytes) -> dict[str, Any]:
-        call = self._calls[int(record["number"])]
-        strings, unread = self._strings(call, record, tail)
-        entered, bases = self._paths.pop(int(record["tid"]), (0, {}))
-        if entered != int(record["entered"]):
-            bases = {}
-        result = int(record["result"])
+    def _take_mounts(self, raw: bytes) -> MountList | None:
+        record = self._mounts.unpack(raw)
+        entries = list(self._entry.unpack_many(raw, self._mounts.size, record.count))
+        found = MountList(record.why, record.mntns, record.mntns_id, bool(record.last), entries)
+        if record.why == self._constants["LIST_SURVEY"]:
+            return found
+        self._parts_of(record).lists.append(found)
+        return None
+
+    def _take_process(self, raw: bytes) -> Process:
+        record = self._process.unpack(raw)
+        words = raw[self._process.size :].split(b"\0")
+        text = " ".join(os.fsdecode(word) for word in words).rstrip()
+        return Process(
+            {
+                "pid": record.pid,
+                "started": record.started,
+                "seen": record.entered,
+                "parent": record.parent,
+                "uid": record.uid,
+                "comm": _comm(record.comm),
+                "parent_comm": _comm(record.parent_comm),
+                "command": text if self._keep_secrets else redact(text),
+                "ns": record.mntns,
+                "cgroup": record.cgroup,
+            }
+        )
+
+    def _take_operation(self, raw: bytes) -> Call:
+        record = self._operation.unpack(raw)
+        call = self._calls[record.number]
+        parts = self._parts.pop(record.tid, None)
+        if parts is None or parts.entered != record.entered:
+            parts = _Parts(record.entered)
+        strings, unread = self._strings(call, record, raw[self._operation.size :])
         self._seq += 1
         row: dict[str, Any] = {
             "seq": self._seq,
-            "ts": entered_wall(int(record["entered"]), self._wall_offset),
-            "monotonic": int(record["entered"]),
-            "latency": int(record["left"]) - int(record["entered"]),
+            "ts": record.entered + self._wall_offset,
+            "monotonic": record.entered,
+            "latency": record.left - record.entered,
             "syscall": call.name,
-            "result": result,
-            "error": flags.errno_name(result),
-            "comm": bytes(record["comm"]).split(b"\0")[0].decode("utf-8", "surrogateescape"),
-            "ns": int(record["mntns_before"]),
-            "ns_after": int(record["mntns_after"]),
-            "ns_target": int(record["mntns_target"]),
+            "result": record.result,
+            "error": flags.errno_name(record.result),
+            "pid": record.pid,
+            "tid": record.tid,
+            "parent": record.parent,
+            "child": record.child or None,
+            "uid": record.uid,
+            "comm": _comm(record.comm),
+            "cgroup": record.cgroup,
+            "ns": record.mntns_before,
+            "ns_id": record.mntns_id_before or record.mntns_before,
+            "ns_after": record.mntns_after,
+            "ns_target": record.mntns_target or None,
+            "ns_target_id": record.mntns_id_target or None,
+            "pidns": record.pidns,
+            "pid_inside": record.pid_inside,
+            "userns": record.userns,
+            "root_unique": record.root_unique or None,
             "unread": ",".join(unread),
+            "descends": bool(record.descends),
         }
-        for name in ("pid", "tid", "parent", "child", "uid", "cgroup", "pidns", "userns"):
-            row[name] = int(record[name])
-        row |= self._made(row, bases)
-        self._arguments(row, call, record, strings, bases)
-        return row
-
-    def _made(self, row: dict[str, Any], bases: dict[int, tuple[Any, str]]) -> dict[str, Any]:
-        """The newest mount of the namespace after a call that may have made one."""
-        base = bases.get(self._constants["ARGUMENT_RESULT"])
-        if base is None or base[0]["base"] != self._constants["BASE_MOUNT"]:
-            return {}
-        record, path = base
-        unique = int(record["mount_unique"])
-        if unique <= self._newest.get(row["ns"], 0):
-            return {}
-        self._newest[row["ns"]] = unique
-        return {
-            "made": int(record["mount_id"]),
-            "made_unique": unique,
-            "made_path": path,
-            "made_group": int(record["group"]),
-            "parent_group": int(record["parent_group"]),
-            "parent_master": int(record["parent_master"]),
-        }
+        self._arguments(row, call, record, strings, parts.bases)
+        self._stories.tell(row, call, parts.bases, strings)
+        return Call(
+            row,
+            call.does,
+            parts.lists,
+            parts.names,
+            record.notified,
+            record.mounts_less,
+            bool(record.walk_cut),
+            record.arguments3 if call.does == Does.MOUNT else 0,
+        )
 
     def _strings(self, call: Syscall, record: Any, tail: bytes) -> tuple[dict[int, str], list[str]]:
         found: dict[int, str] = {}
         unread = []
         at = 0
+        lengths = record[self._operation.arrays["lengths"]]
         for index, argument in enumerate(call.arguments):
-            length = int(record["lengths"][index])
+            length = lengths[index]
             if length == self._constants["STRING_UNREADABLE"]:
                 unread.append(argument.name)
             elif argument.fetch in _STRINGS and length:
@@ -165,41 +265,28 @@ class Decoder:
         strings: dict[int, str],
         bases: dict[int, tuple[Any, str]],
     ) -> None:
-        values = [int(value) for value in record["arguments"]]
-        for column, table in (("source", _SOURCE), ("target", _TARGET)):
-            index = table.get(call.name)
-            text = strings.get(index, "") if index is not None else ""
-            row[column] = text
-            name = "path" if column == "target" else "source_path"
-            row[name] = self._resolve(text, bases.get(index if index is not None else -1))
+        for column, resolved, table in (
+            ("source", "source_path", _SOURCE),
+            ("target", "path", _TARGET),
+        ):
+            index = table.get(call.name, -1)
+            row[column] = strings.get(index, "")
+            row[resolved] = self._resolve(row[column], bases.get(index))
         row["fstype"] = strings.get({"mount": 2, "fsopen": 0}.get(call.name, -1), "")
-        row["flags"], row["propagation"] = self._flags(call, record, values)
         row["data"] = self._data(call, strings)
+        values = record[self._operation.arrays["arguments"]]
+        attr = record[self._operation.arrays["attr"]]
+        row["flags"], row["propagation"], row["attributes"] = _flags(call, values, attr)
 
     def _resolve(self, text: str, base: tuple[Any, str] | None) -> str:
         """The path that a relative one, an empty one or /proc/self/fd/N stands for."""
         if base is None:
             return text
         record, path = base
-        if record["base"] == self._constants["BASE_PROC_FD"]:
+        if record.base == self._constants["BASE_PROC_FD"]:
             _, _, rest = text.partition("/fd/")
             text = rest.partition("/")[2]
         return os.path.normpath(os.path.join(path, text)) if text else path
-
-    def _flags(self, call: Syscall, record: Any, values: list[int]) -> tuple[str, str]:
-        if call.name == "mount":
-            propagation, rest = flags.split_mount_flags(values[3])
-            return rest, propagation
-        if call.name == "clone3":
-            return flags.DECODERS["clone3"](int(record["attr"][0])), ""
-        index = _FLAGS.get(call.name)
-        if index is None:
-            return "", ""
-        text = flags.DECODERS[call.arguments[index].meaning](values[index])
-        propagation = ""
-        if call.name in {"mount_setattr", "open_tree_attr"}:
-            propagation = flags.DECODERS["propagation"](int(record["attr"][2]))
-        return text, propagation
 
     def _data(self, call: Syscall, strings: dict[int, str]) -> str:
         if call.name == "mount":
@@ -208,11 +295,35 @@ class Decoder:
         if call.name == "fsconfig" and 2 in strings:
             key, value = strings[2], strings.get(3, "")
             if value and _SECRET_KEY.search(key) and not self._keep_secrets:
-                value = "<redacted>"
+                value = _REDACTED
             return f"{key}={value}" if value else key
         return ""
 
 
-def entered_wall(monotonic: int, offset: int) -> int:
-    """Nanoseconds since the epoch of a monotonic time."""
-    return monotonic + offset
+def _comm(raw: bytes) -> str:
+    return os.fsdecode(raw.split(b"\0")[0])
+
+
+def _flags(call: Syscall, values: tuple[int, ...], attr: tuple[int, ...]) -> tuple[str, str, str]:
+    """An operation's flags by name, the propagation type that it asks for, and the attributes of
+    mounts that it sets (+) and clears (-)."""
+    if call.name == "mount":
+        propagation, rest = flags.split_mount_flags(values[3])
+        return rest, propagation, ""
+    if call.name == "clone3":
+        return flags.clone3_flags(attr[0]), "", ""
+    index = _FLAGS.get(call.name)
+    if index is None:
+        return "", "", ""
+    text = flags.DECODERS[call.arguments[index].meaning](values[index])
+    if call.name == "fsmount":
+        return text, "", _attributes(values[2], 0)
+    if call.name in {"mount_setattr", "open_tree_attr"}:
+        set_, clear, asked = attr[:3]
+        return text, flags.propagation(asked), _attributes(set_, clear)
+    return text, "", ""
+
+
+def _attributes(set_: int, clear: int) -> str:
+    signed = (("+", flags.mount_attr(set_)), ("-", flags.mount_attr(clear)))
+    return " ".join(sign + text for sign, text in signed if text)

@@ -13,8 +13,17 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
     "TASK_FS": ("task_struct.fs",),
     "TASK_THREAD_PID": ("task_struct.thread_pid",),
     "TASK_CRED": ("task_struct.cred",),
+    "TASK_COMM": ("task_struct.comm",),
+    "TASK_MM": ("task_struct.mm",),
+    "TASK_GROUP_LEADER": ("task_struct.group_leader",),
+    "TASK_STARTED": ("task_struct.start_boottime", "task_struct.real_start_time"),
+    "MM_ARG_START": ("mm_struct.arg_start",),
+    "MM_ARG_END": ("mm_struct.arg_end",),
     "NSPROXY_MNT_NS": ("nsproxy.mnt_ns",),
+    "MNT_NS_COMMON": ("mnt_namespace.ns",),
     "MNT_NS_INUM": ("mnt_namespace.ns.inum",),
+    # `mounts` is the count up to 6.11 only: from 6.12 on it is the tree of them.
+    "MNT_NS_COUNT": ("mnt_namespace.nr_mounts", "mnt_namespace.mounts"),
     "FILES_FDT": ("files_struct.fdt",),
     "FDT_FD": ("fdtable.fd",),
     "FDT_MAX_FDS": ("fdtable.max_fds",),
@@ -28,6 +37,9 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
     "INODE_PRIVATE": ("inode.i_private",),
     "INODE_SB": ("inode.i_sb",),
     "SB_MAGIC": ("super_block.s_magic",),
+    "SB_DEV": ("super_block.s_dev",),
+    "SB_TYPE": ("super_block.s_type",),
+    "FS_TYPE_NAME": ("file_system_type.name",),
     "NS_COMMON_INUM": ("ns_common.inum",),
     "MOUNT_MNT": ("mount.mnt",),
     "MOUNT_PARENT": ("mount.mnt_parent",),
@@ -36,7 +48,15 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
     "MOUNT_GROUP": ("mount.mnt_group_id",),
     "MOUNT_MASTER": ("mount.mnt_master",),
     "MOUNT_NS": ("mount.mnt_ns",),
+    "MOUNT_DEVNAME": ("mount.mnt_devname",),
+    "MOUNT_MOUNTS": ("mount.mnt_mounts",),
+    "MOUNT_CHILD": ("mount.mnt_child",),
+    "MOUNT_SHARE": ("mount.mnt_share",),
+    "MOUNT_SLAVE_LIST": ("mount.mnt_slave_list",),
+    "MOUNT_SLAVE": ("mount.mnt_slave",),
     "VFSMOUNT_ROOT": ("vfsmount.mnt_root",),
+    "VFSMOUNT_SB": ("vfsmount.mnt_sb",),
+    "VFSMOUNT_FLAGS": ("vfsmount.mnt_flags",),
     "DENTRY_PARENT": ("dentry.d_parent",),
     "DENTRY_NAME": ("dentry.d_name.name", "dentry.__d_name.name"),
     "PID_LEVEL": ("pid.level",),
@@ -50,13 +70,22 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
 
 _OPTIONAL: dict[str, tuple[str, ...]] = {
     "MNT_NS_ID": ("mnt_namespace.ns.ns_id", "mnt_namespace.seq"),  # ns_id from 6.18 on
-    "MNT_NS_LAST_NODE": ("mnt_namespace.mnt_last_node",),  # from 6.16 on
+    "MNT_NS_LAST_NODE": ("mnt_namespace.mnt_last_node",),  # this and the next from 6.16 on
+    "MNT_NS_FIRST_NODE": ("mnt_namespace.mnt_first_node",),
     "MOUNT_NODE": ("mount.mnt_node",),  # from 6.12 on
     "MOUNT_ID_UNIQUE": ("mount.mnt_id_unique",),  # from 6.8 on
     "NS_COMMON_TYPE": ("ns_common.ns_type",),  # from 6.18 on, before it in the operations
     "NS_COMMON_OPS": ("ns_common.ops",),
     "NS_OPERATIONS_TYPE": ("proc_ns_operations.type",),
+    "MOUNT_T_FLAGS": ("mount.mnt_t_flags",),  # this and the next from 6.17 on
+    "MOUNT_OVERMOUNT": ("mount.overmount",),
+    "FANOTIFY_MNT_ID": ("fanotify_mnt_event.mnt_id",),  # from 6.15 on
+    "FANOTIFY_PID": ("fanotify_event.pid",),
+    "FSNOTIFY_EVENT_LIST": ("fsnotify_event.list",),
+    "GROUP_LIST": ("fsnotify_group.notification_list",),
 }
+# Without all of these the mounts that a call made cannot be walked to.
+_WALK = {"MNT_NS_LAST_NODE", "MNT_NS_FIRST_NODE", "MOUNT_NODE", "MOUNT_ID_UNIQUE"}
 
 
 def definitions(btf: Btf) -> dict[str, int]:
@@ -65,11 +94,15 @@ def definitions(btf: Btf) -> dict[str, int]:
     Raises:
         NoSuchMember: a member that they cannot do without is not there.
     """
-    found = {"UPID_SIZE": btf.size("upid")}
+    found = {"UPID_SIZE": btf.size("upid"), "STRUCT_MOUNT_SIZE": btf.size("mount")}
     for name, paths in _OFFSETS.items():
         first = btf.first(*paths)
         found[name] = first[1] if first else btf.offset(paths[0])
     for name, paths in _OPTIONAL.items():
         if first := btf.first(*paths):
             found[name] = first[1]
+    if found.keys() >= _WALK:
+        found["CAN_WALK"] = 1
+    if "hlist" in btf.member_type("mount.mnt_slave"):  # from 6.17 on
+        found["SLAVES_ARE_HLIST"] = 1
     return found

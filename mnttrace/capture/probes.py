@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from mnttrace.capture import layout, offsets
@@ -20,6 +20,7 @@ _PERF_EVENT_IOC_SET_BPF = 0x40042408
 _PERF_EVENT_IOC_ENABLE = 0x2400
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
 _TRAITS_SIZE = 8
+_NO_SUCH_TYPE = 0x40
 _BCC_HINT = "apt-get install python3-bpfcc (PyPI's package of the name bcc is another thing)"
 
 
@@ -66,13 +67,20 @@ class Probes:
         self.missing: list[str] = []
         self._events: list[int] = []
         self._calls = by_number(os.uname().machine)
-        definitions = offsets.definitions(Btf.load())
-        definitions["RING_PAGES"] = ring_bytes // os.sysconf("SC_PAGE_SIZE")
-        self._bpf = self._compile(definitions)
+        self._definitions = offsets.definitions(Btf.load())
+        self._definitions["RING_PAGES"] = ring_bytes // os.sysconf("SC_PAGE_SIZE")
+        self._bpf = self._compile(self._definitions)
         self._fill_traits()
+        self._name_recorder()
         self._attach()
         self._parts: list[bytes] = []
         self._bpf["events"].open_ring_buffer(self._take)
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    @property
+    def can_walk(self) -> bool:
+        """Whether this kernel lets the mounts that a call made be walked to (6.16 and newer)."""
+        return "CAN_WALK" in self._definitions
 
     def _compile(self, definitions: dict[str, int]) -> Any:
         flags = [f"-D{name}={value}" for name, value in definitions.items()]
@@ -99,12 +107,21 @@ class Probes:
         for number, call in self._calls.items():
             fetch = [int(argument.fetch) for argument in call.arguments]
             fetch += [0] * (6 - len(fetch))
-            raw = bytes([*fetch, call.always, _returns(call)])
+            raw = bytes([*fetch, call.always, call.does])
             table[ctypes.c_int(number)] = table.Leaf.from_buffer_copy(raw)
+
+    def _name_recorder(self) -> None:
+        table = self._bpf["recorder"]
+        entry = table.Leaf()
+        entry.pid = os.getpid()
+        table[ctypes.c_int(0)] = entry
 
     def _attach(self) -> None:
         programs = self._bpf["programs"]
-        programs[ctypes.c_int(0)] = ctypes.c_int(self._load("enter", "TRACEPOINT").fd)
+        for place, name in enumerate(("enter", "paths", "walk", "finish")):
+            if name != "walk" or "CAN_WALK" in self._definitions:
+                program = self._load(name, "TRACEPOINT")
+                programs[ctypes.c_int(place)] = ctypes.c_int(program.fd)
         leave = self._load("leave", "TRACEPOINT")
         self._load("fork", "RAW_TRACEPOINT")
         self._bpf.attach_raw_tracepoint(tp=b"sched_process_fork", fn_name=b"fork")
@@ -134,20 +151,60 @@ class Probes:
         self._parts.append(ctypes.string_at(data, size))
         return 0
 
-    def drain(self, take: Callable[[bytes], None]) -> int:
-        """Hand every record that is there to `take`, in order; returns how many they were."""
+    def read(self, timeout: float = 0) -> list[bytes]:
+        """Every record that is there, in order.
+
+        Args:
+            timeout: seconds to wait for one that is urgent, such as the birth of a namespace.
+        """
+        if timeout:
+            self._bpf.ring_buffer_poll(int(timeout * 1000))
         self._bpf.ring_buffer_consume()
         parts, self._parts = self._parts, []
-        for part in parts:
-            take(part)
-        return len(parts)
+        return parts
+
+    def survey(self, path: str) -> bool:
+        """Ask the kernel for a list of a namespace's mounts, which :meth:`read` will give.
+
+        Args:
+            path: such as /proc/PID/ns/mnt; it is open only while the kernel makes the list.
+
+        Returns:
+            False if it is gone, or this kernel cannot (see :attr:`can_walk`).
+        """
+        if not self.can_walk:
+            return False
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        self._ask(descriptor)
+        os.close(descriptor)
+        return True
+
+    def show_group(self, descriptor: int) -> None:
+        """Show the programs which fanotify group is the recorder's."""
+        self._ask(descriptor)
+
+    def watch(self, namespace_id: int) -> None:
+        """Say that fanotify tells what is detached from a namespace: it need not be listed."""
+        table = self._bpf["watched"]
+        table[ctypes.c_ulonglong(namespace_id)] = ctypes.c_ubyte(1)
+
+    def unwatch(self, namespace_id: int) -> None:
+        """A namespace is no more."""
+        with suppress(KeyError):
+            del self._bpf["watched"][ctypes.c_ulonglong(namespace_id)]
+
+    def _ask(self, descriptor: int) -> None:
+        # Refused with EINVAL, for there is no such type: what counts is that the probe sees it.
+        self._libc.setns(descriptor, _NO_SUCH_TYPE)
 
     def losses(self) -> dict[str, int]:
         """What was sent, could not be sent, or was not seen whole, by kind."""
         names = layout.constants()
         table = self._bpf["losses"]
-        kinds: tuple[str, ...] = ("LOST_OPERATION", "LOST_PATH", "LOST_INFLIGHT", "TORN_OPERATION")
-        kinds += ("SENT_OPERATION", "SENT_PATH")
+        kinds = [name for name in names if name.startswith(("LOST_", "TORN_", "CUT_", "SENT_"))]
         return {kind.lower(): table[ctypes.c_int(names[kind])].value for kind in kinds}
 
     def close(self) -> None:
@@ -156,11 +213,6 @@ class Probes:
             os.close(event)
         self._events.clear()
         self._bpf.cleanup()
-
-
-def _returns(call: Syscall) -> int:
-    """What a success gives: 1 a descriptor, 2 a mount, 0 neither."""
-    return 1 if call.returns_descriptor else 2 * (call.name in {"mount", "move_mount"})
 
 
 class _PerfEventAttr(ctypes.Structure):

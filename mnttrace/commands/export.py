@@ -9,6 +9,8 @@ import click
 
 from mnttrace.commands._common import RECORDING
 
+_MADE = ("propagations", "leaks")  # from the others, when they are asked for
+
 
 @click.command("export")
 @RECORDING
@@ -16,20 +18,14 @@ from mnttrace.commands._common import RECORDING
 @click.option("--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv")
 def command(recording: Path, table: str, kind: str) -> None:
     """Write one table of a recording to standard output."""
-    import pandas as pd
-
-    from mnttrace.analysis.correlate import PROPAGATION_COLUMNS, propagations
+    from mnttrace.analysis.recording import Recording
     from mnttrace.errors import BadInput
-    from mnttrace.recording.reader import read_meta, read_table
     from mnttrace.recording.schema import COLUMNS
 
-    read_meta(recording)
-    if table == "propagations":
-        frame = pd.DataFrame(propagations(recording), columns=PROPAGATION_COLUMNS)
-    elif table in COLUMNS:
-        frame = read_table(recording, table).to_pandas()
-    else:
-        raise BadInput(f"no table {table}", f"there are propagations, {', '.join(COLUMNS)}")
+    run = Recording(recording)
+    if table not in COLUMNS and table not in _MADE:
+        raise BadInput(f"no table {table}", f"there are {', '.join([*_MADE, *COLUMNS])}")
+    frame = getattr(run, table)
     if kind == "csv":
         sys.stdout.write(frame.to_csv(index=False))
     elif kind == "json":

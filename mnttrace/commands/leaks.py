@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,26 +15,53 @@ from mnttrace.commands._common import RECORDING, safe, warn_of_losses
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 def command(recording: Path, as_json: bool) -> None:
     """Show which mounts reached other mount namespaces, and who did it."""
-    from mnttrace.analysis.leaks import leaks
-    from mnttrace.recording.reader import read_meta
+    from mnttrace.analysis.recording import Recording
 
-    found = leaks(recording)
-    warn_of_losses(read_meta(recording))
+    run = Recording(recording)
+    found = run.leaks
+    warn_of_losses(run.meta)
     if as_json:
-        click.echo(json.dumps(found, default=str, indent=1))
+        click.echo(found.to_json(orient="records", date_format="iso", indent=1))
         return
-    if not found:
+    if found.empty:
         click.echo("No mount reached another mount namespace.")
-    for row in found:
-        state = "still there" if row["present"] else "gone at the end"
-        doubt = " (ambiguous: other operations fit too)" if row["evidence"] == "ambiguous" else ""
-        click.echo(
-            f"{row['direction']}: {safe(row['fstype'])} at {safe(row['mountpoint'])}, {state}\n"
-            f"  made by    {safe(row['comm'])}[{row['pid']}] in {safe(row['src_name'])} "
-            f"mnt:[{row['src_ns']}]: {row['syscall']} on {safe(row['copy_of'])} "
-            f"(operation {row['seq']}){doubt}\n"
-            f"  arrived in {safe(row['dst_name'])} mnt:[{row['dst_ns']}] as mount "
-            f"{row['mount_id']}\n"
-            f"  carried by peer group {row['group']} of {safe(row['origin'])}, "
-            f"reached as a {row['via']}"
-        )
+    for number, row in enumerate(found.to_dict("records"), 1):
+        click.echo(("\n" if number > 1 else "") + "\n".join(_story(number, row)))
+
+
+def _story(number: int, row: dict[Any, Any]) -> list[str]:
+    def text(name: str) -> str:
+        return safe(row[name]) if _there(row[name]) else "?"
+
+    more = f" and {row['mounts'] - 1} more" if row["mounts"] > 1 else ""
+    state = "gone at the end"
+    if row["present"]:
+        state = "still there" if row["mounts"] == 1 else f"{row['present']} still there"
+    if row["residue"]:
+        state += ", though the original is gone"
+    lines = [
+        f"{number}. {row['direction']}: {text('fstype')} at {text('mountpoint')}{more}, {state}",
+        f"   in         {text('dst_name')} (mnt:[{row['dst_ns']}])"
+        + (f" as mount {row['mount_ids']}" if row["mount_ids"] else ""),
+        f"   made by    {text('comm')}[{text('pid')}] in {text('src_name')} "
+        f"(mnt:[{row['src_ns']}]): {text('syscall')} on {text('copy_of_path')} "
+        f"(operation {row['seq']})",
+    ]
+    if _there(row["command"]) and row["command"]:
+        lines.append(f"              {safe(row['command'])}")
+    since = ""
+    if _there(row["carrier_seq"]):
+        since = f" (attached by operation {row['carrier_seq']})"
+    lines.append(
+        f"   carried by peer group {text('carried_by')}: from {text('carrier_path')}{since} "
+        f"to its {row['via']} {text('receiver_path')}"
+    )
+    if row["evidence"] == "ambiguous":
+        lines.append("   ambiguous: other operations fit, too")
+    return lines
+
+
+def _there(value: object) -> bool:
+    import pandas as pd
+
+    return not pd.isna(value)  # type: ignore[call-overload]

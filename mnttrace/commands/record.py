@@ -26,7 +26,7 @@ def command(
     losses = recorder.writer.meta["losses"]
     lost = sum(count for kind, count in losses.items() if kind.startswith("lost"))
     click.echo(
-        f"mnttrace: {recorder.operations} operations in {recorder.snapshots.namespaces} mount "
+        f"mnttrace: {recorder.operations} operations in {recorder.namespaces} mount "
         f"namespaces, {lost} lost\nmnttrace: next: mnttrace leaks {output}",
         err=True,
     )

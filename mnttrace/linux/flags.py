@@ -345,6 +345,27 @@ def directory_descriptor(value: int) -> str:
     return "AT_FDCWD" if number == -100 else str(number)
 
 
+# The bits of vfsmount.mnt_flags that mountinfo shows, in its order (show_mnt_opts() in
+# fs/proc_namespace.c); include/linux/mount.h numbers them.
+_MNT_OPTIONS = {
+    0x01: "nosuid",
+    0x02: "nodev",
+    0x04: "noexec",
+    0x08: "noatime",
+    0x10: "nodiratime",
+    0x20: "relatime",
+    0x80: "nosymfollow",
+}
+_MNT_READONLY = 0x40
+MNT_UNBINDABLE = 0x2000  # in mnt_t_flags from 6.17 on, which mnttrace's probes put here
+
+
+def mount_options(mnt_flags: int) -> str:
+    """The bits of a mount's mnt_flags in the kernel, in the words of field 6 of mountinfo."""
+    first = "ro" if mnt_flags & _MNT_READONLY else "rw"
+    return ",".join([first, *(word for bit, word in _MNT_OPTIONS.items() if mnt_flags & bit)])
+
+
 # How an argument is decoded, by the `meaning` that mnttrace.linux.syscalls gives it.
 DECODERS: Mapping[str, Callable[[int], str]] = {
     "mount": mount_flags,

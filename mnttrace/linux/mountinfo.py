@@ -69,11 +69,7 @@ class Mount(NamedTuple):
 
         One of "shared", "slave", "shared-and-slave", "unbindable", "private".
         """
-        if self.shared is not None:
-            return "shared" if self.master is None else "shared-and-slave"
-        if self.master is not None:
-            return "slave"
-        return "unbindable" if self.unbindable else "private"
+        return propagation_type(self.shared, self.master, self.unbindable)
 
     @property
     def device(self) -> str:
@@ -97,6 +93,21 @@ class Mount(NamedTuple):
         have no such mark: removing one detaches its mounts.
         """
         return self.root.endswith("//deleted")
+
+
+def propagation_type(shared: int | None, master: int | None, unbindable: bool) -> str:
+    """The propagation type of a mount in the words of mount_namespaces(7).
+
+    Args:
+        shared: its peer group, or None.
+        master: the peer group that it is a slave of, or None.
+        unbindable: whether it is unbindable.
+    """
+    if shared is not None:
+        return "shared" if master is None else "shared-and-slave"
+    if master is not None:
+        return "slave"
+    return "unbindable" if unbindable else "private"
 
 
 # The optional fields with a number, in the order of show_mountinfo() and of Mount.

@@ -25,6 +25,19 @@ class Fetch(IntEnum):
     VALUE_BY_COMMAND = 7  # fsconfig's value: what it is depends on the command
 
 
+class Does(IntEnum):
+    """What a call that succeeds does; bpf/records.h has the same codes."""
+
+    NOTHING = 0
+    DESCRIPTOR = 1  # its result is a descriptor to follow
+    MOUNT = 2  # mount(2): what, its flags say
+    MOVE_MOUNT = 3
+    UMOUNT = 4
+    PIVOT = 5
+    SETATTR = 6
+    NAMESPACE = 7  # makes a mount namespace
+
+
 @dataclass(frozen=True)
 class Argument:
     """One argument: its name in the kernel's definition, and how it is fetched.
@@ -46,16 +59,16 @@ class Syscall:
         tracepoint: X in `syscalls:sys_enter_X`; umount2(2) is defined as `umount` in the kernel.
         numbers: its number by machine, as `os.uname().machine` names it.
         arguments: in order.
+        does: what it does when it succeeds.
         always: every call is an operation. Else only those that concern a mount namespace are.
-        returns_descriptor: a result >= 0 is a file descriptor to follow.
     """
 
     name: str
     tracepoint: str
     numbers: dict[str, int]
     arguments: tuple[Argument, ...]
+    does: Does = Does.NOTHING
     always: bool = True
-    returns_descriptor: bool = False
 
 
 def _numbers(x86_64: int, generic: int) -> dict[str, int]:
@@ -77,18 +90,21 @@ SYSCALLS: tuple[Syscall, ...] = (
             _A("flags", _F.VALUE, "mount"),
             _A("data", _F.STRING),
         ),
+        does=Does.MOUNT,
     ),
     Syscall(
         "umount2",
         "umount",
         _numbers(166, 39),
         (_A("target", _F.PATH), _A("flags", _F.VALUE, "umount")),
+        does=Does.UMOUNT,
     ),
     Syscall(
         "pivot_root",
         "pivot_root",
         _numbers(155, 41),
         (_A("new_root", _F.PATH), _A("put_old", _F.PATH)),
+        does=Does.PIVOT,
     ),
     Syscall("chroot", "chroot", _numbers(161, 51), (_A("path", _F.PATH),)),
     Syscall(
@@ -96,7 +112,7 @@ SYSCALLS: tuple[Syscall, ...] = (
         "open_tree",
         _numbers(428, 428),
         (_DFD, _A("path", _F.PATH_AT), _A("flags", _F.VALUE, "open_tree")),
-        returns_descriptor=True,
+        does=Does.DESCRIPTOR,
     ),
     Syscall(
         "open_tree_attr",
@@ -109,7 +125,7 @@ SYSCALLS: tuple[Syscall, ...] = (
             _A("attr", _F.MOUNT_ATTR),
             _A("size"),
         ),
-        returns_descriptor=True,
+        does=Does.DESCRIPTOR,
     ),
     Syscall(
         "move_mount",
@@ -122,13 +138,14 @@ SYSCALLS: tuple[Syscall, ...] = (
             _A("to_path", _F.PATH_AT),
             _A("flags", _F.VALUE, "move_mount"),
         ),
+        does=Does.MOVE_MOUNT,
     ),
     Syscall(
         "fsopen",
         "fsopen",
         _numbers(430, 430),
         (_A("fstype", _F.STRING), _A("flags", _F.VALUE, "fsopen")),
-        returns_descriptor=True,
+        does=Does.DESCRIPTOR,
     ),
     Syscall(
         "fsconfig",
@@ -151,14 +168,14 @@ SYSCALLS: tuple[Syscall, ...] = (
             _A("flags", _F.VALUE, "fsmount"),
             _A("attr_flags", _F.VALUE, "mount_attr"),
         ),
-        returns_descriptor=True,
+        does=Does.DESCRIPTOR,
     ),
     Syscall(
         "fspick",
         "fspick",
         _numbers(433, 433),
         (_DFD, _A("path", _F.PATH_AT), _A("flags", _F.VALUE, "fspick")),
-        returns_descriptor=True,
+        does=Does.DESCRIPTOR,
     ),
     Syscall(
         "mount_setattr",
@@ -171,6 +188,7 @@ SYSCALLS: tuple[Syscall, ...] = (
             _A("attr", _F.MOUNT_ATTR),
             _A("size"),
         ),
+        does=Does.SETATTR,
     ),
     Syscall(
         "setns",
@@ -184,6 +202,7 @@ SYSCALLS: tuple[Syscall, ...] = (
         "unshare",
         _numbers(272, 97),
         (_A("flags", _F.VALUE, "unshare"),),
+        does=Does.NAMESPACE,
         always=False,
     ),
     Syscall(
@@ -191,6 +210,7 @@ SYSCALLS: tuple[Syscall, ...] = (
         "clone",
         _numbers(56, 220),
         (_A("flags", _F.VALUE, "clone"),),
+        does=Does.NAMESPACE,
         always=False,
     ),
     Syscall(
@@ -198,6 +218,7 @@ SYSCALLS: tuple[Syscall, ...] = (
         "clone3",
         _numbers(435, 435),
         (_A("args", _F.CLONE_ARGS), _A("size")),
+        does=Does.NAMESPACE,
         always=False,
     ),
 )

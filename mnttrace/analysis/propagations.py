@@ -1,0 +1,74 @@
+"""Which copies an operation made, or took away, anywhere other than where it was asked for.
+
+A copy is attached (or detached) in the namespace and at the place of a peer or slave of the mount
+that the operation worked under (Documentation/filesystems/sharedsubtree.rst).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+# Column of the result → where it comes from.
+_FROM_OPERATION = {"syscall": "syscall", "comm": "comm", "ns": "src_ns", "ns_id": "src_ns_id"}
+_FROM_EFFECT = {"ns": "dst_ns", "ns_id": "dst_ns_id", "parent_path": "receiver_path"}
+COLUMNS = [
+    "seq",
+    "ts",
+    "pid",
+    "tid",
+    "comm",
+    "syscall",
+    "src_ns",
+    "dst_ns",
+    "src_ns_id",
+    "dst_ns_id",
+    "action",
+    "mount_id",
+    "mnt_id_unique",
+    "mountpoint",
+    "root",
+    "source",
+    "fstype",
+    "via",
+    "evidence",
+    "copy_of",
+    "copy_of_unique",
+    "copy_of_path",
+    "shared",
+    "master",
+    "carried_by",
+    "carrier_unique",
+    "carrier_path",
+    "receiver_path",
+    "present",
+]
+
+
+def propagations(run: Recording) -> pd.DataFrame:
+    """Every copy that an operation attached or detached elsewhere, in order.
+
+    Returns:
+        A frame with COLUMNS: `src_ns` is the namespace of the operation, `dst_ns` that of the
+        copy (the same, where it is at another place of it), `via` peer or slave, `carried_by` the
+        peer group under which the operation worked, `carrier_path` and `receiver_path` the mounts
+        on both sides that the group joins, `present` whether the copy was still attached
+        at the end of the recording. Namespaces are inode numbers, `…_id` unique ids.
+
+    Raises:
+        RecordingError: a table cannot be read.
+    """
+    effects = run.effects
+    carried = effects["via"].isin(["peer", "slave"]) & effects["action"].isin(["attach", "detach"])
+    copies = effects[carried & effects["seq"].notna()]
+    operations = run.operations[["seq", *_FROM_OPERATION]].rename(columns=_FROM_OPERATION)
+    found = copies.rename(columns=_FROM_EFFECT).merge(
+        operations, on="seq", how="left"
+    )
+    gone = effects.loc[effects["action"] == "detach", "mnt_id_unique"]
+    found["present"] = (found["action"] == "attach") & ~found["mnt_id_unique"].isin(gone)
+    return found[COLUMNS]

@@ -1,0 +1,302 @@
+"""From what the kernel tells to effects: each mount attached, detached, moved or changed, and why.
+
+Three things come from the kernel: at the end of each call the mounts that it made, with their
+peers and slaves, or all mounts of its namespace; from fanotify, which mounts were attached and
+detached, and by which thread; and lists of whole namespaces that the recorder asked for. They are
+joined by unique ids, so what is told twice is one effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from mnttrace.capture.decode import Call, MountList
+from mnttrace.capture.detached import Detached
+from mnttrace.capture.effect_rows import Add, EffectRows, Row, settings
+from mnttrace.capture.layout import constants
+from mnttrace.capture.notes import Notes
+from mnttrace.capture.tables import Known, MountTables, device_text, namespace_key
+from mnttrace.linux.flags import mount_action
+from mnttrace.linux.mountinfo import Mount
+from mnttrace.linux.syscalls import Does
+
+_C = constants()
+_MADE, _CARRIED, _COVERED = _C["HOW_MADE"], _C["HOW_CARRIED"], _C["HOW_COVERED"]
+_BIRTH, _AFTER, _LIST_MADE = _C["LIST_BIRTH"], _C["LIST_AFTER"], _C["LIST_MADE"]
+
+
+class Birth(NamedTuple):
+    """A mount namespace that a call made.
+
+    Attributes:
+        ns: its inode number; ns_id: its unique id.
+        row: the call, a row of `operations`.
+        complete: whether the kernel's list of its mounts is.
+    """
+
+    ns: int
+    ns_id: int
+    row: Row
+    complete: bool
+
+
+class Effects:
+    """Writes rows of the table `effects`, and keeps the mount tables that they lead to.
+
+    Args:
+        tables: filled by :meth:`survey`, kept up to date here.
+        notes: what fanotify told and no call has claimed yet.
+        add: takes (table, row).
+
+    Attributes:
+        rows: counts what was written.
+        detached: what else happens to mounts than what a call tells.
+        born: namespaces that were made; the recorder takes them from here.
+    """
+
+    def __init__(self, tables: MountTables, notes: Notes, add: Add) -> None:
+        self._tables = tables
+        self._notes = notes
+        self.rows = EffectRows(tables, add)
+        self.detached = Detached(tables, notes, self.rows)
+        self._filesystems: dict[str, tuple[str, str]] = {}
+        self.born: list[Birth] = []
+
+    # ---- what is there already
+
+    def survey(self, found: MountList, complete: bool, table: Iterable[Mount], when: Row) -> None:
+        """Take a list of a namespace's mounts that the recorder asked for.
+
+        What was not known of it becomes known; if the namespace was known before, each
+        difference is an effect whose cause nobody told, with the evidence `snapshot`.
+
+        Args:
+            found: the kernel's list.
+            complete: whether it has all of the namespace's mounts.
+            table: its mountinfo, for the names; empty where it could not be read.
+            when: columns `ts` and `monotonic` of such effects.
+        """
+        key = namespace_key(found.ns, found.ns_id)
+        was_known = bool(self._tables.of_namespace(key))
+        lines = {line.mount_id: line for line in table}
+        for line in lines.values():
+            self._filesystems[line.device] = (line.fstype, line.source)
+        present = {entry.unique for entry in found.entries}
+        for entry in found.entries:
+            known = self._tables.get(entry.unique)
+            if known is not None:
+                self._name(known, entry.mount_id, lines)
+                self._update(known, entry, when, "snapshot")
+            elif not self._tables.is_gone(entry.unique):
+                mount = self._new(entry, {}, None)
+                self._name(mount, entry.mount_id, lines)
+                self._tables.attach(mount)
+                if was_known:
+                    self._missed(mount, when)
+        if complete:
+            self.detached.missed(
+                (
+                    unique
+                    for unique in self._tables.of_namespace(key) - present
+                    if not self._notes.has_detached(unique)
+                ),
+                when,
+            )
+
+    def _missed(self, mount: Known, when: Row) -> None:
+        cause = self._notes.cause_of(mount.unique)
+        self.rows.attach(mount, "", "snapshot", cause or when)
+
+    def _name(self, mount: Known, mount_id: int, lines: dict[int, Mount]) -> None:
+        """Take the names of a mount from mountinfo."""
+        line = lines.get(mount_id)
+        if line is None:
+            return
+        parent = lines.get(line.parent_id)
+        place = mount.place
+        if parent is not None:
+            below = line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
+            place = (parent.root.rstrip("/") + below) or "/"
+        elif place is None:
+            place = line.mountpoint
+        mount.fstype, mount.source = line.fstype, line.source
+        self._tables.rename(mount, line.root, place)
+
+    # ---- calls
+
+    def call(self, call: Call) -> None:
+        """Write the effects of one call."""
+        if call.row["result"] < 0:
+            return
+        for found in call.lists:
+            if found.why == _LIST_MADE:
+                for entry in found.entries:
+                    self._made(call, entry)
+        after = [found for found in call.lists if found.why == _AFTER]
+        if after:
+            self._after(call, after)
+        born = [found for found in call.lists if found.why == _BIRTH]
+        if born:
+            self._born(call, born)
+        if call.does == Does.UMOUNT:
+            self.detached.told(call)
+        elif call.does == Does.NAMESPACE or call.row["syscall"] == "setns":
+            self.detached.left(call)
+        if call.cut:
+            self._notes.remember_cut(call)
+
+    def _made(self, call: Call, entry: Any) -> None:
+        """A mount that the call made or moved, itself or as a copy elsewhere."""
+        known = self._tables.get(entry.unique)
+        if known is not None:
+            self._update(known, entry, call.row, "kernel", call.names)
+            return
+        if self._tables.is_gone(entry.unique) or self._notes.is_anothers(entry.unique, call):
+            return
+        origin = self._tables.get(entry.origin_unique) if entry.how == _CARRIED else None
+        mount = self._new(entry, call.names, origin)
+        if entry.how == _MADE:
+            self._complete(mount, call)
+        self._tables.attach(mount)
+        self._notes.claim(entry.unique)
+        via = "direct"
+        if entry.how == _CARRIED:
+            via = "peer" if origin and mount.group and mount.group == origin.group else "slave"
+        self.rows.attach(mount, via, "kernel", call.row, origin)
+
+    def _new(self, entry: Any, names: dict[int, str], origin: Known | None) -> Known:
+        device = device_text(entry.device)
+        told = (_text(entry.fstype), _text(entry.devname))
+        fstype, source = self._filesystems.get(device, told)
+        root = names.get(entry.root) or self._tables.name(entry.root)
+        if root is None and origin is not None:
+            root = origin.root
+        return Known(
+            unique=entry.unique,
+            mount_id=entry.mount_id,
+            parent=entry.parent_unique,
+            namespace=namespace_key(entry.mntns, entry.mntns_id),
+            ns=entry.mntns,
+            place=names.get(entry.mountpoint) or self._tables.name(entry.mountpoint),
+            root=root,
+            place_key=entry.mountpoint,
+            root_key=entry.root,
+            device=device,
+            fstype=origin.fstype if origin else fstype,
+            source=origin.source if origin else source,
+            group=entry.group,
+            master=entry.master,
+            flags=entry.flags,
+        )
+
+    def _complete(self, mount: Known, call: Call) -> None:
+        """What the arguments of the call say of a mount, and the kernel's struct does not."""
+        row = call.row
+        is_new = call.does == Does.MOVE_MOUNT or mount_action(call.mount_flags) == "new"
+        if is_new and row["fstype"] and row["fstype"].split(".")[0] == mount.fstype.split(".")[0]:
+            mount.fstype = row["fstype"]
+            mount.source = row["source"] or mount.source
+            self._filesystems[mount.device] = (mount.fstype, mount.source)
+        if mount.place is None:
+            mount.place = self._place_at(mount.parent, mount.place_key, row["path"])
+
+    def _update(
+        self,
+        known: Known,
+        entry: Any,
+        cause: Row,
+        evidence: str,
+        names: dict[int, str] | None = None,
+    ) -> None:
+        """Write what is different about a mount that was known: its place, or how it is set."""
+        is_at_place = known.place_key in (0, entry.mountpoint)
+        if known.parent != entry.parent_unique or not is_at_place:
+            before = self.rows.place(known)
+            place = (names or {}).get(entry.mountpoint) or self._tables.name(entry.mountpoint)
+            if place is None:
+                path = cause.get("source_path" if cause.get("syscall") == "pivot_root" else "path")
+                place = self._place_at(entry.parent_unique, entry.mountpoint, path or "")
+            self._tables.move(known, entry.parent_unique, entry.mountpoint, place)
+            via = "beneath" if entry.how == _COVERED else "direct"
+            self.rows.move(known, via, evidence, cause, before)
+        elif not known.place_key or not known.root_key:
+            known.root_key = known.root_key or entry.root
+            self._tables.move(known, known.parent, entry.mountpoint, known.place)
+        before = settings(known)
+        known.group, known.master, known.flags = entry.group, entry.master, entry.flags
+        if before != settings(known):
+            self.rows.change(known, "direct", evidence, cause, before)
+
+    def _place_at(self, parent_unique: int, place_key: int, path: str) -> str | None:
+        """The place below a parent that a path in its namespace leads to."""
+        parent = self._tables.get(parent_unique)
+        if parent is None or parent.root is None:
+            return None
+        if place_key == parent.root_key:
+            return parent.root
+        above = self._tables.path(parent).rstrip("/")
+        if not path.startswith(f"{above}/"):
+            return None
+        return parent.root.rstrip("/") + path[len(above) :]
+
+    def _after(self, call: Call, lists: list[MountList]) -> None:
+        """All mounts of the call's namespace, as they were after it."""
+        entries = [entry for found in lists for entry in found.entries]
+        # Copies first: what propagation slipped beneath others changes their parents.
+        for entry in entries:
+            if entry.how in (_CARRIED, _COVERED):
+                self._made(call, entry)
+        listed = [entry for entry in entries if entry.how not in (_CARRIED, _COVERED)]
+        nobody = {"ts": call.row["ts"], "monotonic": call.row["monotonic"]}
+        for entry in listed:
+            known = self._tables.get(entry.unique)
+            if known is not None:
+                self._update(known, entry, call.row, "kernel", call.names)
+            elif not self._tables.is_gone(entry.unique):
+                mount = self._new(entry, call.names, None)
+                self._tables.attach(mount)
+                self._missed(mount, nobody)
+        key = namespace_key(lists[0].ns, lists[0].ns_id)
+        if not lists[-1].last or call.cut or self._notes.is_watched(key):
+            return
+        missing = sorted(self._tables.of_namespace(key) - {entry.unique for entry in listed})
+        if call.does == Does.UMOUNT:
+            self.detached.umounted(call, missing)
+        else:
+            self.detached.missed(missing, nobody)
+
+    def _born(self, call: Call, lists: list[MountList]) -> None:
+        """All mounts of a namespace that was just made, each a copy of one of its maker's."""
+        row = call.row
+        copied: dict[int, Known] = {}
+        root = self._root_of(namespace_key(row["ns"], row["ns_id"]))
+        # In the order of their ids, which is that in which they were copied: parents first.
+        for entry in (entry for found in lists for entry in found.entries):
+            is_root = entry.parent_unique == entry.unique
+            above = copied.get(entry.parent_unique)
+            source = self._tables.child_at(above.unique, entry.mountpoint) if above else None
+            if is_root:
+                source = root
+            mount = self._new(entry, call.names, source)
+            before = None
+            if source is not None:
+                copied[entry.unique] = source
+                mount.place, mount.root = source.place, source.root
+                before = settings(source)
+            self._tables.attach(mount)
+            if not is_root:
+                self.rows.attach(mount, "namespace-copy", "kernel", row, source, before)
+        complete = lists[-1].last and not call.cut
+        self.born.append(Birth(lists[0].ns, lists[0].ns_id, row, complete))
+
+    def _root_of(self, namespace: int) -> Known | None:
+        for unique in self._tables.of_namespace(namespace):
+            mount = self._tables.get(unique)
+            if mount and mount.parent == unique:
+                return mount
+        return None
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0")[0].decode("utf-8", "surrogateescape")

@@ -1,0 +1,209 @@
+"""The mount tables of all namespaces, kept up to date with what the kernel tells.
+
+Mounts are known by their unique ids. Where each is mounted is kept as its place within the file
+system of its parent, so that a mount that moves takes all below it along, and so that a copy of a
+mount, whose parent shows another part of the same file system, is at the same place.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mnttrace.linux import mountinfo
+from mnttrace.linux.flags import MNT_UNBINDABLE, mount_options
+
+_GONE_KEPT = 65536  # detached mounts that are remembered, for events that come late
+
+
+@dataclass(slots=True)
+class Known:
+    """One mount.
+
+    Attributes:
+        unique: its id that is never used again.
+        parent: unique id of its parent; its own where it is the root of a namespace.
+        namespace: the key of its namespace, see :func:`namespace_key`.
+        ns: the namespace's inode number.
+        place: path of the mount point within the file system of the parent; None: not known.
+        root: what of its own file system is mounted; None: not known.
+        place_key, root_key: addresses of these dentries, 0 if not known.
+        group: peer group, 0 for none; `master`: that of its master.
+        flags: MNT_* bits of the kernel.
+    """
+
+    unique: int
+    mount_id: int
+    parent: int
+    namespace: int
+    ns: int
+    place: str | None
+    root: str | None
+    place_key: int
+    root_key: int
+    device: str
+    fstype: str
+    source: str
+    group: int
+    master: int
+    flags: int
+
+    @property
+    def propagation(self) -> str:
+        """The propagation type in the words of mount_namespaces(7)."""
+        unbindable = bool(self.flags & MNT_UNBINDABLE)
+        return mountinfo.propagation_type(self.group or None, self.master or None, unbindable)
+
+    @property
+    def tags(self) -> str:
+        """Propagation with the numbers of the groups, as in mountinfo: "shared:1 master:2"."""
+        tags = [f"{tag}:{n}" for tag, n in (("shared", self.group), ("master", self.master)) if n]
+        return " ".join(tags) or self.propagation
+
+    @property
+    def options(self) -> str:
+        """Per-mount options, as in mountinfo."""
+        return mount_options(self.flags)
+
+
+def namespace_key(ns: int, ns_id: int) -> int:
+    """What a namespace is known by: its unique id, or the inode number where there is none."""
+    return ns_id or ns
+
+
+def device_text(device: int) -> str:
+    """A device like "8:1" from the kernel's dev_t."""
+    return f"{device >> 20}:{device & 0xFFFFF}"
+
+
+class MountTables:
+    """All mounts that are attached, as far as is known; those that are gone for a while longer."""
+
+    def __init__(self) -> None:
+        self._mounts: dict[int, Known] = {}
+        self._by_namespace: dict[int, set[int]] = {}
+        self._children: dict[tuple[int, int], int] = {}
+        self._names: dict[int, list[Any]] = {}
+        self._gone: OrderedDict[int, Known] = OrderedDict()
+
+    def __contains__(self, unique: int) -> bool:
+        """Whether a mount is attached."""
+        return unique in self._mounts
+
+    def get(self, unique: int) -> Known | None:
+        """A mount that is attached."""
+        return self._mounts.get(unique)
+
+    def recall(self, unique: int) -> Known | None:
+        """A mount that is or was attached."""
+        return self._mounts.get(unique) or self._gone.get(unique)
+
+    def is_gone(self, unique: int) -> bool:
+        """Whether it was detached, as far as that is remembered."""
+        return unique in self._gone and unique not in self._mounts
+
+    def namespaces(self) -> Iterator[int]:
+        """The keys of the namespaces that have mounts."""
+        return iter(list(self._by_namespace))
+
+    def of_namespace(self, namespace: int) -> set[int]:
+        """The unique ids of a namespace's mounts."""
+        return set(self._by_namespace.get(namespace, ()))
+
+    def child_at(self, parent: int, place_key: int) -> Known | None:
+        """What is mounted on a dentry of a mount."""
+        unique = self._children.get((parent, place_key))
+        return None if unique is None else self._mounts.get(unique)
+
+    def name(self, key: int) -> str | None:
+        """The path of a dentry that something is mounted on, or that is a root, now."""
+        entry = self._names.get(key)
+        return entry[0] if entry else None
+
+    def attach(self, mount: Known) -> None:
+        """Add a mount, or replace what was known of it."""
+        self._unlink(mount.unique)
+        self._gone.pop(mount.unique, None)
+        self._mounts[mount.unique] = mount
+        self._by_namespace.setdefault(mount.namespace, set()).add(mount.unique)
+        self._link(mount)
+
+    def move(self, mount: Known, parent: int, place_key: int, place: str | None) -> None:
+        """Give a mount another parent or place."""
+        self._unlink(mount.unique)
+        mount.parent, mount.place_key, mount.place = parent, place_key, place
+        self._link(mount)
+
+    def rename(self, mount: Known, root: str, place: str | None) -> None:
+        """Give a mount, attached or not, other names: those that mountinfo shows."""
+        if (mount.root, mount.place) == (root, place):
+            return
+        is_attached = mount.unique in self._mounts
+        if is_attached:
+            self._unlink(mount.unique)
+        mount.root, mount.place = root, place
+        if is_attached:
+            self._link(mount)
+
+    def detach(self, unique: int) -> Known | None:
+        """Take a mount away; what it was, or None if it was not attached."""
+        self._unlink(unique)
+        mount = self._mounts.pop(unique, None)
+        if mount is None:
+            return None
+        members = self._by_namespace[mount.namespace]
+        members.discard(unique)
+        if not members:
+            del self._by_namespace[mount.namespace]
+        self._gone[unique] = mount
+        if len(self._gone) > _GONE_KEPT:
+            self._gone.popitem(last=False)
+        return mount
+
+    def path(self, mount: Known) -> str:
+        """The mount point from the root of its namespace on; "…" stands for what is not known."""
+        parts: list[str] = []
+        seen = {mount.unique}
+        while mount.parent != mount.unique:
+            parent = self.recall(mount.parent)
+            if parent is None or parent.unique in seen:
+                parts.append("/…" if mount.place is None else mount.place)
+                break
+            parts.append(_below(mount, parent))
+            seen.add(parent.unique)
+            mount = parent
+        return "".join(reversed(parts)) or "/"
+
+    def _link(self, mount: Known) -> None:
+        if mount.place_key and mount.parent != mount.unique:
+            self._children[mount.parent, mount.place_key] = mount.unique
+        for key, name in ((mount.place_key, mount.place), (mount.root_key, mount.root)):
+            if key and name is not None:
+                self._names.setdefault(key, [name, 0])[1] += 1
+
+    def _unlink(self, unique: int) -> None:
+        mount = self._mounts.get(unique)
+        if mount is None:
+            return
+        if self._children.get((mount.parent, mount.place_key)) == unique:
+            del self._children[mount.parent, mount.place_key]
+        for key, name in ((mount.place_key, mount.place), (mount.root_key, mount.root)):
+            entry = self._names.get(key)
+            if entry and name is not None:
+                entry[1] -= 1
+                if entry[1] <= 0:
+                    del self._names[key]
+
+
+def _below(mount: Known, parent: Known) -> str:
+    """The mount point below that of the parent: "" where it covers the parent's root."""
+    if mount.place is None or parent.root is None:
+        return "/…"
+    if mount.place == parent.root:
+        return ""
+    root = parent.root.rstrip("/")
+    if mount.place.startswith(f"{root}/"):
+        return mount.place[len(root) :]
+    return f"/…{mount.place}"
