@@ -2,10 +2,19 @@
 #ifndef MNTTRACE_KERNEL_H
 #define MNTTRACE_KERNEL_H
 
+/*
+ * The helpers by names of our own: where bcc sees bpf_probe_read_user it reads all of
+ * /proc/kallsyms to find out whether the kernel has it, which takes as long as compiling.
+ */
+static long (*read_user)(void *to, u32 size, const void *from) = (void *)112;
+static long (*read_kernel)(void *to, u32 size, const void *from) = (void *)113;
+static long (*read_user_str)(void *to, u32 size, const void *from) = (void *)114;
+static long (*read_kernel_str)(void *to, u32 size, const void *from) = (void *)115;
+
 #define FIELD(type, base, offset)                                                                  \
 	({                                                                                         \
 		type value_ = 0;                                                                   \
-		bpf_probe_read_kernel(&value_, sizeof(value_), (void *)((base) + (offset)));       \
+		read_kernel(&value_, sizeof(value_), (void *)((base) + (offset)));       \
 		value_;                                                                            \
 	})
 #define NSFS_MAGIC 0x6e736673

@@ -8,7 +8,7 @@
  * Offsets into kernel structs (TASK_NSPROXY …) come from BTF as definitions on the command line.
  *
  *   enter_N → enter → paths
- *   leave → walk → walk → … → finish
+ *   leave → walk → walk → … → paths → finish
  */
 #include "records.h"
 #include "kernel.h"
@@ -47,6 +47,12 @@ struct operation_scratch {
 	u64 wakeup;
 };
 
+/* What tells a process from one that had its number before, or was executed anew since. */
+struct sent_process {
+	u64 started;
+	u64 executed;
+};
+
 struct process_scratch {
 	struct process_record record;
 	char command_line[COMMAND_LINE_SIZE];
@@ -83,8 +89,7 @@ BPF_PROG_ARRAY(programs, PROGRAMS);
 BPF_HASH(inflight, u64, struct inflight, 10240);
 BPF_PERCPU_ARRAY(operation_scratch, struct operation_scratch, 1);
 BPF_PERCPU_ARRAY(process_scratch, struct process_scratch, 1);
-/* Process → the address space that it had when it was sent. */
-BPF_TABLE("lru_hash", u32, u64, processes, 16384);
+BPF_TABLE("lru_hash", u32, struct sent_process, processes, 16384);
 /* Namespaces, by unique id, whose detached mounts are told by fanotify. */
 BPF_HASH(watched, u64, u8, 65536);
 #ifdef FOLLOW_DESCENDANTS
@@ -109,7 +114,7 @@ static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *valu
 
 	if (t->fetch[0] == FETCH_CLONE_ARGS) {
 		/* Not in memory yet: looked at again when the call ends. */
-		if (bpf_probe_read_user(&flags, sizeof(flags), (void *)values[0]))
+		if (read_user(&flags, sizeof(flags), (void *)values[0]))
 			return true;
 	} else if (t->fetch[0] == FETCH_DESCRIPTOR) {
 		u64 file = file_of((s32)values[0]);
@@ -144,7 +149,7 @@ static __always_inline u32 base_of(struct traits *t, struct arguments *given, u3
 	if (!value && *descriptor == AT_FDCWD)
 		return 0;
 	/* A head that cannot be read yet counts as relative: a base too many does no harm. */
-	bpf_probe_read_user_str(head, sizeof(head), (void *)value);
+	read_user_str(head, sizeof(head), (void *)value);
 	if (head[0] == '/')
 		return proc_descriptor(head, descriptor) ? BASE_PROC_FD : 0;
 	return *descriptor == AT_FDCWD ? BASE_CWD : BASE_DESCRIPTOR;
@@ -209,6 +214,7 @@ int enter(struct enter_context *ctx)
 		return 0;
 	}
 	s->count = 0;
+	s->leaving = 0;
 	s->entered = call.entered;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < 4; i++) {
@@ -258,14 +264,14 @@ static __always_inline void fetch_string(struct operation_scratch *s, u32 i, u64
 		s->record.lengths[i] = STRING_UNREADABLE;
 		return;
 	}
-	int n = bpf_probe_read_user_str(&s->strings[used], STRING_SIZE, (void *)address);
+	int n = read_user_str(&s->strings[used], STRING_SIZE, (void *)address);
 	if (n <= 0) {
 		s->record.lengths[i] = STRING_UNREADABLE;
 		return;
 	}
 	s->record.strings_size = used + n;
 	if (n == STRING_SIZE)
-		bpf_probe_read_user(&last, 1, (void *)(address + STRING_SIZE - 1));
+		read_user(&last, 1, (void *)(address + STRING_SIZE - 1));
 	s->record.lengths[i] = last ? STRING_CUT : n;
 }
 
@@ -285,7 +291,7 @@ static __always_inline void fetch_argument(struct operation_scratch *s, struct t
 	asm volatile("" ::: "memory");
 	u32 size = fetch == FETCH_MOUNT_ATTR ? sizeof(s->record.attr) : fetch == FETCH_CLONE_ARGS ? 8 : 0;
 	if (size && value) {
-		int failed = bpf_probe_read_user(s->record.attr, size, (void *)value);
+		int failed = read_user(s->record.attr, size, (void *)value);
 
 		s->record.lengths[i] = failed ? STRING_UNREADABLE : (s32)size;
 	}
@@ -445,6 +451,7 @@ int leave(struct exit_context *ctx)
 	}
 	fill_caller(r);
 	paths->count = 0;
+	paths->leaving = 1;
 	paths->entered = r->entered;
 	s->wakeup = BPF_RB_NO_WAKEUP;
 #ifdef CAN_WALK
@@ -458,8 +465,10 @@ int leave(struct exit_context *ctx)
 #else
 	inflight.delete(&thread);
 #endif
-	if (t->does == DOES_DESCRIPTOR && result >= 0)
+	if (t->does == DOES_DESCRIPTOR && result >= 0) {
 		want(ARGUMENT_RESULT, BASE_DESCRIPTOR, result, 0);
+		programs.call(ctx, PROGRAM_PATHS);
+	}
 	programs.call(ctx, PROGRAM_FINISH);
 	return 0;
 }
@@ -487,6 +496,7 @@ int walk(void *ctx)
 	if (w->top_root) {
 		want(ARGUMENT_MOUNTPOINT, BASE_DENTRY, 0, w->top_mountpoint);
 		want(ARGUMENT_ROOT, BASE_DENTRY, 0, w->top_root);
+		programs.call(ctx, PROGRAM_PATHS);
 	}
 	programs.call(ctx, PROGRAM_FINISH);
 	return 0;
@@ -498,8 +508,11 @@ int paths(void *ctx)
 	u32 zero = 0;
 	struct path_scratch *s = path_scratch.lookup(&zero);
 
-	if (s)
-		send_paths(s);
+	if (!s)
+		return 0;
+	send_paths(s);
+	if (s->leaving)
+		programs.call(ctx, PROGRAM_FINISH);
 	return 0;
 }
 
@@ -509,12 +522,14 @@ static __always_inline void send_process(struct operation_record *r)
 	u64 task = bpf_get_current_task();
 	u64 mm = FIELD(u64, task, TASK_MM);
 	u32 zero = 0;
-	u64 *known = processes.lookup(&r->pid);
+	struct sent_process now = {}, *known = processes.lookup(&r->pid);
 	struct process_scratch *s = process_scratch.lookup(&zero);
 
-	if (!s || (known && *known == mm))
+	now.started = FIELD(u64, FIELD(u64, task, TASK_GROUP_LEADER), TASK_STARTED);
+	now.executed = FIELD(u32, task, TASK_EXEC_ID);
+	if (!s || (known && known->started == now.started && known->executed == now.executed))
 		return;
-	processes.update(&r->pid, &mm);
+	processes.update(&r->pid, &now);
 	u64 start = FIELD(u64, mm, MM_ARG_START);
 	u64 size = FIELD(u64, mm, MM_ARG_END) - start;
 	u64 parent = FIELD(u64, task, TASK_REAL_PARENT);
@@ -523,17 +538,18 @@ static __always_inline void send_process(struct operation_record *r)
 	p->kind = RECORD_PROCESS;
 	p->pid = r->pid;
 	p->entered = r->entered;
-	p->started = FIELD(u64, FIELD(u64, task, TASK_GROUP_LEADER), TASK_STARTED);
+	p->started = now.started;
 	p->cgroup = r->cgroup;
 	p->parent = r->parent;
 	p->uid = r->uid;
 	p->mntns = r->mntns_before;
+	p->mntns_id = r->mntns_id_before;
 	p->cut = size > COMMAND_LINE_SIZE;
 	__builtin_memcpy(p->comm, r->comm, sizeof(p->comm));
-	bpf_probe_read_kernel_str(p->parent_comm, sizeof(p->parent_comm),
+	read_kernel_str(p->parent_comm, sizeof(p->parent_comm),
 				  (void *)(parent + TASK_COMM));
 	u32 n = size > COMMAND_LINE_SIZE ? COMMAND_LINE_SIZE : size;
-	if (!mm || bpf_probe_read_user(s->command_line, n, (void *)start))
+	if (!mm || read_user(s->command_line, n, (void *)start))
 		n = 0;
 	p->size = n;
 	if (events.ringbuf_output(s, sizeof(*p) + n, BPF_RB_NO_WAKEUP))
@@ -547,11 +563,9 @@ int finish(void *ctx)
 {
 	u32 zero = 0;
 	struct operation_scratch *s = operation_scratch.lookup(&zero);
-	struct path_scratch *p = path_scratch.lookup(&zero);
 
-	if (!s || !p)
+	if (!s)
 		return 0;
-	send_paths(p);
 	send_process(&s->record);
 	u32 size = sizeof(s->record) + (s->record.strings_size & (2 * STRINGS_SIZE - 1));
 	if (size > sizeof(*s))

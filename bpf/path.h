@@ -24,6 +24,8 @@ struct path_scratch {
 	struct wanted wanted[4];
 	u64 entered;
 	u32 count;
+	/* The call is over: its operation record is to be sent next. */
+	u32 leaving;
 	volatile u32 used;
 	volatile u64 vfsmount;
 	volatile u64 dentry;
@@ -158,7 +160,7 @@ static __always_inline bool step_up(struct path_scratch *s)
 	u32 used = s->used;
 	if (used > STRING_SIZE - NAME_SIZE)
 		return false;
-	int n = bpf_probe_read_kernel_str(&s->names[used], NAME_SIZE,
+	int n = read_kernel_str(&s->names[used], NAME_SIZE,
 					  (void *)FIELD(u64, dentry, DENTRY_NAME));
 	if (n <= 0)
 		return false;

@@ -2,7 +2,7 @@
  * Walks over struct mount: the mounts that a call made, with their peers and slaves in every
  * namespace, and all mounts of one namespace.
  *
- * Nothing is locked: each pointer is read with bpf_probe_read_kernel, and what changes meanwhile
+ * Nothing is locked: each pointer is read with read_kernel(), and what changes meanwhile
  * is told apart in user space by unique ids, which are never used twice. The state of a walk
  * lives in a map and is read through volatile, so that the turns of the loop look alike to the
  * verifier; a walk that is not through after WALK_STEPS goes on by tail call.
@@ -125,9 +125,9 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 		e->flags |= 0x2000;
 #endif
 	e->how = how;
-	bpf_probe_read_kernel_str(e->fstype, sizeof(e->fstype),
+	read_kernel_str(e->fstype, sizeof(e->fstype),
 				  (void *)FIELD(u64, FIELD(u64, sb, SB_TYPE), FS_TYPE_NAME));
-	bpf_probe_read_kernel_str(e->devname, sizeof(e->devname),
+	read_kernel_str(e->devname, sizeof(e->devname),
 				  (void *)COPIED(u64, MOUNT_DEVNAME));
 	if (e->unique > w->newest)
 		w->newest = e->unique;
@@ -323,7 +323,7 @@ static __always_inline void turn(struct walk *w)
 	}
 	if (!mount)
 		return;
-	bpf_probe_read_kernel(w->mount, sizeof(w->mount), (void *)mount);
+	read_kernel(w->mount, sizeof(w->mount), (void *)mount);
 	if (how == HOW_MADE && phase == PHASE_NAMESPACE) {
 		if (COPIED(u64, MOUNT_ID_UNIQUE) <= w->watermark) {
 			w->phase = PHASE_DONE;

@@ -191,6 +191,7 @@ struct process_record {
 	u64 entered;
 	u64 started;
 	u64 cgroup;
+	u64 mntns_id;
 	u32 parent;
 	u32 uid;
 	u32 mntns;

@@ -107,7 +107,7 @@ def _with_carriers(found: pd.DataFrame, run: Recording) -> pd.DataFrame:
 
 def _with_names(found: pd.DataFrame, run: Recording) -> pd.DataFrame:
     home = run.meta.get("home_ns_id")
-    namespaces = run.namespaces.drop_duplicates("ns_id", keep="last").set_index("ns_id")
+    namespaces = run.namespaces.set_index("ns_id")
     processes = run.processes.drop_duplicates("pid", keep="last").set_index("pid")
     kind = namespaces["kind"].astype("string[pyarrow]")
     kind = kind.where(kind.isin(["container", "host"]), "other")

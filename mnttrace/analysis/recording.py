@@ -80,7 +80,8 @@ class Recording:
     @cached_property
     def namespaces(self) -> pd.DataFrame:
         """The mount namespaces, with the name of the container, unit or process."""
-        return self.table("namespaces")
+        told = self.table("namespaces")
+        return told.drop_duplicates("ns_id", keep="last").reset_index(drop=True)
 
     @cached_property
     def processes(self) -> pd.DataFrame:

@@ -187,6 +187,7 @@ class Decoder:
                 "parent_comm": _comm(record.parent_comm),
                 "command": text if self._keep_secrets else redact(text),
                 "ns": record.mntns,
+                "ns_id": record.mntns_id or record.mntns,
                 "cgroup": record.cgroup,
             }
         )

@@ -17,6 +17,7 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
     "TASK_MM": ("task_struct.mm",),
     "TASK_GROUP_LEADER": ("task_struct.group_leader",),
     "TASK_STARTED": ("task_struct.start_boottime", "task_struct.real_start_time"),
+    "TASK_EXEC_ID": ("task_struct.self_exec_id",),
     "MM_ARG_START": ("mm_struct.arg_start",),
     "MM_ARG_END": ("mm_struct.arg_end",),
     "NSPROXY_MNT_NS": ("nsproxy.mnt_ns",),

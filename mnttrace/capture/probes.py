@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -18,8 +20,8 @@ _PERF_TYPE_TRACEPOINT = 2
 _PERF_FLAG_FD_CLOEXEC = 8
 _PERF_EVENT_IOC_SET_BPF = 0x40042408
 _PERF_EVENT_IOC_ENABLE = 0x2400
+_PERF_EVENT_IOC_DISABLE = 0x2401
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
-_TRAITS_SIZE = 8
 _NO_SUCH_TYPE = 0x40
 _BCC_HINT = "apt-get install python3-bpfcc (PyPI's package of the name bcc is another thing)"
 
@@ -50,6 +52,7 @@ class Probes:
 
     Args:
         ring_bytes: size of the ring buffer, a power of two times the page size.
+        follow: processes whose descendants are to be told apart (`descends` of an operation).
 
     Attributes:
         traced: names of the calls that are traced.
@@ -60,7 +63,7 @@ class Probes:
         CaptureError: the kernel refused a program.
     """
 
-    def __init__(self, ring_bytes: int = 1 << 24) -> None:
+    def __init__(self, ring_bytes: int = 1 << 24, follow: Iterable[int] = ()) -> None:
         if os.geteuid() != 0:
             raise MissingPrerequisite("recording needs root", "run it with sudo")
         self.traced: list[str] = []
@@ -69,9 +72,14 @@ class Probes:
         self._calls = by_number(os.uname().machine)
         self._definitions = offsets.definitions(Btf.load())
         self._definitions["RING_PAGES"] = ring_bytes // os.sysconf("SC_PAGE_SIZE")
+        followed = list(follow)
+        if followed:
+            self._definitions["FOLLOW_DESCENDANTS"] = 1
         self._bpf = self._compile(self._definitions)
         self._fill_traits()
         self._name_recorder()
+        for pid in followed:
+            self._bpf["followed"][ctypes.c_uint(pid)] = ctypes.c_ubyte(1)
         self._attach()
         self._parts: list[bytes] = []
         self._bpf["events"].open_ring_buffer(self._take)
@@ -208,11 +216,27 @@ class Probes:
         return {kind.lower(): table[ctypes.c_int(names[kind])].value for kind in kinds}
 
     def close(self) -> None:
-        """Take the probes away."""
+        """Take the probes away: they are silent at once, and gone within seconds."""
         for event in self._events:
-            os.close(event)
+            self._libc.ioctl(event, ctypes.c_ulong(_PERF_EVENT_IOC_DISABLE), 0)
+        _let_go(self._events)
         self._events.clear()
         self._bpf.cleanup()
+
+
+def _let_go(descriptors: list[int]) -> None:
+    """Close descriptors without waiting for it.
+
+    The kernel waits for a grace period at each tracepoint that is taken away, 2 s for all of them
+    (perf_trace_event_unreg() in kernel/trace/trace_event_perf.c). So they are sent over a socket
+    which nobody can read any more, and the kernel's collector of such sockets closes them.
+    """
+    with suppress(OSError):
+        one, other = socket.socketpair()
+        with one, other:
+            socket.send_fds(one, [b"\0"], [*descriptors, other.fileno()])
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class _PerfEventAttr(ctypes.Structure):

@@ -23,7 +23,6 @@ class Snapshots:
         self._add = add
         self._tables: dict[int, dict[int, mountinfo.Mount]] = {}
         self._unique: dict[int, dict[int, int]] = {}
-        self._inodes: dict[int, int] = {}
         self._next = 0
 
     def take(self, survey: Survey, operations: int) -> None:
@@ -43,7 +42,6 @@ class Snapshots:
             return
         old_unique = self._unique.get(key, {})
         unique = survey.unique_ids
-        self._inodes[key] = survey.ns
         snapshot = self._snapshot(survey, operations)
         for mount in before.values():
             now = table.get(mount.mount_id)
@@ -59,12 +57,11 @@ class Snapshots:
         self._tables[key] = table
         self._unique[key] = unique
 
-    def gone(self, key: int, operations: int) -> None:
-        """Write that a namespace no longer is."""
+    def gone(self, key: int, ns: int, operations: int) -> None:
+        """Write that a namespace no longer is; `ns` was its inode number."""
         if key not in self._tables:
             return
         now = time.monotonic_ns()
-        ns = self._inodes.pop(key)
         survey = Survey(ns, key, None, "gone", now, now, [])
         snapshot = self._snapshot(survey, operations)
         unique = self._unique.pop(key)

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from mnttrace.capture.decode import MountList
 from mnttrace.capture.probes import Probes
 from mnttrace.capture.tables import namespace_key
-from mnttrace.linux import mountinfo
+from mnttrace.linux import mountinfo, statmount
 from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.namespaces import (
     MountNamespace,
-    mount_namespaces,
     namespace_id,
+    opened_by_id,
+    read_mountinfo,
     representative,
 )
 
@@ -35,8 +36,9 @@ class Survey:
         reason: start, birth, operation or end.
         started, ended: CLOCK_MONOTONIC around the read, ns.
         table: its mountinfo.
-        lists: what the kernel listed, once it has come.
-        listed: whether a list was asked for.
+        unique_ids: mount id → unique id, where the kernel tells.
+        listed: whether the kernel's list was asked for.
+        lists: that list, once it has come.
     """
 
     ns: int
@@ -46,36 +48,43 @@ class Survey:
     started: int
     ended: int
     table: list[mountinfo.Mount]
-    lists: list[MountList] = field(default_factory=list)
+    unique_ids: dict[int, int] = field(default_factory=dict)
     listed: bool = False
+    lists: list[MountList] = field(default_factory=list)
 
     @property
     def key(self) -> int:
         """What the namespace is known by."""
         return namespace_key(self.ns, self.ns_id)
 
-    @property
-    def unique_ids(self) -> dict[int, int]:
-        """Mount id → unique id, from the kernel's list."""
-        return {entry.mount_id: entry.unique for found in self.lists for entry in found.entries}
+    def take_lists(self) -> MountList | None:
+        """The parts of the kernel's list as one, None if none came; fills in the unique ids."""
+        if not self.lists:
+            return None
+        whole = self.lists[0]
+        for more in self.lists[1:]:
+            whole.entries.extend(more.entries)
+        self.lists.clear()
+        self.unique_ids = {entry.mount_id: entry.unique for entry in whole.entries}
+        return whole
 
 
 class Surveyor:
     """Looks at namespaces, and has fanotify tell of those that it has not seen before.
 
+    Args:
+        probes: to ask the kernel for lists of mounts; None: mount tables only.
+        group: to watch the namespaces with; None: they are not watched.
+
     Attributes:
         unreadable: how many tables could not be read.
     """
 
-    def __init__(self, probes: Probes, group: MountGroup | None) -> None:
+    def __init__(self, probes: Probes | None = None, group: MountGroup | None = None) -> None:
         self._probes = probes
         self._group = group
         self._watched: set[int] = set()
         self.unreadable = 0
-
-    def all_namespaces(self) -> list[MountNamespace]:
-        """The namespaces of this machine, also those that no process is in."""
-        return list(mount_namespaces(kernel=True).namespaces.values())
 
     def watched(self, key: int) -> bool:
         """Whether fanotify tells what is detached from a namespace."""
@@ -83,20 +92,36 @@ class Surveyor:
 
     def forget(self, key: int) -> None:
         """A namespace is no more."""
-        if key in self._watched:
+        if key in self._watched and self._probes:
             self._watched.discard(key)
             self._probes.unwatch(key)
 
-    def take(self, pids: Iterable[int], path: str, ns: int, reason: str) -> Survey | None:
-        """Survey one namespace: None if it is gone.
+    def survey(self, namespace: MountNamespace, reason: str) -> Survey | None:
+        """Survey a namespace that was found, None if it is gone by now.
 
         Args:
-            pids: the processes in it.
+            namespace: one of :func:`mnttrace.linux.namespaces.mount_namespaces`.
+            reason: why, see :class:`Survey`.
+        """
+        if namespace.path:
+            return self.at(namespace.path, namespace.pids, namespace.inum, reason)
+        if namespace.namespace_id is None:
+            return None
+        try:
+            with opened_by_id(namespace.namespace_id) as path:
+                return self.at(path, [], namespace.inum, reason)
+        except OSError:
+            return None
+
+    def at(self, path: str, pids: Iterable[int], ns: int, reason: str) -> Survey | None:
+        """Survey the namespace at a path, None if it is gone.
+
+        Args:
             path: where it can be opened.
+            pids: the processes in it.
             ns: its inode number: another one at that path is not looked at.
             reason: why, see :class:`Survey`.
         """
-        pid = representative(pids)
         try:
             if os.stat(path).st_ino != ns:
                 return None
@@ -104,22 +129,58 @@ class Surveyor:
             self._watch(path, namespace_key(ns, ns_id))
         except OSError:
             return None
-        started = time.monotonic_ns()
-        listed = self._probes.survey(path)
-        table: list[mountinfo.Mount] = []
+        pid = representative(pids)
+        survey = Survey(ns, ns_id, pid, reason, time.monotonic_ns(), 0, [])
+        survey.listed = bool(self._probes and self._probes.survey(path))
         try:
-            if pid is not None:
-                table = mountinfo.read(pid)
+            survey.table = _mount_table(pid, path, ns_id)
         except OSError:
             self.unreadable += 1
-            if not listed:
+            if not survey.listed:
                 return None
-        return Survey(ns, ns_id, pid, reason, started, time.monotonic_ns(), table, listed=listed)
+        survey.ended = time.monotonic_ns()
+        if not survey.listed and statmount.available() and ns_id:
+            with suppress(OSError):
+                survey.unique_ids = statmount.unique_ids(ns_id)
+        return survey
 
     def _watch(self, path: str, key: int) -> None:
-        if self._group is None or key in self._watched:
+        if self._group is None or self._probes is None or key in self._watched:
             return
         with suppress(OSError):
             self._group.mark(path)
             self._watched.add(key)
             self._probes.watch(key)
+
+
+def _mount_table(pid: int | None, path: str, ns_id: int) -> list[mountinfo.Mount]:
+    """The mount table of a namespace, also of one without a process.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if pid is not None:
+        return mountinfo.read(pid)
+    if ns_id and statmount.available():
+        return [_as_line(mount) for mount in statmount.table(ns_id)]
+    return mountinfo.parse(read_mountinfo(path), path)
+
+
+def _as_line(mount: statmount.StatMount) -> mountinfo.Mount:
+    return mountinfo.Mount(
+        mount.mount_id,
+        mount.parent_id,
+        mount.major,
+        mount.minor,
+        mount.root,
+        mount.mount_point,
+        mount.options,
+        mount.peer_group or None,
+        mount.master or None,
+        mount.propagate_from or None,
+        mount.unbindable,
+        (),
+        mount.filesystem,
+        mount.source or "",
+        mount.super_options,
+    )

@@ -2,32 +2,87 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from mnttrace.capture.recorder import Recorder
+
 
 @click.command("record", context_settings={"ignore_unknown_options": False})
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("run.mnttrace"))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("run.mnttrace"),
+    show_default=True,
+    help="The recording to make.",
+)
 @click.option("--force", is_flag=True, help="Replace a recording that exists.")
-@click.option("--duration", type=float, metavar="S", help="Stop after S seconds.")
+@click.option("--duration", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
+@click.option("--pid", type=int, multiple=True, help="Only what this process and its children do.")
+@click.option("--ns", type=int, multiple=True, help="Only this mount namespace (inode number).")
+@click.option("--container", multiple=True, help="Only this container (name or id).")
+@click.option("--cgroup", multiple=True, help="Only processes in this cgroup or below.")
+@click.option(
+    "--path", multiple=True, type=click.Path(path_type=Path), help="Only mounts at PATH or below."
+)
 @click.option("--keep-secrets", is_flag=True, help="Do not redact passwords in mount data.")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 def command(
-    output: Path, force: bool, duration: float | None, keep_secrets: bool, cmd: tuple[str, ...]
+    output: Path,
+    force: bool,
+    duration: float | None,
+    pid: tuple[int, ...],
+    ns: tuple[int, ...],
+    container: tuple[str, ...],
+    cgroup: tuple[str, ...],
+    path: tuple[Path, ...],
+    keep_secrets: bool,
+    cmd: tuple[str, ...],
 ) -> None:
-    """Record mount operations and mount tables until CMD ends, or Ctrl-C."""
+    """Record mount operations and mount tables until CMD ends, or Ctrl-C.
+
+    All of the system is recorded, unless an option says what alone is wanted. An option that is
+    given more than once wants any of what it names; of different options all have to fit.
+    """
+    from mnttrace.capture.filters import Filter
     from mnttrace.capture.recorder import Recorder
 
-    recorder = Recorder(output, force, keep_secrets)
+    wanted = Filter(
+        pids=frozenset(pid),
+        namespaces=frozenset(ns),
+        containers=container,
+        cgroups=cgroup,
+        paths=tuple(os.path.abspath(place) for place in path),
+    )
+    recorder = Recorder(output, force, keep_secrets, wanted)
     click.echo("mnttrace: recording" + ("" if cmd else "; Ctrl-C stops"), err=True)
-    status = recorder.run(cmd, duration)
+    is_terminal = sys.stderr.isatty()
+    status = recorder.run(cmd, duration, _show if is_terminal else lambda _: None)
+    if is_terminal:
+        click.echo("\r\x1b[K", nl=False, err=True)
     losses = recorder.writer.meta["losses"]
     lost = sum(count for kind, count in losses.items() if kind.startswith("lost"))
     click.echo(
-        f"mnttrace: {recorder.operations} operations in {recorder.namespaces} mount "
-        f"namespaces, {lost} lost\nmnttrace: next: mnttrace leaks {output}",
+        f"mnttrace: {_counts(recorder)}, {lost} lost\nmnttrace: next: mnttrace leaks {output}",
         err=True,
     )
     sys.exit(status)
+
+
+def _counts(recorder: Recorder) -> str:
+    session = recorder.session
+    return (
+        f"{session.operations} operations with {session.effects} effects "
+        f"in {session.namespaces} mount namespaces"
+    )
+
+
+def _show(recorder: Recorder) -> None:
+    """The counts so far, on one line of a terminal."""
+    click.echo(f"\r\x1b[K{_counts(recorder)}, {recorder.lost} lost", nl=False, err=True)

@@ -303,8 +303,31 @@ def kernel_namespaces(start: str = "/proc/self/ns/mnt") -> dict[int, KernelNames
     return found
 
 
+@contextmanager
+def opened_by_id(identity: int, start: str = "/proc/self/ns/mnt") -> Iterator[str]:
+    """A path through which a mount namespace can be opened while the context lasts, by its id.
+
+    For one without a process, a descriptor or a bind mount that could be found. The namespace is
+    held open meanwhile; raises FileNotFoundError where the kernel's list has no such.
+    """
+    with _opened(start) as descriptor:
+        for request in (NS_MNT_GET_PREV, NS_MNT_GET_NEXT):
+            for found, entry in _walk_neighbours(descriptor, request):
+                if entry.namespace_id == identity:
+                    yield f"/proc/thread-self/fd/{found}"
+                    return
+    raise FileNotFoundError(errno.ENOENT, f"no mount namespace has the id {identity}")
+
+
 def _neighbours(start: int, request: int) -> Iterator[tuple[int, KernelNamespace]]:
-    """All namespaces on one side of one in the kernel's list."""
+    """All namespaces on one side of one in the kernel's list, by inode number."""
+    for descriptor, entry in _walk_neighbours(start, request):
+        yield os.fstat(descriptor).st_ino, entry
+
+
+def _walk_neighbours(start: int, request: int) -> Iterator[tuple[int, KernelNamespace]]:
+    """All namespaces on one side of one in the kernel's list, each by its descriptor, which is
+    open until the next one is asked for."""
     current = os.dup(start)
     try:
         while True:
@@ -317,7 +340,7 @@ def _neighbours(start: int, request: int) -> Iterator[tuple[int, KernelNamespace
                 return  # ENOENT: the end; EPERM: not for this caller
             os.close(current)
             current = following
-            yield os.fstat(current).st_ino, _kernel_namespace(answer)
+            yield current, _kernel_namespace(answer)
     finally:
         os.close(current)
 

@@ -34,14 +34,11 @@ class Writer:
     """
 
     def __init__(self, directory: Path, force: bool = False) -> None:
+        self.check(directory, force)
         self.directory = directory
-        if directory.exists():
-            if not force:
-                raise OutputError(f"{directory} exists already", "give --force to replace it")
-            if not (directory / "meta.json").is_file():
-                raise OutputError(f"{directory} is not a recording", "choose another name")
-            shutil.rmtree(directory)
         try:
+            if directory.exists():
+                shutil.rmtree(directory)
             directory.mkdir(parents=True)
         except OSError as error:
             raise OutputError(f"{directory}: {error.strerror}", "choose another place") from error
@@ -49,6 +46,20 @@ class Writer:
         self._rows: dict[str, list[dict[str, Any]]] = {table: [] for table in COLUMNS}
         self._streams: dict[str, pa.RecordBatchStreamWriter] = {}
         self._files: dict[str, Any] = {}
+
+    @staticmethod
+    def check(directory: Path, force: bool) -> None:
+        """See whether a recording can be made here, before anything else is done.
+
+        Raises:
+            OutputError: as for the class.
+        """
+        if not directory.exists():
+            return
+        if not force:
+            raise OutputError(f"{directory} exists already", "give --force to replace it")
+        if not (directory / "meta.json").is_file():
+            raise OutputError(f"{directory} is not a recording", "choose another name")
 
     def add(self, table: str, row: dict[str, Any]) -> None:
         """Take one row, to be written at the next flush."""

@@ -1,0 +1,243 @@
+"""What happens while one is recording or watching: probes, fanotify and surveys, joined to rows."""
+
+from __future__ import annotations
+
+import time
+
+from mnttrace.capture.decode import Call, Decoder, MountList, Process
+from mnttrace.capture.effect_rows import Add, Row
+from mnttrace.capture.effects import Birth, Effects
+from mnttrace.capture.filters import Filter
+from mnttrace.capture.identity import Identity
+from mnttrace.capture.notes import Notes
+from mnttrace.capture.people import People
+from mnttrace.capture.probes import Probes
+from mnttrace.capture.snapshots import Snapshots
+from mnttrace.capture.surveys import Survey, Surveyor
+from mnttrace.capture.tables import MountTables, namespace_key
+from mnttrace.linux.fanotify import MountGroup
+from mnttrace.linux.namespaces import mount_namespaces
+from mnttrace.linux.syscalls import Does
+
+_LOOK_AGAIN = 1.0  # seconds between surveys of a namespace that operations may have changed
+_CHANGES_MOUNTS = {Does.MOUNT, Does.UMOUNT, Does.PIVOT, Does.MOVE_MOUNT, Does.SETATTR}
+
+
+class Session:
+    """Turns what the kernel tells into rows.
+
+    Args:
+        probes: armed.
+        add: takes (table, row): operations, effects, processes, namespaces, snapshots, mounts.
+        wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
+        wanted: which operations are to be told.
+        keep_secrets: leave passwords and keys in mount data as they are.
+
+    Attributes:
+        operations: how many there were, counting those that are not wanted.
+        has_fanotify: whether detached mounts are told of.
+    """
+
+    def __init__(
+        self,
+        probes: Probes,
+        add: Add,
+        wall_offset: int,
+        wanted: Filter,
+        keep_secrets: bool = False,
+    ) -> None:
+        self._probes = probes
+        self._add = add
+        self._offset = wall_offset
+        self._wanted = wanted
+        self._group = _mount_group()
+        self.has_fanotify = self._group is not None
+        if self._group:
+            probes.show_group(self._group.descriptor)
+        self._surveyor = Surveyor(probes, self._group)
+        self._snapshots = Snapshots(add)
+        self._decoder = Decoder(wall_offset, keep_secrets)
+        self._notes = Notes()
+        self._pending: list[Row] = []
+        self._effects = Effects(MountTables(), self._notes, self._take_effect)
+        self._people = People(add)
+        self._surveys: dict[int, Survey] = {}
+        self._changed: dict[int, float] = {}
+        self.operations = 0
+
+    @property
+    def effects(self) -> int:
+        """How many effects there have been."""
+        return self._effects.rows.count
+
+    @property
+    def namespaces(self) -> int:
+        """How many mount namespaces there have been."""
+        return len(self._people.namespaces)
+
+    def begin(self) -> None:
+        """Survey all namespaces."""
+        self._survey_all("start")
+
+    def look(self, timeout: float = 0) -> None:
+        """Take what there is, and survey what is due.
+
+        Args:
+            timeout: seconds to wait for something urgent, such as the birth of a namespace.
+        """
+        self._take_all(timeout)
+        self._survey_changed()
+
+    def end(self) -> dict[str, int]:
+        """Take what is left and survey all namespaces; what was lost, by kind."""
+        self._take_all()
+        self._survey_all("end")
+        losses = self._probes.losses()
+        losses["cut_strings"] = self._decoder.cut
+        losses["unreadable_tables"] = self._surveyor.unreadable
+        if self._group:
+            losses["lost_notifications"] = self._group.overflows
+        return losses
+
+    def close(self) -> None:
+        """Give up what is held open."""
+        if self._group:
+            self._group.close()
+
+    # ---- what the kernel tells
+
+    def _take_all(self, timeout: float = 0) -> None:
+        # The probes first: fanotify has told of a call's mounts before its probe does.
+        records = self._probes.read(timeout)
+        if self._group:
+            self._notes.take(self._group.read())
+        for raw in records:
+            self._take(self._decoder.take(raw))
+        self._effects.detached.settle(self._now())
+        self._write_effects()
+
+    def _take(self, item: Call | MountList | Process | None) -> None:
+        if isinstance(item, Call):
+            self._take_call(item)
+        elif isinstance(item, Process):
+            told = self._people.process(item)
+            if told:
+                self._learn(*told)
+        elif isinstance(item, MountList):
+            survey = self._surveys.get(namespace_key(item.ns, item.ns_id))
+            if survey:
+                survey.lists.append(item)
+                if item.last:
+                    self._surveyed(survey, complete=True)
+
+    def _take_call(self, call: Call) -> None:
+        row = call.row
+        self.operations = row["seq"]
+        self._effects.call(call)
+        born, self._effects.born = self._effects.born, []
+        for birth in born:
+            self._survey_birth(birth)
+        if row["result"] >= 0 and call.does in _CHANGES_MOUNTS:
+            key = namespace_key(row["ns"], row["ns_id"])
+            self._changed.setdefault(key, time.monotonic())
+        effects, self._pending = self._pending, []
+        if self._wanted.wants_all or self._wanted.wants_call(
+            row, effects, self._people.cgroup(row["pid"])
+        ):
+            self._add("operations", row)
+            for effect in effects:
+                self._add("effects", effect)
+
+    def _take_effect(self, _table: str, row: Row) -> None:
+        self._pending.append(row)
+
+    def _write_effects(self) -> None:
+        """Those that no call caused."""
+        effects, self._pending = self._pending, []
+        for effect in effects:
+            if self._wanted.wants_effect(effect):
+                if effect["pid"] is None and effect["tid"] is not None:
+                    effect["pid"] = self._people.process_of(effect["tid"])
+                self._add("effects", effect)
+
+    def _now(self) -> Row:
+        now = time.monotonic_ns()
+        return {"ts": now + self._offset, "monotonic": now}
+
+    # ---- surveys
+
+    def _survey_all(self, reason: str) -> None:
+        alive = set()
+        for namespace in mount_namespaces(kernel=True).namespaces.values():
+            survey = self._surveyor.survey(namespace, reason)
+            if survey:
+                alive.add(survey.key)
+                self._begin(survey)
+        self._take_all()
+        for survey in list(self._surveys.values()):
+            self._surveyed(survey, complete=False)
+        # What fanotify told of namespaces that died says who ended them.
+        self._effects.detached.settle(self._now(), everything=reason == "end")
+        if reason == "end":
+            for key in self._people.namespaces.keys() - alive:
+                self._effects.detached.gone(key, self._now())
+                self._snapshots.gone(key, self._people.namespaces[key], self.operations)
+                self._surveyor.forget(key)
+        self._write_effects()
+
+    def _survey_birth(self, birth: Birth) -> None:
+        row = birth.row
+        tid = row["child"] or row["tid"]
+        key = namespace_key(birth.ns, birth.ns_id)
+        survey = self._surveyor.at(f"/proc/{tid}/ns/mnt", [tid], birth.ns, "birth")
+        if survey is None or survey.key != key:
+            self._identify(key, birth.ns, tid, row)
+        else:
+            self._begin(survey, row)
+
+    def _survey_changed(self) -> None:
+        now = time.monotonic()
+        due = {key for key, since in self._changed.items() if now - since >= _LOOK_AGAIN}
+        if not due:
+            return
+        for key in due:
+            del self._changed[key]
+        for namespace in mount_namespaces(kernel=True).namespaces.values():
+            if namespace_key(namespace.inum, namespace.namespace_id or 0) in due:
+                survey = self._surveyor.survey(namespace, "operation")
+                if survey:
+                    self._begin(survey)
+        self._take_all()
+
+    def _begin(self, survey: Survey, birth: Row | None = None) -> None:
+        self._surveys[survey.key] = survey
+        if self._surveyor.watched(survey.key):
+            self._notes.watch(survey.key)
+        self._identify(survey.key, survey.ns, survey.pid or 0, birth)
+        if not survey.listed:
+            self._surveyed(survey, complete=False)
+
+    def _identify(self, key: int, ns: int, pid: int, birth: Row | None) -> None:
+        identity = self._people.namespace(key, ns, pid, birth)
+        if identity:
+            self._learn(key, identity)
+
+    def _learn(self, key: int, identity: Identity) -> None:
+        if identity.kind == "container":
+            self._wanted.learn(key, identity.name, identity.id)
+
+    def _surveyed(self, survey: Survey, complete: bool) -> None:
+        del self._surveys[survey.key]
+        found = survey.take_lists()
+        if found:
+            when = {"ts": survey.ended + self._offset, "monotonic": survey.ended}
+            self._effects.survey(found, complete, survey.table, when)
+        self._snapshots.take(survey, self.operations)
+
+
+def _mount_group() -> MountGroup | None:
+    """The group that tells of attached and detached mounts, where this kernel has such (6.15)."""
+    try:
+        return MountGroup()
+    except OSError:
+        return None
