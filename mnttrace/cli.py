@@ -12,10 +12,13 @@ from mnttrace.errors import MnttraceError
 
 # Command → what it does. Each is imported only when it is run, so that --help is quick.
 _COMMANDS = {
+    "completion": "Write the script that completes commands in a shell.",
+    "doctor": "Say what this machine offers, what is missing, and what mends it.",
     "export": "Write one table of a recording as CSV, JSON or Parquet.",
     "info": "Say what a recording holds, and what it lost.",
     "leaks": "Show which mounts reached other mount namespaces, and who did it.",
     "record": "Record mount operations and mount tables, system-wide.",
+    "snapshot": "Record all mount tables as they are now (no eBPF).",
     "tree": "Show the mounts and peer groups of every namespace as a tree.",
 }
 

@@ -66,9 +66,7 @@ def propagations(run: Recording) -> pd.DataFrame:
     carried = effects["via"].isin(["peer", "slave"]) & effects["action"].isin(["attach", "detach"])
     copies = effects[carried & effects["seq"].notna()]
     operations = run.operations[["seq", *_FROM_OPERATION]].rename(columns=_FROM_OPERATION)
-    found = copies.rename(columns=_FROM_EFFECT).merge(
-        operations, on="seq", how="left"
-    )
+    found = copies.rename(columns=_FROM_EFFECT).merge(operations, on="seq", how="left")
     gone = effects.loc[effects["action"] == "detach", "mnt_id_unique"]
     found["present"] = (found["action"] == "attach") & ~found["mnt_id_unique"].isin(gone)
     return found[COLUMNS]

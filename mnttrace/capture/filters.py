@@ -32,8 +32,12 @@ class Filter:
     @property
     def wants_all(self) -> bool:
         """Whether nothing is filtered."""
-        kinds = (self.pids, self.namespaces, self.containers, self.cgroups, self.paths)
-        return not any(kinds)
+        return not self.as_dict()
+
+    def as_dict(self) -> dict[str, list[Any]]:
+        """What is wanted, by kind, without the kinds that are not filtered."""
+        kinds = ("pids", "namespaces", "containers", "cgroups", "paths")
+        return {kind: sorted(getattr(self, kind)) for kind in kinds if getattr(self, kind)}
 
     def learn(self, namespace: int, name: str, identity: str) -> None:
         """Take the name and the id of a namespace's container, "" and "" for none."""

@@ -13,6 +13,7 @@ from typing import Any
 from mnttrace.capture import layout, offsets
 from mnttrace.errors import CaptureError, MissingPrerequisite
 from mnttrace.linux.btf import Btf
+from mnttrace.linux.capabilities import lacking
 from mnttrace.linux.syscalls import Syscall, by_number
 from mnttrace.linux.tracefs import open_tracefs, tracepoint_id
 
@@ -35,6 +36,32 @@ def _bcc() -> Any:
     if not hasattr(bcc, "BPF"):
         raise MissingPrerequisite(f"{bcc.__file__} is not the BPF compiler bcc", _BCC_HINT)
     return bcc
+
+
+def check_privileges() -> None:
+    """See whether this process may record.
+
+    Raises:
+        MissingPrerequisite: it may not.
+    """
+    missing = lacking("CAP_SYS_ADMIN", "CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE")
+    if os.geteuid() != 0:
+        raise MissingPrerequisite("recording needs root", "run it with sudo")
+    if missing:
+        raise MissingPrerequisite(
+            f"recording needs {', '.join(missing)}, which this root lacks",
+            "run it outside of the container, or give the container these",
+        )
+
+
+def bcc_version() -> str:
+    """The version of bcc, and where it is.
+
+    Raises:
+        MissingPrerequisite: there is none, or it is another package of that name.
+    """
+    bcc = _bcc()
+    return f"{bcc.__version__} in {os.path.dirname(bcc.__file__)}"
 
 
 def _source() -> str:
@@ -64,8 +91,7 @@ class Probes:
     """
 
     def __init__(self, ring_bytes: int = 1 << 24, follow: Iterable[int] = ()) -> None:
-        if os.geteuid() != 0:
-            raise MissingPrerequisite("recording needs root", "run it with sudo")
+        check_privileges()
         self.traced: list[str] = []
         self.missing: list[str] = []
         self._events: list[int] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -11,13 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from mnttrace import __version__
+from mnttrace.capture.about import about, wall_offset
 from mnttrace.capture.filters import Filter, descendants
 from mnttrace.capture.probes import Probes
 from mnttrace.capture.session import Session
-from mnttrace.capture.tables import namespace_key
 from mnttrace.errors import BadInput
-from mnttrace.linux.namespaces import namespace_id
 from mnttrace.recording.writer import Writer
 
 _POLL = 0.01  # seconds between looks at the ring buffer
@@ -52,13 +49,23 @@ class Recorder:
         self._probes = Probes(follow=descendants(wanted.pids))
         try:
             self.writer = Writer(directory, force)
-            offset = time.time_ns() - time.monotonic_ns()
-            self.session = Session(self._probes, self.writer.add, offset, wanted, keep_secrets)
+            meta = about()
+            self.session = Session(
+                self._probes, self.writer.add, wall_offset(), wanted, keep_secrets
+            )
         except BaseException:
             self._probes.close()
             raise
         self._signal = 0
-        self.writer.meta |= _about(self._probes, self.session, offset, wanted)
+        self.writer.meta |= meta | {
+            "traced": self._probes.traced,
+            "missing": self._probes.missing,
+            "sees": {
+                "mounts made": self._probes.can_walk,
+                "mounts detached": self.session.has_fanotify,
+            },
+            "filters": wanted.as_dict(),
+        }
 
     @property
     def lost(self) -> int:
@@ -156,25 +163,3 @@ def _ask_to_end(child: subprocess.Popen[bytes], number: int) -> None:
     with suppress(ProcessLookupError):
         if number != signal.SIGINT:
             child.send_signal(signal.SIGTERM)
-
-
-def _about(probes: Probes, session: Session, offset: int, wanted: Filter) -> dict[str, object]:
-    """What meta.json says of a recording that begins."""
-    system = os.uname()
-    home = "/proc/self/ns/mnt"
-    names = ("pids", "namespaces", "containers", "cgroups", "paths")
-    return {
-        "mnttrace": __version__,
-        "host": system.nodename,
-        "kernel": system.release,
-        "machine": system.machine,
-        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        "wall_offset": offset,
-        "started": time.time_ns(),
-        "traced": probes.traced,
-        "missing": probes.missing,
-        "sees": {"mounts made": probes.can_walk, "mounts detached": session.has_fanotify},
-        "filters": {name: sorted(getattr(wanted, name)) for name in names if getattr(wanted, name)},
-        "home_ns_id": namespace_key(os.stat(home).st_ino, namespace_id(home) or 0),
-        "complete": False,
-    }

@@ -10,13 +10,6 @@ import click
 RECORDING = click.argument("recording", type=click.Path(path_type=Path))
 
 
-def safe(text: object) -> str:
-    """Text from a stranger, for a terminal: what does not print is escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
-    )
-
-
 def warn_of_losses(meta: dict[str, Any]) -> None:
     """Say on stderr what a recording lacks."""
     losses = meta.get("losses", {})

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
-from mnttrace.commands._common import RECORDING, safe, warn_of_losses
+from mnttrace.commands._common import RECORDING, warn_of_losses
 
 
 @click.command("info")
 @RECORDING
-def command(recording: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+def command(recording: Path, as_json: bool) -> None:
     """Say what a recording holds, and what it lost."""
-    from mnttrace.recording.reader import read_meta, read_table
-    from mnttrace.recording.schema import COLUMNS
+    from mnttrace.recording.reader import count_rows, read_meta
 
     meta = read_meta(recording)
+    rows = count_rows(recording)
+    if as_json:
+        click.echo(json.dumps(meta | {"rows": rows}, indent=1))
+        return
     warn_of_losses(meta)
-    for key in ("host", "kernel", "mnttrace", "command", "traced", "missing"):
-        value = meta.get(key)
-        text = " ".join(value) if isinstance(value, list) else value
-        click.echo(f"{key:10} {safe(text)}")
-    for table in COLUMNS:
-        click.echo(f"{table:10} {read_table(recording, table).num_rows} rows")
-    for kind, count in meta.get("losses", {}).items():
-        click.echo(f"{kind:18} {count}")
+    for key, text in _lines(meta):
+        click.echo(f"{key:12} {text}")
+    click.echo(f"{'rows':12} " + ", ".join(f"{count} {table}" for table, count in rows.items()))
+
+
+def _lines(meta: dict[str, Any]) -> list[tuple[str, str]]:
+    from mnttrace.report.text import safe
+
+    stopped = meta.get("stopped")
+    length = f", {(stopped - meta['started']) / 1e9:.1f} s" if stopped else ", not closed"
+    sees = [what for what, yes in meta["sees"].items() if yes]
+    lines = [
+        ("host", f"{meta['host']}, Linux {meta['kernel']}"),
+        ("started", datetime.fromtimestamp(meta["started"] / 1e9, UTC).isoformat(" ") + length),
+        ("command", safe(" ".join(meta["command"])) or "none"),
+        ("traced", " ".join(meta["traced"]) or "nothing: mount tables alone"),
+        ("missing", " ".join(meta["missing"]) or "none of the calls"),
+        ("from within", ", ".join(sees) or "nothing: differences of mount tables alone"),
+    ]
+    if meta["filters"]:
+        lines.append(("filters", safe(meta["filters"])))
+    losses = meta.get("losses", {})
+    lost = [f"{kind} {n}" for kind, n in losses.items() if n and not kind.startswith("sent")]
+    return [*lines, ("lost", ", ".join(lost) or "nothing")]

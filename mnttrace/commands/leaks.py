@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from mnttrace.commands._common import RECORDING, safe, warn_of_losses
+from mnttrace.commands._common import RECORDING, warn_of_losses
+from mnttrace.report.text import safe
 
 
 @click.command("leaks")

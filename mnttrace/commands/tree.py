@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from mnttrace.commands._common import RECORDING, safe
+from mnttrace.commands._common import RECORDING, warn_of_losses
 
 
 @click.command("tree")
 @RECORDING
-def command(recording: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Write the mounts as JSON.")
+def command(recording: Path, as_json: bool) -> None:
     """Show every namespace's mounts, as its last table had them, as a tree."""
-    from mnttrace.recording.reader import read_meta, read_table
+    from mnttrace.analysis.mount_tables import last_tables
+    from mnttrace.analysis.recording import Recording
+    from mnttrace.report import tree
 
-    read_meta(recording)
-    names = {row["ns"]: row["name"] for row in read_table(recording, "namespaces").to_pylist()}
-    tables: dict[int, dict[int, dict[str, Any]]] = {}
-    for row in read_table(recording, "mounts").to_pylist():
-        table = tables.setdefault(row["ns"], {})
-        if row["change"] == "removed":
-            table.pop(row["mount_id"], None)
-        else:
-            table[row["mount_id"]] = row
-    for ns, table in tables.items():
-        click.echo(f"mnt:[{ns}] {safe(names.get(ns, ''))}" + ("" if table else ", gone"))
-        for mount in table.values():
-            if mount["parent_id"] not in table:
-                _show(mount, table, 1)
-
-
-def _show(mount: dict[str, Any], table: dict[int, dict[str, Any]], depth: int) -> None:
-    groups = "".join(
-        f" {tag}:{mount[tag]}" for tag in ("shared", "master") if mount[tag] is not None
-    )
-    click.echo(f"{'  ' * depth}{safe(mount['mountpoint'])}  {safe(mount['fstype'])}{groups}")
-    for child in table.values():
-        if child["parent_id"] == mount["mount_id"] and child is not mount:
-            _show(child, table, depth + 1)
+    run = Recording(recording)
+    warn_of_losses(run.meta)
+    if as_json:
+        click.echo(last_tables(run).to_json(orient="records", indent=1))
+    else:
+        tree.render(run, sys.stdout)

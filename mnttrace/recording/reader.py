@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mnttrace.errors import RecordingError
-from mnttrace.recording.schema import FORMAT, schema
+from mnttrace.recording.schema import COLUMNS, FORMAT, schema
 
 
 def read_meta(directory: Path) -> dict[str, Any]:
@@ -50,6 +50,15 @@ def read_table(directory: Path, table: str) -> pa.Table:
         return _read_stream(stream)
     except (OSError, pa.ArrowException) as error:
         raise RecordingError(f"{directory}: {table} is damaged: {error}") from error
+
+
+def count_rows(directory: Path) -> dict[str, int]:
+    """How many rows each table has.
+
+    Raises:
+        RecordingError: a table cannot be read.
+    """
+    return {table: read_table(directory, table).num_rows for table in COLUMNS}
 
 
 def _read_stream(path: Path) -> pa.Table:

@@ -1,0 +1,45 @@
+"""What meta.json says of a recording that begins, whoever makes it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mnttrace import __version__
+from mnttrace.capture.tables import namespace_key
+from mnttrace.linux.namespaces import namespace_id
+
+_HOME = "/proc/self/ns/mnt"
+
+
+def about(command: Sequence[str] = ()) -> dict[str, object]:
+    """Host, kernel, clocks and so on.
+
+    Args:
+        command: what is recorded, if it is one command.
+    """
+    system = os.uname()
+    return {
+        "mnttrace": __version__,
+        "host": system.nodename,
+        "kernel": system.release,
+        "machine": system.machine,
+        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "wall_offset": wall_offset(),
+        "started": time.time_ns(),
+        "stopped": None,
+        "command": list(command),
+        "traced": [],
+        "missing": [],
+        "sees": {"mounts made": False, "mounts detached": False},
+        "filters": {},
+        "home_ns_id": namespace_key(os.stat(_HOME).st_ino, namespace_id(_HOME) or 0),
+        "complete": False,
+    }
+
+
+def wall_offset() -> int:
+    """CLOCK_REALTIME minus CLOCK_MONOTONIC, ns."""
+    return time.time_ns() - time.monotonic_ns()

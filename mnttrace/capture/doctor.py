@@ -1,0 +1,138 @@
+"""What this machine offers to a recording: each thing is tried, none is inferred from a version."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mnttrace.capture import offsets
+from mnttrace.capture.probes import Probes, bcc_version, check_privileges
+from mnttrace.errors import MnttraceError
+from mnttrace.linux import statmount
+from mnttrace.linux.btf import KERNEL_BTF, Btf
+from mnttrace.linux.fanotify import MountGroup
+from mnttrace.linux.namespaces import kernel_namespaces, mount_namespaces
+from mnttrace.linux.tracefs import open_tracefs
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        ok: whether it is there.
+        found: what was found, or what is wrong.
+        needed: whether `record` cannot do without it.
+        blocks: what goes without it, "" if it is there.
+        mend: the command, or the change, that brings it; "" if there is none.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    needed: bool = True
+    blocks: str = ""
+    mend: str = ""
+
+
+class _Lacking(Exception):
+    """What is wrong, what that blocks, and what mends it."""
+
+
+def examine() -> list[Check]:
+    """All checks, in the order in which what they find depends on each other."""
+    probes: list[Probes] = []
+    checks = [
+        _check("root", _root, True, "recording", "run it with sudo"),
+        _check("BTF", _btf, True, "recording", "a kernel with CONFIG_DEBUG_INFO_BTF"),
+        _check("bcc", bcc_version, True, "recording", "apt-get install python3-bpfcc"),
+        _check(
+            "tracefs", _tracefs, True, "recording", "mount -t tracefs tracefs /sys/kernel/tracing"
+        ),
+        _check("BPF programs", lambda: _programs(probes), True, "recording", ""),
+    ]
+    if probes:
+        checks += [
+            _check("tracepoints", lambda: _tracepoints(probes[0]), False, "those calls", ""),
+            _check("mounts made", lambda: _walk(probes[0]), False, "copies are not seen", ""),
+        ]
+        probes[0].close()
+    checks += [
+        _check("mounts detached", _fanotify, False, "who detached a copy", "Linux 6.15 or newer"),
+        _check("unique ids", _statmount, False, "telling recycled mount ids apart", "Linux 6.8"),
+        _check("namespaces", _namespaces, False, "namespaces without a process", "Linux 6.12"),
+        _check("mount limit", _mount_max, False, "", ""),
+    ]
+    return checks
+
+
+def _check(name: str, look: Callable[[], str], needed: bool, blocks: str, mend: str) -> Check:
+    try:
+        return Check(name, True, look(), needed)
+    except _Lacking as lacking:
+        return Check(name, False, str(lacking), needed, blocks, mend)
+    except MnttraceError as error:
+        return Check(name, False, error.message, needed, blocks, error.hint or mend)
+    except OSError as error:
+        return Check(name, False, error.strerror or str(error), needed, blocks, mend)
+
+
+def _root() -> str:
+    check_privileges()
+    return "root, with the capabilities that are needed"
+
+
+def _btf() -> str:
+    found = offsets.definitions(Btf.load())
+    return f"{KERNEL_BTF}, {len(found)} members of structs found"
+
+
+def _tracefs() -> str:
+    mounted = [path for path in ("/sys/kernel/tracing",) if os.path.isdir(f"{path}/events")]
+    os.close(open_tracefs())
+    return f"mounted at {mounted[0]}" if mounted else "not mounted, which does no harm"
+
+
+def _programs(probes: list[Probes]) -> str:
+    probes.append(Probes())
+    return "compiled, loaded and attached"
+
+
+def _tracepoints(probes: Probes) -> str:
+    if probes.missing:
+        raise _Lacking(f"this kernel has none of {', '.join(probes.missing)}")
+    return f"{len(probes.traced)} calls"
+
+
+def _walk(probes: Probes) -> str:
+    if not probes.can_walk:
+        raise _Lacking("this kernel's mounts cannot be walked over (before Linux 6.16)")
+    return "with all their copies, from inside the kernel"
+
+
+def _fanotify() -> str:
+    MountGroup().close()
+    return "fanotify tells of them, and by whom"
+
+
+def _statmount() -> str:
+    if not statmount.available():
+        raise _Lacking("no statmount(2)")
+    return "statmount(2) and listmount(2)"
+
+
+def _namespaces() -> str:
+    listed = kernel_namespaces()
+    found = mount_namespaces()
+    if not listed:
+        raise _Lacking(f"no list in the kernel; {len(found.namespaces)} found through processes")
+    return f"{len(listed)} in the kernel's list, {len(found.namespaces)} with a process"
+
+
+def _mount_max() -> str:
+    with open("/proc/sys/fs/mount-max", encoding="ascii") as file:
+        limit = int(file.read())
+    most = max((entry.mounts for entry in kernel_namespaces().values()), default=0)
+    return f"fs.mount-max is {limit}" + (f", the fullest namespace has {most}" if most else "")

@@ -1,0 +1,34 @@
+"""`mnttrace snapshot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("snapshot")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("snapshot.mnttrace"),
+    show_default=True,
+    help="The recording to make.",
+)
+@click.option("--force", is_flag=True, help="Replace a recording that exists.")
+def command(output: Path, force: bool) -> None:
+    """Record the mount tables of all mount namespaces, as they are now (no eBPF)."""
+    from mnttrace.capture.still import record_still
+
+    still = record_still(output, force)
+    click.echo(f"mnttrace: {still.namespaces} mount namespaces", err=True)
+    if still.unreadable_processes:
+        click.echo(
+            f"mnttrace: {still.unreadable_processes} processes may not be looked at: namespaces "
+            "that only these are in may be missing",
+            err=True,
+        )
+    if still.unreadable_tables:
+        click.echo(f"mnttrace: {still.unreadable_tables} mount tables cannot be read", err=True)
+    click.echo(f"mnttrace: next: mnttrace tree {output}", err=True)

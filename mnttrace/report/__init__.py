@@ -1,0 +1,1 @@
+"""Each way of showing a recording: what it says is written to a file."""
