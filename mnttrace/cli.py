@@ -19,6 +19,7 @@ _COMMANDS = {
     "leaks": "Show which mounts reached other mount namespaces, and who did it.",
     "record": "Record mount operations and mount tables, system-wide.",
     "snapshot": "Record all mount tables as they are now (no eBPF).",
+    "timeline": "Tell the operations in order, with what each did to mounts.",
     "tree": "Show the mounts and peer groups of every namespace as a tree.",
 }
 

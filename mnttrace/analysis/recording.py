@@ -106,3 +106,10 @@ class Recording:
         from mnttrace.analysis.leaks import leaks
 
         return leaks(self)
+
+    @cached_property
+    def births(self) -> pd.DataFrame:
+        """The namespaces that were made, see :mod:`mnttrace.analysis.births`."""
+        from mnttrace.analysis.births import births
+
+        return births(self)

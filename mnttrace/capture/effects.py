@@ -129,10 +129,10 @@ class Effects:
         """Write the effects of one call."""
         if call.row["result"] < 0:
             return
-        for found in call.lists:
-            if found.why == _LIST_MADE:
-                for entry in found.entries:
-                    self._made(call, entry)
+        made = (entry for found in call.lists if found.why == _LIST_MADE for entry in found.entries)
+        # The kernel lists the newest first; a mount's parent, and what it is a copy of, are older.
+        for entry in sorted(made, key=_age):
+            self._made(call, entry)
         after = [found for found in call.lists if found.why == _AFTER]
         if after:
             self._after(call, after)
@@ -170,15 +170,18 @@ class Effects:
         told = (_text(entry.fstype), _text(entry.devname))
         fstype, source = self._filesystems.get(device, told)
         root = names.get(entry.root) or self._tables.name(entry.root)
+        place = names.get(entry.mountpoint) or self._tables.name(entry.mountpoint)
         if root is None and origin is not None:
             root = origin.root
+        if entry.unique == entry.parent_unique:
+            root = place = "/"
         return Known(
             unique=entry.unique,
             mount_id=entry.mount_id,
             parent=entry.parent_unique,
             namespace=namespace_key(entry.mntns, entry.mntns_id),
             ns=entry.mntns,
-            place=names.get(entry.mountpoint) or self._tables.name(entry.mountpoint),
+            place=place,
             root=root,
             place_key=entry.mountpoint,
             root_key=entry.root,
@@ -210,16 +213,8 @@ class Effects:
         names: dict[int, str] | None = None,
     ) -> None:
         """Write what is different about a mount that was known: its place, or how it is set."""
-        is_at_place = known.place_key in (0, entry.mountpoint)
-        if known.parent != entry.parent_unique or not is_at_place:
-            before = self.rows.place(known)
-            place = (names or {}).get(entry.mountpoint) or self._tables.name(entry.mountpoint)
-            if place is None:
-                path = cause.get("source_path" if cause.get("syscall") == "pivot_root" else "path")
-                place = self._place_at(entry.parent_unique, entry.mountpoint, path or "")
-            self._tables.move(known, entry.parent_unique, entry.mountpoint, place)
-            via = "beneath" if entry.how == _COVERED else "direct"
-            self.rows.move(known, via, evidence, cause, before)
+        if _has_moved(known, entry):
+            self._move(known, entry, self._new_place(entry, cause, names or {}), cause, evidence)
         elif not known.place_key or not known.root_key:
             known.root_key = known.root_key or entry.root
             self._tables.move(known, known.parent, entry.mountpoint, known.place)
@@ -227,6 +222,21 @@ class Effects:
         known.group, known.master, known.flags = entry.group, entry.master, entry.flags
         if before != settings(known):
             self.rows.change(known, "direct", evidence, cause, before)
+
+    def _move(self, known: Known, entry: Any, place: str | None, cause: Row, evidence: str) -> None:
+        before = self.rows.place(known)
+        self._tables.move(known, entry.parent_unique, entry.mountpoint, place)
+        via = "beneath" if entry.how == _COVERED else "direct"
+        self.rows.move(known, via, evidence, cause, before)
+
+    def _new_place(self, entry: Any, cause: Row, names: dict[int, str]) -> str | None:
+        """Where a mount was moved to within the file system of its parent."""
+        name = names.get(entry.mountpoint) or self._tables.name(entry.mountpoint)
+        if name is not None:
+            return name
+        # pivot_root moves what was the root to its second argument.
+        column = "source_path" if cause.get("syscall") == "pivot_root" else "path"
+        return self._place_at(entry.parent_unique, entry.mountpoint, cause.get(column) or "")
 
     def _place_at(self, parent_unique: int, place_key: int, path: str) -> str | None:
         """The place below a parent that a path in its namespace leads to."""
@@ -244,11 +254,12 @@ class Effects:
         """All mounts of the call's namespace, as they were after it."""
         entries = [entry for found in lists for entry in found.entries]
         # Copies first: what propagation slipped beneath others changes their parents.
-        for entry in entries:
+        for entry in sorted(entries, key=_age):
             if entry.how in (_CARRIED, _COVERED):
                 self._made(call, entry)
         listed = [entry for entry in entries if entry.how not in (_CARRIED, _COVERED)]
         nobody = {"ts": call.row["ts"], "monotonic": call.row["monotonic"]}
+        self._moved(call, listed)
         for entry in listed:
             known = self._tables.get(entry.unique)
             if known is not None:
@@ -265,6 +276,20 @@ class Effects:
             self.detached.umounted(call, missing)
         else:
             self.detached.missed(missing, nobody)
+
+    def _moved(self, call: Call, entries: list[Any]) -> None:
+        """Move what has another place. All places are found before anything is moved, since the
+        paths of the call are of that time."""
+        moves = []
+        for entry in entries:
+            known = self._tables.get(entry.unique)
+            if known is not None and _has_moved(known, entry):
+                place = self._new_place(entry, call.row, call.names)
+                moves.append((known, entry, place, self.rows.place(known)))
+        for known, entry, place, _ in moves:
+            self._tables.move(known, entry.parent_unique, entry.mountpoint, place)
+        for known, _, _, before in moves:
+            self.rows.move(known, "direct", "kernel", call.row, before)
 
     def _born(self, call: Call, lists: list[MountList]) -> None:
         """All mounts of a namespace that was just made, each a copy of one of its maker's."""
@@ -296,6 +321,15 @@ class Effects:
             if mount and mount.parent == unique:
                 return mount
         return None
+
+
+def _age(entry: Any) -> tuple[bool, bool, int]:
+    return entry.how == _COVERED, entry.how == _CARRIED, entry.unique
+
+
+def _has_moved(known: Known, entry: Any) -> bool:
+    is_at_place = known.place_key in (0, entry.mountpoint)
+    return bool(known.parent != entry.parent_unique or not is_at_place)
 
 
 def _text(raw: bytes) -> str:

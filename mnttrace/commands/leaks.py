@@ -28,6 +28,8 @@ def command(recording: Path, as_json: bool) -> None:
         click.echo("No mount reached another mount namespace.")
     for number, row in enumerate(found.to_dict("records"), 1):
         click.echo(("\n" if number > 1 else "") + "\n".join(_story(number, row)))
+    for row in run.births.to_dict("records"):
+        click.echo(_birth(row))
 
 
 def _story(number: int, row: dict[Any, Any]) -> list[str]:
@@ -60,6 +62,24 @@ def _story(number: int, row: dict[Any, Any]) -> list[str]:
     if row["evidence"] == "ambiguous":
         lines.append("   ambiguous: other operations fit, too")
     return lines
+
+
+def _birth(row: dict[Any, Any]) -> str:
+    """What could leave, or reach, a namespace that was made."""
+    who = f"{safe(row['name'])} (mnt:[{row['ns']}])"
+    parent = f"mnt:[{row['parent_ns']}]"
+    if not row["shared_at_birth"]:
+        return f"{who} was made with no mount that is shared with others."
+    if not _there(row["isolated_by"]):
+        return (
+            f"{who} shares {row['shared_before_use']} mounts with {parent}, which it was made from."
+        )
+    text = f"{who} had its shared mounts made {row['became']} at its birth"
+    if row["isolated_by"] != row["seq"]:
+        text += f", by operation {row['isolated_by']}: {safe(row['call'])}"
+    if row["shared_before_use"]:
+        text += f"; {row['shared_before_use']} still are shared"
+    return f"{text}."
 
 
 def _there(value: object) -> bool:

@@ -1,0 +1,87 @@
+"""An operation as one line, as strace(1) writes it, from a row of the table `operations`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mnttrace.report.text import safe
+
+Row = Mapping[str, Any]
+
+
+def call_text(row: Row) -> str:
+    """Like `mount("proc", "/proc", "proc", MS_NOSUID) = 0`; paths are those that were resolved."""
+    arguments = ", ".join(part for part in _ARGUMENTS.get(row["syscall"], _plain)(row) if part)
+    return f"{row['syscall']}({arguments}) = {_result(row)}"
+
+
+def _result(row: Row) -> str:
+    return f"-1 {row['error']}" if row["error"] else str(row["result"])
+
+
+def _quoted(text: Any) -> str:
+    return f'"{safe(text)}"'
+
+
+def _with_propagation(row: Row) -> str:
+    """The flags with the propagation type that they held: MS_REC|MS_SHARED."""
+    types = [f"MS_{name.upper()}" for name in str(row["propagation"] or "").split("|") if name]
+    return "|".join([*filter(None, [row["flags"]]), *types])
+
+
+def _mount(row: Row) -> list[str]:
+    source = _quoted(row["source_path"] or row["source"])
+    target = _quoted(row["path"])
+    if row["propagation"] and not row["fstype"]:
+        return [target, _with_propagation(row)]
+    fstype = _quoted(row["fstype"]) if row["fstype"] else ""
+    data = _quoted(row["data"]) if row["data"] else ""
+    return [source, target, fstype, _with_propagation(row), data]
+
+
+def _at_path(row: Row) -> list[str]:
+    return [_quoted(row["path"]), row["flags"], row["attributes"], row["propagation"] or ""]
+
+
+def _pivot_root(row: Row) -> list[str]:
+    return [_quoted(row["path"]), _quoted(row["source_path"])]
+
+
+def _move_mount(row: Row) -> list[str]:
+    what = _quoted(row["source_path"])
+    if row["story"]:
+        what = f"{safe(row['fstype'])} of operation {row['story']}"
+    return [what, _quoted(row["path"]), row["flags"]]
+
+
+def _fsconfig(row: Row) -> list[str]:
+    return [row["flags"], _quoted(row["data"]) if row["data"] else ""]
+
+
+def _namespace(row: Row) -> list[str]:
+    to = f"mnt:[{row['ns_target']}]" if row["ns_target"] else ""
+    return [row["flags"], to]
+
+
+def _plain(row: Row) -> list[str]:
+    fstype = _quoted(row["fstype"]) if row["fstype"] else ""
+    return [fstype, row["flags"], row["attributes"]]
+
+
+_ARGUMENTS = {
+    "mount": _mount,
+    "umount2": _at_path,
+    "chroot": _at_path,
+    "open_tree": _at_path,
+    "open_tree_attr": _at_path,
+    "fspick": _at_path,
+    "mount_setattr": _at_path,
+    "pivot_root": _pivot_root,
+    "move_mount": _move_mount,
+    "fsconfig": _fsconfig,
+    "setns": _namespace,
+    "unshare": _namespace,
+    "clone": _namespace,
+    "clone3": _namespace,
+}

@@ -1,0 +1,104 @@
+"""The operations in order, one line each, with what they did to mounts under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from itertools import groupby
+from typing import Any, TextIO
+
+from mnttrace.report.calls import call_text
+from mnttrace.report.text import safe
+
+Row = Mapping[str, Any]
+_SIGNS = {"attach": "+", "detach": "-", "move": ">", "change": "~"}
+_SHOWN = 3  # mounts of a kind that are named; the rest are counted
+
+
+class Timeline:
+    """Writes operations with their effects.
+
+    Args:
+        file: where to.
+        names: key of a namespace → what to call it; looked at when it is needed.
+    """
+
+    def __init__(self, file: TextIO, names: Mapping[int, str]) -> None:
+        self._file = file
+        self._names = names
+
+    def operation(self, row: Row, effects: Iterable[Row], reason: str = "") -> None:
+        """Write one operation.
+
+        Args:
+            row: of the table `operations`.
+            effects: its rows of the table `effects`, in order.
+            reason: why it failed, where that is known.
+        """
+        who = f"{safe(row['comm'])}[{row['tid']}]"
+        self._line(
+            f"{row['seq']:>5} {_time(row['ts'])} {who:22} {self._name(row)}: {call_text(row)}"
+        )
+        if reason:
+            self._line(f"{'':6}because {safe(reason)}")
+        self._effects(effects, row["ns_id"])
+
+    def without_operation(self, effects: Iterable[Row]) -> None:
+        """Write effects that no operation caused: a namespace died, a mount point was removed."""
+        for (tid, via), group in groupby(effects, lambda row: (row["tid"], row["via"])):
+            rows = list(group)
+            who = f"thread {tid}" if tid else "nobody that was seen"
+            self._line(f"{'':5} {_time(rows[0]['ts'])} {who:22} {via or 'cause not known'}")
+            self._effects(rows, None)
+
+    def _effects(self, effects: Iterable[Row], home: int | None) -> None:
+        for _, group in groupby(effects, _kind):
+            rows = list(group)
+            for row in rows[:_SHOWN]:
+                self._line(f"{'':6}{_SIGNS[row['action']]} {self._effect(row, home)}")
+            if len(rows) > _SHOWN:
+                self._line(f"{'':6}  and {len(rows) - _SHOWN} more like it")
+
+    def _effect(self, row: Row, home: int | None) -> str:
+        where = "" if row["ns_id"] == home else f"{safe(self._name(row))}: "
+        text = f"{where}{safe(row['mountpoint'])}"
+        if row["action"] in ("change", "move"):
+            text += f": {safe(row['before'])} → {safe(row['after'])}"
+        else:
+            text += f"  {safe(row['fstype'])} {_tags(row)}"
+        if row["via"] in ("peer", "slave"):
+            text += f", {row['via']} of peer group {row['carried_by'] or '?'}"
+            if row["copy_of_path"]:
+                text += f" at {safe(row['carrier_path'] or '?')}"
+        elif row["via"] == "namespace-copy" and row["before"] and row["before"] != row["after"]:
+            text += f" (was {safe(row['before'])})"
+        elif row["via"] not in ("direct", "", None):
+            text += f" ({row['via']})"
+        if row["evidence"] != "kernel":
+            text += f" [{row['evidence']}]"
+        return text
+
+    def _name(self, row: Row) -> str:
+        return safe(self._names.get(row["ns_id"]) or f"mnt:[{row['ns']}]")
+
+    def _line(self, text: str) -> None:
+        self._file.write(text + "\n")
+
+
+def _tags(row: Row) -> str:
+    tags = [f"{tag}:{row[tag]}" for tag in ("shared", "master") if row[tag]]
+    return " ".join(tags) or str(row["propagation"])
+
+
+def _time(when: datetime | int) -> str:
+    if isinstance(when, int):
+        when = datetime.fromtimestamp(when / 1e9)
+    return f"{when:%H:%M:%S.%f}"
+
+
+def _kind(row: Row) -> tuple[Any, ...]:
+    """Effects of one kind are told together."""
+    change = (row["before"] or "").split()[:1] if row["action"] == "change" else ()
+    after = (row["after"] or "").split()[:1] if row["action"] == "change" else ()
+    tags = [text.partition(":")[0] for text in (*change, *after)]
+    return (row["action"], row["via"], row["ns_id"], *tags)
