@@ -211,7 +211,9 @@ def test_a_read_only_remount_changes_options_and_makes_no_mount(record, tmp_path
     recorded = record(
         """unshare -m sh -ec '
             mount -o remount,bind,ro /dev; mount -o remount,bind,ro /
-            cat /proc/self/mountinfo >inside'"""
+            cat /proc/self/mountinfo >out/inside'""",
+        before="mkdir out; mount -t tmpfs out out",  # stays writable
+        after="cp out/inside .",
     )
     remounts = [row for row in recorded.rows("operations") if "MS_REMOUNT" in row["flags"]]
     assert [row["path"] for row in remounts] == ["/dev", "/"]
