@@ -42,9 +42,10 @@ _ENGINES = {
 }
 # What watches over a container is not in its namespace, and has a cgroup of its own: beside the
 # container's, or below that of the pod or machine.
-_WATCHER = re.compile(r".*-conmon-.*|lxc\.monitor.*|(?P<below>conmon|supervisor)")
-_POD = re.compile(r"(?:kubepods(?:-\w+)?-)?pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}"
-                  r"|[0-9a-f]{32})(?:\.slice)?")  # fmt: skip
+_WATCHER = re.compile(r".*-conmon-.*|(?P<below>conmon|supervisor)")
+_POD = re.compile(
+    r"(?:.*-)?pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?"
+)
 _MACHINE = re.compile(r"machine-(.+)\.scope|systemd-nspawn@(.+)\.service")
 _UNIT = re.compile(r".+\.(?:service|scope|socket|mount|swap)")
 
@@ -100,7 +101,7 @@ def _claim_of_part(parts: Sequence[str], at: int) -> Claim | None:
         slices = [match["slice"]] if match.re is _UNPARSED else parts[:at]
         uid = next((pod[1] for pod in map(_POD.fullmatch, reversed(slices)) if pod), "")
         engine = match["engine"] or ("docker" if parent == "docker" else "")
-        if not engine and any(part.startswith("kubepods") for part in slices):
+        if not engine and any("kubepods" in part for part in slices):
             engine = "kubernetes"
         runtime = _ENGINES.get(engine, engine)
         return Claim(runtime, match["id"], pod_uid=uid.replace("_", "-"))

@@ -42,8 +42,7 @@ def head(path: str, limit: int) -> bytes:
 
 
 def _json(path: str, largest: int = _LARGEST) -> Any:
-    data = head(path, largest + 1)
-    return _parsed(data) if data and len(data) <= largest else None
+    return _parsed(head(path, largest))  # a larger one is cut, so no JSON
 
 
 def _parsed(data: Any) -> Any:
@@ -73,7 +72,7 @@ def _first(*values: Any) -> str:
 
 
 def _number(value: Any) -> int:
-    return value if type(value) is int and 0 < value < 1 << 63 else 0
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 class _Cache:
@@ -97,8 +96,8 @@ class _Cache:
 
     def keep_only(self, paths: set[str]) -> None:
         """Forget all other files."""
-        if len(self._kept) > len(paths):
-            self._kept = {path: kept for path, kept in self._kept.items() if path in paths}
+        for path in self._kept.keys() - paths:
+            del self._kept[path]
 
 
 # ---- which run
@@ -142,23 +141,28 @@ class Records:
     def __iter__(self) -> Iterator[Record]:
         """All of them; only records that have changed are read again."""
         seen: set[str] = set()
-        for path, make, foreign in self._files():
-            seen.add(path)
-            record = self._cache.get(path, make)
+        for folder, foreign in self._folders():
+            for file, make in (("state.json", _runc_record), ("status", _crun_record)):
+                seen.add(f"{folder}/{file}")
+                record = self._cache.get(f"{folder}/{file}", make)
+                if record:
+                    yield record._replace(foreign=foreign)
+                    break
+        machines = f"{self._root}/run/systemd/machines"
+        for name in _names(machines):
+            seen.add(f"{machines}/{name}")
+            record = self._cache.get(f"{machines}/{name}", _machine_record)
             if record:
-                yield record._replace(foreign=foreign)
+                yield record
         self._cache.keep_only(seen)
 
-    def _files(self) -> Iterator[tuple[str, Callable[[str], Record | None], bool]]:
+    def _folders(self) -> Iterator[tuple[str, bool]]:
+        """The folders of containers, and whether another user than root can write in them."""
         for parts in _FOLDERS:
             foreign = "user" in parts
             for folder in _matching(self._root, parts):
                 for name in _names(folder, _MOST_FOREIGN if foreign else _MOST_RECORDS):
-                    yield f"{folder}/{name}/state.json", _runc_record, foreign
-                    yield f"{folder}/{name}/status", _crun_record, foreign
-        machines = f"{self._root}/run/systemd/machines"
-        for name in _names(machines):
-            yield f"{machines}/{name}", _machine_record, False
+                    yield f"{folder}/{name}", foreign
 
 
 def _names(folder: str, most: int = _MOST_RECORDS) -> list[str]:
@@ -331,10 +335,10 @@ class Containers:
     def _lxc_name(self, name: str) -> str:
         """LXC adds -1, -2... to a cgroup's name where a stale one is in the way."""
         stem, _, number = name.rpartition("-")
-        stale = number.isdigit() and _NAME.fullmatch(stem) and _NAME.fullmatch(name)
-        if stale and not os.path.isdir(f"{self._root}/var/lib/lxc/{name}"):
-            return stem if os.path.isdir(f"{self._root}/var/lib/lxc/{stem}") else name
-        return name
+        homes = f"{self._root}/var/lib/lxc"
+        if not (number.isdigit() and _NAME.fullmatch(stem)) or os.path.isdir(f"{homes}/{name}"):
+            return name
+        return stem if os.path.isdir(f"{homes}/{stem}") else name
 
 
 def _storage_list(path: str) -> dict[str, tuple[str, str]]:

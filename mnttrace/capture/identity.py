@@ -169,10 +169,11 @@ class Identities:
     def _claim_of_ancestors(self, process: Seen) -> Claim | None:
         """What the nearest ancestor says that is outside of a namespace and made or watches it."""
         inside, command, parent = process.ns, process.command, process.parent
-        if claims.program(command) in claims.FORKING and self._is_outside(parent, inside):
+        # A child that runs on without an exec has the arguments of its parent, if that is gone.
+        if claims.program(command) in claims.FORKING and self._is_gone(parent):
             return claims.claim_of_command(command)
         for _ in range(_GENERATIONS):
-            if parent <= 1:
+            if not parent:
                 return None
             if self._is_outside(parent, inside):
                 claim = claims.claim_of_command(self._command(parent))
@@ -180,6 +181,9 @@ class Identities:
                     return claim
             inside, parent = self._namespace(parent), self._parent(parent)
         return None
+
+    def _is_gone(self, pid: int) -> bool:
+        return pid != 1 and not self._namespace(pid)
 
     def _is_outside(self, pid: int, ns: int) -> bool:
         return not ns or self._namespace(pid) != ns

@@ -118,9 +118,9 @@ class Probes:
 
     def _compile(self, definitions: dict[str, int]) -> Any:
         flags = [f"-D{name}={value}" for name, value in definitions.items()]
-        source = _source()
+        source, bcc = _source(), _bcc()
         try:
-            return _bcc().BPF(text=source, cflags=flags)
+            return bcc.BPF(text=source, cflags=flags)
         except Exception as error:  # bcc raises Exception itself
             raise CaptureError(
                 f"the BPF programs do not compile: {error}", "what the compiler said is above"

@@ -47,7 +47,7 @@ def read_table(directory: Path, table: str) -> pa.Table:
         stream = directory / f"{table}.arrows"
         if not stream.is_file():
             return schema(table).empty_table()
-        return _read_stream(stream)
+        return _read_stream(stream, table)
     except (OSError, pa.ArrowException) as error:
         raise RecordingError(f"{directory}: {table} is damaged: {error}") from error
 
@@ -61,12 +61,13 @@ def count_rows(directory: Path) -> dict[str, int]:
     return {table: read_table(directory, table).num_rows for table in COLUMNS}
 
 
-def _read_stream(path: Path) -> pa.Table:
+def _read_stream(path: Path, table: str) -> pa.Table:
+    """What was written whole: a writer that was killed leaves the last batch cut, or the header."""
     batches = []
-    with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
+    with pa.OSFile(str(path)) as file:
         try:
-            for batch in reader:
-                batches.append(batch)
+            with pa.ipc.open_stream(file) as reader:
+                batches.extend(reader)
         except (pa.ArrowInvalid, OSError):
             pass
-        return pa.Table.from_batches(batches, reader.schema)
+    return pa.Table.from_batches(batches, batches[0].schema if batches else schema(table))
