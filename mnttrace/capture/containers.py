@@ -275,7 +275,9 @@ class Containers:
             return plain._replace(name=self._lxc_name(name))
         if not _NAME.fullmatch(claim.id):
             return plain
-        bundle = claim.bundle or self._bundle(claim.id)
+        bundle = claim.bundle
+        if not bundle and (hex_id or claim.runtime == "containerd"):  # others' ids may be the same
+            bundle = self._bundle(claim.id)
         if claim.runtime == "docker" or f"/{_TASKS}/moby/" in bundle:
             return self._docker(claim.id, bundle, plain._replace(runtime="docker"))
         if claim.runtime == "podman":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import time
@@ -32,8 +33,10 @@ class Recorder:
         force: replace one that exists.
         keep_secrets: do not redact mount data.
         wanted: which operations to record.
+        command: what to record, started once the probes are armed; empty: what others do.
 
     Raises:
+        BadInput: there is no such command.
         MnttraceError: as the probes and the writer.
     """
 
@@ -43,13 +46,17 @@ class Recorder:
         force: bool = False,
         keep_secrets: bool = False,
         wanted: Filter | None = None,
+        command: Sequence[str] = (),
     ) -> None:
         wanted = wanted or Filter()
+        self._command = list(command)
+        if command and not shutil.which(command[0]):
+            raise _not_startable(command, "there is no such command")
         Writer.check(directory, force)
         self._probes = Probes(follow=descendants(wanted.pids))
         try:
             self.writer = Writer(directory, force)
-            meta = about()
+            meta = about(command)
             self.session = Session(
                 self._probes, self.writer.add, wall_offset(), wanted, keep_secrets
             )
@@ -72,16 +79,10 @@ class Recorder:
         """How many records could not be sent or seen until now."""
         return sum(n for kind, n in self._probes.losses().items() if kind.startswith("lost"))
 
-    def run(
-        self,
-        command: Sequence[str] = (),
-        duration: float | None = None,
-        progress: Progress = lambda _: None,
-    ) -> int:
+    def run(self, duration: float | None = None, progress: Progress = lambda _: None) -> int:
         """Record until the command ends, the time is over, or SIGINT or SIGTERM comes.
 
         Args:
-            command: started once the probes are armed; empty to record what others do.
             duration: seconds, None for no end.
             progress: called about twice a second.
 
@@ -90,25 +91,24 @@ class Recorder:
 
         Raises:
             BadInput: the command cannot be started.
-            OutputError: the recording cannot be written.
+            OutputError: the recording cannot be written; the command has run to its end.
         """
         handled = (signal.SIGINT, signal.SIGTERM)
         old = {number: signal.signal(number, self._stop) for number in handled}
         child = None
         try:
-            self.writer.meta["command"] = list(command)
             self.session.begin()
             self.writer.flush()
-            child = _start(command)
+            child = _start(self._command)
             self._watch(child, duration, progress)
             self._finish()
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
-            if child and child.poll() is None:
-                child.kill()
             self.session.close()
             self._probes.close()
+            if child:
+                child.wait()
         if child is None:
             return 0
         status = child.wait()
@@ -132,7 +132,7 @@ class Recorder:
                     _ask_to_end(child, self._signal)
                     asked, end = True, now + _PATIENCE
                 elif end is not None and now >= end:
-                    break
+                    child.kill()
             self.session.look(_POLL)
             if now - flushed >= _FLUSH:
                 self.writer.flush()
@@ -153,9 +153,11 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes] | None:
     try:
         return subprocess.Popen(command)
     except OSError as error:
-        raise BadInput(
-            f"{command[0]} cannot be run: {error.strerror}", "is it installed, and on PATH?"
-        ) from error
+        raise _not_startable(command, error.strerror) from error
+
+
+def _not_startable(command: Sequence[str], why: str) -> BadInput:
+    return BadInput(f"{command[0]} cannot be run: {why}", "is it installed, and on PATH?")
 
 
 def _ask_to_end(child: subprocess.Popen[bytes], number: int) -> None:

@@ -60,10 +60,10 @@ def command(
         cgroups=cgroup,
         paths=tuple(os.path.abspath(place) for place in path),
     )
-    recorder = Recorder(output, force, keep_secrets, wanted)
+    recorder = Recorder(output, force, keep_secrets, wanted, cmd)
     click.echo("mnttrace: recording" + ("" if cmd else "; Ctrl-C stops"), err=True)
     is_terminal = sys.stderr.isatty()
-    status = recorder.run(cmd, duration, _show if is_terminal else lambda _: None)
+    status = recorder.run(duration, _show if is_terminal else lambda _: None)
     if is_terminal:
         click.echo("\r\x1b[K", nl=False, err=True)
     losses = recorder.writer.meta["losses"]
