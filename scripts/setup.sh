@@ -49,6 +49,31 @@ has_debian_packages() {
   ) 2>/dev/null
 }
 
+# What the tests start: every container runtime that is packaged, and the tools that they compare with.
+missing_test_packages() {
+  local thing
+  for thing in bpftool bwrap:bubblewrap containerd crun dockerd:docker.io lxc-start:lxc podman \
+    netavark strace shellcheck systemd-nspawn:systemd-container mkfs.ext4:e2fsprogs; do
+    [[ $thing == netavark && -e /usr/lib/podman/netavark ]] || command -v "${thing%%:*}" >/dev/null ||
+      echo "${thing##*:}"
+  done
+}
+
+# Packages of services start them when they are installed; the tests want their own.
+without_services() {
+  local policy=/usr/sbin/policy-rc.d
+  if [[ -e $policy ]]; then
+    "$@"
+    return
+  fi
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $policy >/dev/null
+  "${as_root[@]}" chmod 755 $policy
+  local status=0
+  "$@" || status=$?
+  "${as_root[@]}" rm -f $policy
+  return $status
+}
+
 install_packages() {
   has_debian_packages || give_up "this is not Debian or Ubuntu: install what these packages hold, then try again" \
     "$*" "(elsewhere bcc's Python module is named python3-bcc or python-bcc; PyPI's bcc is another thing)"
@@ -62,7 +87,7 @@ install_packages() {
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq)
   "${apt[@]}" update </dev/null || say "the package lists could not be renewed; trying with those that are there"
   local told
-  told=$("${apt[@]}" install -y --no-install-recommends --no-remove "$@" 2>&1 </dev/null) ||
+  told=$(without_services "${apt[@]}" install -y --no-install-recommends --no-remove "$@" 2>&1 </dev/null) ||
     give_up "apt-get could not install $*:" "$told"
 }
 
@@ -88,7 +113,10 @@ link_bcc() {
 command -v "$python" >/dev/null || give_up "there is no $python here; PYTHON=... names another one"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   give_up "$("$python" --version) is too old: mnttrace needs 3.11 or newer; PYTHON=... names another one"
-mapfile -t missing < <(missing_packages)
+mapfile -t missing < <(
+  missing_packages
+  if [[ ${1:-} == dev ]] && has_debian_packages; then missing_test_packages; fi
+)
 ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
 say "preparing $venv with $("$python" --version)"
 make_environment

@@ -153,7 +153,7 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes] | None:
     try:
         return subprocess.Popen(command)
     except OSError as error:
-        raise _not_startable(command, error.strerror) from error
+        raise _not_startable(command, error.strerror or str(error)) from error
 
 
 def _not_startable(command: Sequence[str], why: str) -> BadInput:

@@ -1,0 +1,12 @@
+"""What the tests of this folder share."""
+
+from pathlib import Path
+
+import pytest
+from machine import Machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine without any process but its first."""
+    return Machine(tmp_path)
