@@ -26,7 +26,7 @@ inside() {
 
 next_commands() {
   printf '\nLook further into this recording:\n\n'
-  for command in leaks tree info export; do
+  for command in leaks timeline tree info export; do
     printf '  %s %s %s\n' .venv/bin/mnttrace "$command" "$1"
   done
 }

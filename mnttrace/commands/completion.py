@@ -14,8 +14,7 @@ def command(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from mnttrace.cli import group
-
+    group = click.get_current_context().find_root().command
     kind = get_completion_class(shell)
     if kind is not None:
         click.echo(kind(group, {}, "mnttrace", "_MNTTRACE_COMPLETE").source())

@@ -10,6 +10,8 @@ import click
 from mnttrace.commands._common import RECORDING, warn_of_losses
 from mnttrace.report.text import safe
 
+_BIRTHS_SHOWN = 8
+
 
 @click.command("leaks")
 @RECORDING
@@ -28,8 +30,11 @@ def command(recording: Path, as_json: bool) -> None:
         click.echo("No mount reached another mount namespace.")
     for number, row in enumerate(found.to_dict("records"), 1):
         click.echo(("\n" if number > 1 else "") + "\n".join(_story(number, row)))
-    for row in run.births.to_dict("records"):
+    births = run.births
+    for row in births.head(_BIRTHS_SHOWN).to_dict("records"):
         click.echo(_birth(row))
+    if len(births) > _BIRTHS_SHOWN:
+        click.echo(f"{len(births) - _BIRTHS_SHOWN} more namespaces were made.")
 
 
 def _story(number: int, row: dict[Any, Any]) -> list[str]:

@@ -122,7 +122,13 @@ def test_demo_shows_the_leak_and_names_what_to_type_next(tmp_path: Path) -> None
     report, _, following = done.stdout.partition("Look further")
     assert f"{folder}/volume/scratch" in report.replace("\n", "")
     commands = re.findall(r"^  (\S+) (\w+) (\S+)$", following, re.M)
-    assert {command for _, command, _ in commands} == {"leaks", "tree", "info", "export"}
+    assert {command for _, command, _ in commands} == {
+        "leaks",
+        "timeline",
+        "tree",
+        "info",
+        "export",
+    }
     for program, _, recording in commands:
         assert (CHECKOUT / program).is_file()
         assert recording == f"{folder}/demo.mnttrace"

@@ -1,0 +1,88 @@
+"""Which way imports point, that they are lazy, and that only the capture needs bcc."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mnttrace
+
+PACKAGE = Path(mnttrace.__file__).parent
+# Room → the rooms that it may import from, beside itself and `errors`.
+MAY_IMPORT = {
+    "linux": set(),
+    "recording": {"linux"},
+    "capture": {"linux", "recording"},
+    "analysis": {"linux", "recording"},
+    "report": {"linux", "recording", "analysis"},
+    "commands": {"linux", "recording", "capture", "analysis", "report"},
+}
+FOREIGN = {
+    "linux": {"pandas", "pyarrow", "click", "rich", "bcc"},
+    "recording": {"pandas", "click", "rich", "bcc"},
+    "capture": {"pandas", "click", "rich"},
+    "analysis": {"click", "rich", "bcc"},
+    "report": {"click", "bcc"},
+    "commands": {"bcc"},
+}
+MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("path", [m for m in MODULES if len(m.parts) > 1], ids=str)
+def test_imports_point_one_way(path: Path) -> None:
+    room = path.parts[0]
+    for name in imported(path):
+        top, _, rest = name.partition(".")
+        if top == "mnttrace" and rest:
+            to = rest.partition(".")[0]
+            allowed = {room, "errors", "__version__"} | MAY_IMPORT[room]
+            assert to in allowed, f"{path} imports {name}"
+        else:
+            assert top not in FOREIGN[room], f"{path} imports {name}"
+
+
+def test_bcc_is_imported_in_one_place() -> None:
+    importers = [path for path in MODULES if "bcc" in {n.split(".")[0] for n in imported(path)}]
+    assert importers == [Path("capture/probes.py")]
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_everything_is_imported_without_bcc() -> None:
+    names = [".".join(["mnttrace", *path.with_suffix("").parts]) for path in MODULES]
+    names = [n.removesuffix(".__init__") for n in names if not n.endswith("__main__")]
+    python(
+        "import sys, importlib\n"
+        "sys.modules['bcc'] = None\n"
+        f"for name in {names!r}: importlib.import_module(name)"
+    )
+
+
+def test_help_imports_nothing_that_is_slow() -> None:
+    loaded = python(
+        "import sys\nsys.argv = ['mnttrace', '--help']\n"
+        "from mnttrace.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print('LOADED', *sys.modules)"
+    )
+    modules = set(loaded.rpartition("LOADED")[2].split())
+    assert not modules & {"pandas", "pyarrow", "numpy", "rich", "bcc"}

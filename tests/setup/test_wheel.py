@@ -1,0 +1,63 @@
+"""A wheel that is installed elsewhere records, with nothing of the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, CHECKOUT],
+        check=True,
+        capture_output=True,
+    )
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def test_the_wheel_carries_the_bpf_programs_and_types(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = {path.relative_to(CHECKOUT) for path in (CHECKOUT / "bpf").rglob("*.[ch]")}
+    assert {f"mnttrace/{path}" for path in sources} <= names
+    assert "mnttrace/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests", "bpf"))]
+
+
+@pytest.mark.kernel
+def test_an_installed_wheel_records(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=False)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv")}))
+    zipfile.ZipFile(wheel).extractall(site)
+    # What it depends on, and the distribution's bcc, from the environment of these tests.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    code = "import mnttrace, sys; sys.path.remove('') if '' in sys.path else None"
+    shown = subprocess.run(
+        [tmp_path / "venv/bin/python", "-c", f"{code}; print(mnttrace.__file__)"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert Path(shown.stdout.strip()).is_relative_to(site)
+    done = subprocess.run(
+        [tmp_path / "venv/bin/python", "-m", "mnttrace", "record", "--", "unshare", "-m", "true"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run.mnttrace" / "operations.parquet").is_file()
