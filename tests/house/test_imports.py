@@ -86,3 +86,15 @@ def test_help_imports_nothing_that_is_slow() -> None:
     )
     modules = set(loaded.rpartition("LOADED")[2].split())
     assert not modules & {"pandas", "pyarrow", "numpy", "rich", "bcc"}
+
+
+def test_a_recorder_leaves_pandas_alone(tmp_path: Path) -> None:
+    loaded = python(
+        "import sys\nfrom pathlib import Path\nfrom mnttrace.recording.writer import Writer\n"
+        f"writer = Writer(Path({str(tmp_path / 'run.mnttrace')!r}))\n"
+        "writer.add('losses', {'kind': 'lost', 'count': 1})\nwriter.close()\n"
+        "print('pandas' in sys.modules)\n"
+        "from mnttrace.analysis.recording import Recording\n"
+        f"print(Recording({str(tmp_path / 'run.mnttrace')!r}).losses['count'].sum())"
+    )
+    assert loaded.split() == ["False", "1"]
