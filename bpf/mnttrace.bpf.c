@@ -39,6 +39,7 @@ struct inflight {
 	u32 child;
 	u32 target_mntns;
 	u32 mounts;
+	u64 watched;
 };
 
 struct operation_scratch {
@@ -200,6 +201,8 @@ int enter(struct enter_context *ctx)
 	call.mntns = mntns_inode(mntns);
 	call.mntns_id = mntns_id(mntns);
 	call.mounts = FIELD(u32, mntns, MNT_NS_COUNT);
+	/* Asked now: a namespace that comes to be watched during the call may not tell of it. */
+	call.watched = t->does == DOES_UMOUNT && watched.lookup(&call.mntns_id);
 #ifdef CAN_WALK
 	if (t->does == DOES_MOUNT || t->does == DOES_MOVE_MOUNT)
 		call.watermark = newest_of(mntns);
@@ -376,9 +379,7 @@ static __always_inline bool begin_list(struct traits *t, struct inflight *call, 
 	    (flags & MS_BIND || !(flags & (MS_PROPAGATION | MS_MOVE))))
 		return begin_namespace(mntns, call->watermark, LIST_MADE, call->entered);
 	if (does == DOES_UMOUNT) {
-		u64 id = call->mntns_id;
-
-		if (watched.lookup(&id))
+		if (call->watched)
 			return false;
 	} else if (does == DOES_MOVE_MOUNT ||
 		   (does == DOES_MOUNT && !(flags & (MS_REMOUNT | MS_PROPAGATION)))) {

@@ -23,14 +23,16 @@ class Detached:
         self._notes = notes
         self._rows = rows
 
-    def told(self, call: Call) -> None:
-        """A umount: what fanotify told of it."""
-        key = namespace_key(call.row["ns"], call.row["ns_id"])
-        self.umounted(call, self._notes.of_call(call, lambda unique: self._is_in(unique, key)))
+    def umount(self, call: Call, missing: Iterable[int]) -> None:
+        """What a umount detached.
 
-    def umounted(self, call: Call, uniques: Iterable[int]) -> None:
-        """Mounts that a umount detached, in the order in which the kernel told them."""
-        mounts = self._attached(uniques)
+        Args:
+            call: the umount.
+            missing: what the kernel's list of its namespace lacked after it, where there is one.
+        """
+        key = namespace_key(call.row["ns"], call.row["ns_id"])
+        told = self._notes.of_call(call, lambda unique: self._is_in(unique, key))
+        mounts = self._attached(dict.fromkeys([*missing, *told]))
         if not mounts:
             return
         key = namespace_key(call.row["ns"], call.row["ns_id"])

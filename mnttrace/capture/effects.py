@@ -8,7 +8,9 @@ joined by unique ids, so what is told twice is one effect.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from mnttrace.capture.decode import Call, MountList
@@ -17,13 +19,17 @@ from mnttrace.capture.effect_rows import Add, EffectRows, Row, settings
 from mnttrace.capture.layout import constants
 from mnttrace.capture.notes import Notes
 from mnttrace.capture.tables import Known, MountTables, device_text, namespace_key
-from mnttrace.linux.flags import mount_action
+from mnttrace.linux.flags import MNT_SHOWN, mount_action
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.linux.syscalls import Does
 
 _C = constants()
 _MADE, _CARRIED, _COVERED = _C["HOW_MADE"], _C["HOW_CARRIED"], _C["HOW_COVERED"]
 _BIRTH, _AFTER, _LIST_MADE = _C["LIST_BIRTH"], _C["LIST_AFTER"], _C["LIST_MADE"]
+_GRACE = 0.5  # seconds after which a call that was not over when a survey was made is
+
+# What a survey finds: action, unique id, and for a change the entry as it is now.
+_Difference = tuple[str, int, tuple[Any, ...]]
 
 
 class Birth(NamedTuple):
@@ -61,56 +67,91 @@ class Effects:
         self.rows = EffectRows(tables, add)
         self.detached = Detached(tables, notes, self.rows)
         self._filesystems: dict[str, tuple[str, str]] = {}
+        self._doubts: dict[int, dict[_Difference, float]] = {}
         self.born: list[Birth] = []
 
     # ---- what is there already
 
-    def survey(self, found: MountList, complete: bool, table: Iterable[Mount], when: Row) -> None:
+    def survey(
+        self,
+        found: MountList,
+        complete: bool,
+        table: Iterable[Mount],
+        when: Row,
+        final: bool = False,
+    ) -> None:
         """Take a list of a namespace's mounts that the recorder asked for.
 
-        What was not known of it becomes known; if the namespace was known before, each
-        difference is an effect whose cause nobody told, with the evidence `snapshot`.
+        A namespace that was not known becomes known. Else each difference is an effect whose
+        cause nobody told, with the evidence `snapshot`; but only if another survey finds it again
+        later, for the call that made it may not be over yet.
 
         Args:
             found: the kernel's list.
             complete: whether it has all of the namespace's mounts.
             table: its mountinfo, for the names; empty where it could not be read.
             when: columns `ts` and `monotonic` of such effects.
+            final: no other survey will follow.
         """
         key = namespace_key(found.ns, found.ns_id)
-        was_known = bool(self._tables.of_namespace(key))
+        is_new = not self._tables.of_namespace(key)
         lines = {line.mount_id: line for line in table}
         for line in lines.values():
             self._filesystems[line.device] = (line.fstype, line.source)
-        present = {entry.unique for entry in found.entries}
+        differences: dict[_Difference, Callable[[], None]] = {}
         for entry in found.entries:
             known = self._tables.get(entry.unique)
-            if known is not None:
-                self._name(known, entry.mount_id, lines)
-                self._update(known, entry, when, "snapshot")
-            elif not self._tables.is_gone(entry.unique):
-                mount = self._new(entry, {}, None)
-                self._name(mount, entry.mount_id, lines)
-                self._tables.attach(mount)
-                if was_known:
-                    self._missed(mount, when)
+            if known is None and not self._tables.is_gone(entry.unique):
+                add = partial(self._find, entry, lines, None if is_new else when)
+                differences["attach", entry.unique, ()] = add
+            elif known is not None:
+                self._name(known, lines.get(entry.mount_id), lines)
+                change = partial(self._update, known, entry, when, "snapshot")
+                if _is_different(known, entry):
+                    differences["change", entry.unique, entry] = change
+                else:
+                    change()
         if complete:
-            self.detached.missed(
-                (
-                    unique
-                    for unique in self._tables.of_namespace(key) - present
-                    if not self._notes.has_detached(unique)
-                ),
-                when,
-            )
+            present = {entry.unique for entry in found.entries}
+            for unique in self._tables.of_namespace(key) - present:
+                if not self._notes.has_detached(unique):
+                    lose = partial(self.detached.missed, [unique], when)
+                    differences["detach", unique, ()] = lose
+        self._apply(key, differences, at_once=is_new or final)
+
+    def _apply(
+        self, key: int, differences: dict[_Difference, Callable[[], None]], at_once: bool
+    ) -> None:
+        """Apply the differences that a survey has found before, and remember the others."""
+        known_since = self._doubts.pop(key, {})
+        now = time.monotonic()
+        doubts = {}
+        for difference, apply in differences.items():
+            since = known_since.get(difference, now)
+            if at_once or now - since >= _GRACE:
+                apply()
+            else:
+                doubts[difference] = since
+        if doubts:
+            self._doubts[key] = doubts
+
+    def has_doubts(self, namespace: int) -> bool:
+        """Whether another survey of a namespace is needed, some time later."""
+        return namespace in self._doubts
+
+    def _find(self, entry: Any, lines: dict[int, Mount], when: Row | None) -> None:
+        mount = self._new(entry, {}, None)
+        self._name(mount, lines.get(entry.mount_id), lines)
+        self._tables.attach(mount)
+        if when is not None:
+            self._missed(mount, when)
 
     def _missed(self, mount: Known, when: Row) -> None:
         cause = self._notes.cause_of(mount.unique)
         self.rows.attach(mount, "", "snapshot", cause or when)
 
-    def _name(self, mount: Known, mount_id: int, lines: dict[int, Mount]) -> None:
+    def _name(self, mount: Known, line: Mount | None, lines: dict[int, Mount]) -> None:
         """Take the names of a mount from mountinfo."""
-        line = lines.get(mount_id)
         if line is None:
             return
         parent = lines.get(line.parent_id)
@@ -134,13 +175,12 @@ class Effects:
         for entry in sorted(made, key=_age):
             self._made(call, entry)
         after = [found for found in call.lists if found.why == _AFTER]
-        if after:
-            self._after(call, after)
+        missing = self._after(call, after) if after else []
         born = [found for found in call.lists if found.why == _BIRTH]
         if born:
             self._born(call, born)
         if call.does == Does.UMOUNT:
-            self.detached.told(call)
+            self.detached.umount(call, missing)
         elif call.does == Does.NAMESPACE or call.row["syscall"] == "setns":
             self.detached.left(call)
         if call.cut:
@@ -250,8 +290,8 @@ class Effects:
             return None
         return parent.root.rstrip("/") + path[len(above) :]
 
-    def _after(self, call: Call, lists: list[MountList]) -> None:
-        """All mounts of the call's namespace, as they were after it."""
+    def _after(self, call: Call, lists: list[MountList]) -> list[int]:
+        """All mounts of the call's namespace, as they were after it; those that a umount took."""
         entries = [entry for found in lists for entry in found.entries]
         # Copies first: what propagation slipped beneath others changes their parents.
         for entry in sorted(entries, key=_age):
@@ -268,14 +308,15 @@ class Effects:
                 mount = self._new(entry, call.names, None)
                 self._tables.attach(mount)
                 self._missed(mount, nobody)
+        if not lists[-1].last or call.cut:
+            return []
         key = namespace_key(lists[0].ns, lists[0].ns_id)
-        if not lists[-1].last or call.cut or self._notes.is_watched(key):
-            return
         missing = sorted(self._tables.of_namespace(key) - {entry.unique for entry in listed})
         if call.does == Does.UMOUNT:
-            self.detached.umounted(call, missing)
-        else:
+            return missing
+        if not self._notes.is_watched(key):
             self.detached.missed(missing, nobody)
+        return []
 
     def _moved(self, call: Call, entries: list[Any]) -> None:
         """Move what has another place. All places are found before anything is moved, since the
@@ -330,6 +371,12 @@ def _age(entry: Any) -> tuple[bool, bool, int]:
 def _has_moved(known: Known, entry: Any) -> bool:
     is_at_place = known.place_key in (0, entry.mountpoint)
     return bool(known.parent != entry.parent_unique or not is_at_place)
+
+
+def _is_different(known: Known, entry: Any) -> bool:
+    settings_now = (entry.group, entry.master, entry.flags & MNT_SHOWN)
+    settings_then = (known.group, known.master, known.flags & MNT_SHOWN)
+    return _has_moved(known, entry) or settings_now != settings_then
 
 
 def _text(raw: bytes) -> str:

@@ -231,7 +231,10 @@ class Session:
         found = survey.take_lists()
         if found:
             when = {"ts": survey.ended + self._offset, "monotonic": survey.ended}
-            self._effects.survey(found, complete, survey.table, when)
+            is_final = survey.reason == "end"
+            self._effects.survey(found, complete, survey.table, when, is_final)
+            if self._effects.has_doubts(survey.key):
+                self._changed.setdefault(survey.key, time.monotonic())
         self._snapshots.take(survey, self.operations)
 
 

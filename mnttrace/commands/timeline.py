@@ -16,21 +16,24 @@ from mnttrace.commands._common import RECORDING, warn_of_losses
 @RECORDING
 def command(recording: Path) -> None:
     """Tell the operations in order, with what each did to mounts in every namespace."""
+    from mnttrace.analysis.reasons import reasons
     from mnttrace.analysis.recording import Recording
+    from mnttrace.analysis.replay import rows
     from mnttrace.report.timeline import Timeline
 
     run = Recording(recording)
     warn_of_losses(run.meta)
     names: dict[Any, str] = run.namespaces.set_index("ns_id")["name"].to_dict()
     timeline = Timeline(sys.stdout, names)
-    effects = _rows(run.effects)
+    why = reasons(run)
+    effects = list(rows(run.effects))
     by_operation: dict[int, list[dict[str, Any]]] = {}
     for row in effects:
         if row["seq"] is not None:
             by_operation.setdefault(row["seq"], []).append(row)
     others = [row for row in effects if row["seq"] is None]
     events: list[tuple[int, int, Any]] = [
-        (row["monotonic"], 0, row) for row in _rows(run.operations)
+        (row["monotonic"], 0, row) for row in rows(run.operations)
     ]
     for when, group in groupby(others, lambda row: row["monotonic"]):
         events.append((when, 1, list(group)))
@@ -38,9 +41,5 @@ def command(recording: Path) -> None:
         if is_group:
             timeline.without_operation(what)
         else:
-            timeline.operation(what, by_operation.get(what["seq"], []))
-
-
-def _rows(frame: Any) -> list[dict[str, Any]]:
-    """A frame's rows with None for what is missing."""
-    return list(frame.astype(object).where(frame.notna(), None).to_dict("records"))
+            seq = what["seq"]
+            timeline.operation(what, by_operation.get(seq, []), why.get(seq, ""))

@@ -360,6 +360,9 @@ _MNT_READONLY = 0x40
 MNT_UNBINDABLE = 0x2000  # in mnt_t_flags from 6.17 on, which mnttrace's probes put here
 
 
+MNT_SHOWN = MNT_UNBINDABLE | _MNT_READONLY | sum(_MNT_OPTIONS)  # all that a mount table tells
+
+
 def mount_options(mnt_flags: int) -> str:
     """The bits of a mount's mnt_flags in the kernel, in the words of field 6 of mountinfo."""
     first = "ro" if mnt_flags & _MNT_READONLY else "rw"

@@ -157,11 +157,17 @@ def test_the_preparation_of_a_root_is_told_in_order(record, mnttrace, tmp_path):
     assert "/old" in {row["mountpoint"] for row in umount}
     assert recorded.rows("propagations", src_ns_id=ns_id) == []
     timeline = mnttrace("timeline", "run.mnttrace").stdout
-    places = [
-        timeline.index(text)
-        for text in ('mount("/", MS_REC|MS_SLAVE)', "pivot_root(", 'umount2("/old"')
-    ]
-    assert places == sorted(places)
+    lines = [told_at(timeline, row["seq"])[0] for row in calls]
+    assert timeline.index(lines[0]) < timeline.index(lines[3]) < timeline.index(lines[4])
+    assert lines[0].endswith('mount("/", MS_REC|MS_SLAVE) = 0')
+    assert lines[4].endswith('umount2("/old", MNT_DETACH) = 0')
+
+
+def told_at(timeline: str, seq: int) -> list[str]:
+    """The line of an operation, and those under it."""
+    lines = timeline.splitlines()
+    (first,) = [at for at, line in enumerate(lines) if line.startswith(f"{seq:>5} ")]
+    return lines[first : first + 5]
 
 
 def test_a_pivot_root_under_a_shared_parent_is_shown_with_the_reason(record, mnttrace, tmp_path):
@@ -174,10 +180,9 @@ def test_a_pivot_root_under_a_shared_parent_is_shown_with_the_reason(record, mnt
     (failed,) = recorded.rows("operations", syscall="pivot_root")
     assert failed["error"] == "EINVAL"
     timeline = mnttrace("timeline", "run.mnttrace").stdout
-    after = timeline[timeline.index("pivot_root(") :].splitlines()
-    assert "EINVAL" in after[0]
-    assert "shared" in after[1]
-    assert after[1].strip().startswith("because")
+    call, reason, *_ = told_at(timeline, failed["seq"])
+    assert call.endswith("= -1 EINVAL")
+    assert reason.strip() == f"because the mount that put_old is on, {tmp_path}/rootfs, is shared"
 
 
 @pytest.mark.kernel("runc", "busybox")

@@ -1,0 +1,117 @@
+"""The mount tables as they were at a moment of a recording, as the model has them.
+
+They begin with the first snapshots, and each effect that was recorded is applied to them in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from mnttrace.analysis.mounts import Mount, joined
+from mnttrace.analysis.tables import Tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mnttrace.analysis.recording import Recording
+
+Row = dict[str, Any]
+_MOUNTS = ["snapshot", "ns_id", "mount_id", "mnt_id_unique", "parent_id", "device", "root"]
+_MOUNTS += ["mountpoint", "shared", "master", "propagation"]
+_EFFECTS = ["seq", "monotonic", "ns_id", "action", "mnt_id_unique", "parent_unique", "parent_path"]
+_EFFECTS += ["mountpoint", "root", "device", "shared", "master", "propagation"]
+
+
+def rows(frame: pd.DataFrame, columns: list[str] | None = None) -> Iterator[Row]:
+    """The rows of a frame as dictionaries, None for what is missing."""
+    wanted = frame if columns is None else frame[columns]
+    filled = wanted.astype(object).where(wanted.notna(), None)
+    names = list(filled.columns)
+    for values in filled.itertuples(index=False, name=None):
+        yield dict(zip(names, values, strict=True))
+
+
+class Replay:
+    """Goes forward through a recording.
+
+    Args:
+        run: the recording; its mounts need unique ids.
+
+    Attributes:
+        tables: as they are where it has come to.
+    """
+
+    def __init__(self, run: Recording) -> None:
+        self.tables = Tables(_first_tables(run))
+        self._effects = rows(run.effects, _EFFECTS)
+        self._next = next(self._effects, None)
+
+    def to(self, seq: int, monotonic: int) -> Tables:
+        """Go on to the moment when an operation began its work.
+
+        Args:
+            seq: its number: what operations with lower ones did is applied.
+            monotonic: CLOCK_MONOTONIC, ns: what was caused by none, and seen before, is, too.
+        """
+        while self._next is not None and _is_before(self._next, seq, monotonic):
+            self._apply(self._next)
+            self._next = next(self._effects, None)
+        self.tables.effects()  # what the changes add up to is not asked for
+        return self.tables
+
+    def _apply(self, row: Row) -> None:
+        unique = row["mnt_id_unique"]
+        if row["action"] == "detach":
+            if unique in self.tables.mounts:
+                self.tables.drop(unique)
+        else:
+            self.tables.put(self._mount(row))
+
+    def _mount(self, row: Row) -> Mount:
+        parent = self.tables.mounts.get(row["parent_unique"])
+        path, above = row["mountpoint"], row["parent_path"] or "/"
+        below = path if above == "/" else path[len(above) :]
+        return Mount(
+            row["mnt_id_unique"],
+            row["ns_id"],
+            row["parent_unique"],
+            joined(parent.root if parent else "/", below),
+            row["device"] or "",
+            row["root"] or "/",
+            row["shared"],
+            row["master"],
+            row["propagation"] == "unbindable",
+        )
+
+
+def _is_before(effect: Row, seq: int, monotonic: int) -> bool:
+    if effect["seq"] is not None:
+        return bool(effect["seq"] < seq)
+    return effect["monotonic"] is None or bool(effect["monotonic"] < monotonic)
+
+
+def _first_tables(run: Recording) -> Iterator[Mount]:
+    """The mounts of the namespaces that were there when the recording began."""
+    snapshots = run.snapshots
+    first = snapshots.loc[snapshots["reason"] == "start", "snapshot"]
+    mounts = run.mounts
+    found = mounts[mounts["snapshot"].isin(first) & mounts["mnt_id_unique"].notna()]
+    for _, table in found[_MOUNTS].groupby("snapshot", sort=False):
+        lines = {row["mount_id"]: row for row in rows(table)}
+        for row in lines.values():
+            parent = lines.get(row["parent_id"])
+            above = parent["mountpoint"] if parent else "/"
+            below = row["mountpoint"] if above == "/" else row["mountpoint"][len(above) :]
+            yield Mount(
+                row["mnt_id_unique"],
+                row["ns_id"],
+                # The root of all has no line: some id that no mount has.
+                parent["mnt_id_unique"] if parent else -row["ns_id"],
+                joined(parent["root"] if parent else "/", below),
+                row["device"],
+                row["root"],
+                row["shared"],
+                row["master"],
+                row["propagation"] == "unbindable",
+            )
