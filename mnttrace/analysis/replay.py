@@ -57,32 +57,35 @@ class Replay:
         while self._next is not None and _is_before(self._next, seq, monotonic):
             self._apply(self._next)
             self._next = next(self._effects, None)
-        self.tables.effects()  # what the changes add up to is not asked for
         return self.tables
 
     def _apply(self, row: Row) -> None:
         unique = row["mnt_id_unique"]
-        if row["action"] == "detach":
-            if unique in self.tables.mounts:
-                self.tables.drop(unique)
-        else:
-            self.tables.put(self._mount(row))
+        is_gone = row["action"] == "detach"
+        self.tables.learn(unique, None if is_gone else mount_of(row, self.tables))
 
-    def _mount(self, row: Row) -> Mount:
-        parent = self.tables.mounts.get(row["parent_unique"])
-        path, above = row["mountpoint"], row["parent_path"] or "/"
-        below = path if above == "/" else path[len(above) :]
-        return Mount(
-            row["mnt_id_unique"],
-            row["ns_id"],
-            row["parent_unique"],
-            joined(parent.root if parent else "/", below),
-            row["device"] or "",
-            row["root"] or "/",
-            row["shared"],
-            row["master"],
-            row["propagation"] == "unbindable",
-        )
+
+def mount_of(effect: Row, tables: Tables) -> Mount:
+    """The mount of an effect, as it was after it.
+
+    Args:
+        effect: a row of the table `effects`.
+        tables: that its parent is in.
+    """
+    parent = tables.mounts.get(effect["parent_unique"])
+    path, above = effect["mountpoint"], effect["parent_path"] or "/"
+    below = path if above == "/" else path[len(above) :]
+    return Mount(
+        effect["mnt_id_unique"],
+        effect["ns_id"],
+        effect["parent_unique"],
+        joined(parent.root if parent else "/", below),
+        effect["device"] or "",
+        effect["root"] or "/",
+        effect["shared"],
+        effect["master"],
+        effect["propagation"] == "unbindable",
+    )
 
 
 def _is_before(effect: Row, seq: int, monotonic: int) -> bool:

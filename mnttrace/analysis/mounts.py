@@ -1,0 +1,148 @@
+"""What the model of shared subtrees is made of: mounts, spots, effects, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+MountId = Hashable
+Namespace = Hashable
+
+Action = Literal["attach", "detach", "move", "change"]
+Via = Literal["direct", "peer", "slave", "namespace-copy", "namespace-death", "mountpoint-removed"]
+PropagationType = Literal["shared", "slave", "private", "unbindable"]
+
+DELETED = "//deleted"  # what the kernel writes behind the root of a mount that was removed since
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """In place of a namespace: that of one detached tree, as open_tree(2) and fsmount(2) make."""
+
+    number: int
+
+
+class Mount(NamedTuple):
+    """One mount.
+
+    Attributes:
+        id: its unique id where that is known; the model gives copies that it predicts negative ids.
+        ns: its mount namespace; a :class:`Detached` one is of no process; None only while it is
+            being made.
+        parent: the mount it is attached to; an id that is not in the tables for a parent that
+            cannot be seen, as that of "/"; None for the root of all.
+        place: its mountpoint as a path within the *filesystem* of the parent.
+        device: what tells its filesystem from others, like "8:1".
+        root: what of its filesystem is mounted, as a path within that.
+        group: the peer group that it is in, or None.
+        master: the peer group that it is a slave of, or None.
+        unbindable: whether it is unbindable.
+        locked: whether it may not be taken from its parent (MNT_LOCKED: it came from a namespace
+            of another user namespace). No table of the kernel tells this.
+    """
+
+    id: MountId
+    ns: Namespace
+    parent: MountId
+    place: str
+    device: str
+    root: str
+    group: int | None = None
+    master: int | None = None
+    unbindable: bool = False
+    locked: bool = False
+
+    @property
+    def propagation(self) -> str:
+        """The propagation type in the words of mount_namespaces(7), or "shared-and-slave"."""
+        if self.group is not None:
+            return "shared" if self.master is None else "shared-and-slave"
+        if self.master is not None:
+            return "slave"
+        return "unbindable" if self.unbindable else "private"
+
+
+class Spot(NamedTuple):
+    """Where a path leads: a mount, and a path within its filesystem (struct path of the kernel)."""
+
+    mount: MountId
+    place: str
+
+
+class Effect(NamedTuple):
+    """What an operation did to one mount.
+
+    Attributes:
+        action: "attach", "detach"; "move", for a mount with another parent or mountpoint, also one
+            that a copy was slipped beneath; "change", for one with other groups.
+        mount: as it is after the operation; for a detached one, as it was before.
+        before: for "move" and "change".
+        via: how it came to this mount.
+        copy_of: for an attached mount the one that was copied; for one that is detached by
+            propagation the one that was unmounted; else None.
+    """
+
+    action: Action
+    mount: Mount
+    before: Mount | None
+    via: Via
+    copy_of: MountId
+
+
+class Refused(Exception):
+    """What the kernel refuses.
+
+    Args:
+        errno: the name of the error, like "EINVAL".
+        reason: why, in words.
+    """
+
+    def __init__(self, errno: str, reason: str) -> None:
+        super().__init__(f"{errno}: {reason}")
+        self.errno = errno
+        self.reason = reason
+
+
+def lies_under(place: str, root: str) -> bool:
+    """Whether a path is another one, or under it: is_subdir() of the kernel."""
+    return root in (place, "/") or place.startswith(root + "/")
+
+
+def place_of(path: str, parent_path: str, parent_root: str) -> str:
+    """The place of a mount, from what tables of the kernel tell.
+
+    Args:
+        path: its mountpoint.
+        parent_path: the mountpoint of its parent.
+        parent_root: the root of its parent.
+    """
+    below = path if parent_path == "/" else path[len(parent_path) :]
+    return joined(parent_root, below)
+
+
+def joined(root: str, below: str) -> str:
+    """A path, and one that begins with "/" from there on."""
+    return below or "/" if root == "/" else root + ("" if below == "/" else below)
+
+
+def is_mounted(mount: Mount) -> bool:
+    """Whether it is in a namespace that a process can be in."""
+    return mount.ns is not None and not isinstance(mount.ns, Detached)
+
+
+def action_of(before: Mount | None, after: Mount | None) -> Action | None:
+    """What has happened to a mount that was, and is, as given; None where it is not mounted."""
+    if before is None:
+        return None if after is None else "attach"
+    if after is None:
+        return "detach"
+    if (before.parent, before.place, before.ns) != (after.parent, after.place, after.ns):
+        return "move"
+    same = (before.root, before.group, before.master, before.unbindable) == (
+        after.root,
+        after.group,
+        after.master,
+        after.unbindable,
+    )
+    return None if same else "change"

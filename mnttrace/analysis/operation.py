@@ -1,0 +1,57 @@
+"""What all operations of the model share: how they end, how they refuse, where they lead."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec
+
+from mnttrace.analysis.mounts import DELETED, Effect, Refused, Spot, Via
+from mnttrace.analysis.tables import Tables
+
+Arguments = ParamSpec("Arguments")
+
+
+def operation(
+    via: Via = "direct",
+) -> Callable[
+    [Callable[Concatenate[Tables, Arguments], None]],
+    Callable[Concatenate[Tables, Arguments], list[Effect]],
+]:
+    """A function that changes tables, as one that returns the effects or changes nothing."""
+
+    def decorate(
+        function: Callable[Concatenate[Tables, Arguments], None],
+    ) -> Callable[Concatenate[Tables, Arguments], list[Effect]]:
+        @functools.wraps(function)
+        def run(
+            tables: Tables, /, *arguments: Arguments.args, **options: Arguments.kwargs
+        ) -> list[Effect]:
+            try:
+                function(tables, *arguments, **options)
+            except Refused:
+                tables.take_back()
+                raise
+            return tables.effects(via)
+
+        return run
+
+    return decorate
+
+
+def refuse_if(condition: bool, errno: str, reason: str) -> None:
+    """Refuse an operation, if so."""
+    if condition:
+        raise Refused(errno, reason)
+
+
+def is_root(tables: Tables, spot: Spot) -> bool:
+    """Whether a spot is the root of its mount: path_mounted()."""
+    return tables.mounts[spot.mount].root == spot.place
+
+
+def target_of(tables: Tables, spot: Spot) -> Spot:
+    """The spot that a mount on another one comes to lie on: do_lock_mount()."""
+    spot = tables.top(spot)
+    refuse_if(spot.place.endswith(DELETED), "ENOENT", "the mountpoint was removed")
+    return spot

@@ -1,0 +1,221 @@
+"""A recording beside the kernel: what it says of each operation, and what the mount tables say.
+
+The truth of an operation is the difference of all namespaces' tables before and after it, by unique
+ids. The recording says it right if the effects that it ascribes to the operation are these.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from harness import Kernel, tables_of
+
+from mnttrace.analysis.mounts import Mount
+from mnttrace.analysis.replay import mount_of
+from mnttrace.analysis.tables import Tables
+from mnttrace.capture.about import wall_offset
+from mnttrace.capture.filters import Filter
+from mnttrace.capture.probes import Probes
+from mnttrace.capture.session import Session
+
+Seen = dict[int, Mount]
+What = tuple[str, int]  # action, unique id of the mount
+
+
+class Step(NamedTuple):
+    """An operation that was done: when (CLOCK_MONOTONIC, ns), and the truth of it."""
+
+    name: str
+    begun: int
+    ended: int
+    truth: Counter[What]
+
+
+@dataclass
+class Score:
+    """How often the recording was right: of what it told, and of what there was to tell."""
+
+    told: int = 0
+    right: int = 0
+    truth: int = 0
+    ambiguous: int = 0
+    by_action: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        precision = self.right / self.told if self.told else 1
+        recall = self.right / self.truth if self.truth else 1
+        return (
+            f"{self.truth} effects ({dict(self.by_action)}): precision {precision:.4f}, "
+            f"recall {recall:.4f}, ambiguous {self.ambiguous}"
+        )
+
+
+class Witness:
+    """Records while a test goes on; `with` arms the probes once for many kernels.
+
+    Args:
+        late: how many operations are let pass before the recorder looks: 0, it looks after each.
+    """
+
+    def __init__(self, late: int = 0) -> None:
+        self.late = late
+        self.score = Score()
+
+    def __enter__(self) -> Witness:
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.probes = Probes()
+        self.session = Session(self.probes, self._add, wall_offset(), Filter())
+        self.session.begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.end()
+        self.session.close()
+        self.probes.close()
+
+    def _add(self, table: str, row: dict[str, Any]) -> None:
+        self.rows.setdefault(table, []).append(row)
+
+    def begin(self, kernel: Kernel) -> None:
+        """Begin with a kernel that has its first namespace."""
+        self.session.look()
+        self.session.settle()
+        self.tables = Tables()
+        self.names = {process.namespace_id: name for name, process in kernel.processes.items()}
+        for row in self.rows["effects"]:
+            self._apply(row)
+        self.rows["effects"] = []
+        self.rows["operations"] = []
+        self.steps: list[Step] = []
+        self.seen = self._look(kernel)
+        self._compare(kernel, "begin")
+        self.begun = time.monotonic_ns()
+
+    def step(self, kernel: Kernel, name: str) -> None:
+        """Take the truth of an operation that was just done; compare, if it is time for that."""
+        ended = time.monotonic_ns()
+        for process in kernel.processes.values():
+            self.names.setdefault(process.namespace_id, process.name)
+        seen = self._look(kernel)
+        self.steps.append(Step(name, self.begun, ended, _difference(self.seen, seen)))
+        self.seen = seen
+        if len(self.steps) > self.late:
+            self.check(kernel)
+        self.begun = time.monotonic_ns()
+
+    def check(self, kernel: Kernel) -> None:
+        """Compare what has been recorded since the last time.
+
+        Raises:
+            AssertionError: that names the operation, and what is missing or too much.
+        """
+        self.session.look()
+        self.session.settle()
+        told = self._told()
+        problems = []
+        for step, effects in zip(self.steps, told, strict=True):
+            self.score.told += effects.total()
+            self.score.truth += step.truth.total()
+            self.score.right += (effects & step.truth).total()
+            self.score.by_action.update(action for action, _ in step.truth.elements())
+            if effects != step.truth:
+                more, less = effects - step.truth, step.truth - effects
+                problems.append(f"{step.name}: too much {dict(more)}, missing {dict(less)}")
+        assert not problems, "\n".join([*problems, self._log()])
+        self._compare(kernel, ", ".join(step.name for step in self.steps))
+        self.steps = []
+        self.rows["effects"].clear()
+        self.rows["operations"].clear()
+
+    def _told(self) -> list[Counter[What]]:
+        """What the recording says of each step."""
+        when = {row["seq"]: row["monotonic"] for row in self.rows["operations"]}
+        told: list[Counter[What]] = [Counter() for _ in self.steps]
+        for row in self.rows["effects"]:
+            what = (row["action"], row["mnt_id_unique"])
+            self.score.ambiguous += row["evidence"] == "ambiguous"
+            self._apply(row)
+            if row["ns_id"] not in self.names:
+                continue
+            told[self._step_of(row, what, when.get(row["seq"]))][what] += 1
+        return told
+
+    def _step_of(self, row: dict[str, Any], what: What, moment: int | None) -> int:
+        if moment is None:
+            # No operation did it, so it has no moment: it has to be the truth of some step.
+            fitting = [at for at, step in enumerate(self.steps) if what in step.truth]
+            return fitting[0] if fitting else len(self.steps) - 1
+        (at,) = [n for n, step in enumerate(self.steps) if step.begun <= moment <= step.ended]
+        return at
+
+    def _apply(self, row: dict[str, Any]) -> None:
+        unique = row["mnt_id_unique"]
+        is_gone = row["action"] == "detach"
+        self.tables.learn(unique, None if is_gone else mount_of(row, self.tables))
+
+    def _look(self, kernel: Kernel) -> Seen:
+        tables = tables_of(
+            {process.namespace_id: kernel.table(name) for name, process in kernel.processes.items()}
+        )
+        return {int(str(mount.id)): mount for mount in tables.mounts.values()}
+
+    def _compare(self, kernel: Kernel, step: str) -> None:
+        """The tables that the recording leads to, and those of the kernel, mount by mount."""
+        alive = {process.namespace_id for process in kernel.processes.values()}
+        ours = {id: mount for id, mount in self.tables.mounts.items() if mount.ns in alive}
+        problems = [
+            f"{name} {self.seen.get(id, ours.get(id))}"
+            for name, ids in (
+                ("missing", self.seen.keys() - ours.keys()),
+                ("too much", ours.keys() - self.seen.keys()),
+            )
+            for id in ids
+        ]
+        for id in self.seen.keys() & ours.keys():
+            theirs, mine = self.seen[id], ours[id]
+            # The root directory's parent cannot be seen.
+            wanted = theirs._replace(locked=False)
+            found = mine._replace(locked=False)
+            if wanted.parent not in self.seen:
+                found = found._replace(parent=wanted.parent, place=wanted.place)
+            if found != wanted:
+                problems.append(f"{found}\n   should be {wanted}")
+        assert not problems, "\n".join([f"after {step}:", *problems, self._log()])
+
+    def _log(self) -> str:
+        """What was recorded."""
+        lines = [
+            f"{row['seq']} {row['tid']} {row['syscall']} {row['path']} {row['flags']} "
+            f"{row['propagation']} {row['error']}"
+            for row in self.rows["operations"]
+            if row["ns_id"] in self.names or row["ns_target_id"] in self.names
+        ]
+        lines += [
+            f"{row['seq']} {row['tid']} {row['action']} {row['via']} {row['evidence']} "
+            f"{row['mnt_id_unique']} in {self.names.get(row['ns_id'], row['ns_id'])} "
+            f"{row['mountpoint']} {row['before']} -> {row['after']}"
+            for row in self.rows["effects"]
+            if row["ns_id"] in self.names
+        ]
+        return "\n".join(lines)
+
+
+def _difference(before: Seen, after: Seen) -> Counter[What]:
+    """The effects of an operation."""
+    found: Counter[What] = Counter()
+    for id in before.keys() | after.keys():
+        old, new = before.get(id), after.get(id)
+        if old is None:
+            found["attach", id] += 1
+        elif new is None:
+            found["detach", id] += 1
+        else:
+            if (old.parent, old.place) != (new.parent, new.place):
+                found["move", id] += 1
+            kept = ("group", "master", "unbindable")
+            if any(getattr(old, name) != getattr(new, name) for name in kept):
+                found["change", id] += 1
+    return found
