@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from mnttrace.capture.changes import Changes
 from mnttrace.capture.decode import Call
 from mnttrace.capture.effect_rows import EffectRows, Row
 from mnttrace.capture.notes import Notes
@@ -16,12 +17,16 @@ class Detached:
 
     Args:
         tables, notes, rows: as of :class:`mnttrace.capture.effects.Effects`.
+        changes: is told which mounts leave their peer groups.
     """
 
-    def __init__(self, tables: MountTables, notes: Notes, rows: EffectRows) -> None:
+    def __init__(
+        self, tables: MountTables, notes: Notes, rows: EffectRows, changes: Changes
+    ) -> None:
         self._tables = tables
         self._notes = notes
         self._rows = rows
+        self._changes = changes
 
     def umount(self, call: Call, missing: Iterable[int]) -> None:
         """What a umount detached.
@@ -85,7 +90,7 @@ class Detached:
         """Mounts that are no longer there, and nobody told of it."""
         for mount in self._attached(uniques):
             self._rows.detach(mount, "", "snapshot", when)
-            self._tables.detach(mount.unique)
+            self._remove([mount], when)
 
     def _attached(self, uniques: Iterable[int]) -> list[Known]:
         return [mount for unique in uniques if (mount := self._tables.get(unique))]
@@ -104,13 +109,11 @@ class Detached:
         for mount in mounts:
             if mount.parent != mount.unique:
                 self._rows.detach(mount, "namespace-death", evidence, cause)
-        for mount in mounts:
-            self._tables.detach(mount.unique)
+        self._remove(mounts, cause)
 
     def _take_away(self, mounts: list[Known], cause: Row) -> None:
         """Detach mounts; what covered one, and stays, gets its parent (reparent(), fs/pnode.c)."""
-        for mount in mounts:
-            self._tables.detach(mount.unique)
+        self._remove(mounts, cause)
         for mount in mounts:
             above = self._tables.child_at(mount.unique, mount.root_key)
             if above is None:
@@ -119,6 +122,12 @@ class Detached:
             below = self._lowest_gone(mount)
             self._tables.move(above, below.parent, below.place_key, below.place)
             self._rows.move(above, "beneath", "model", cause, before)
+
+    def _remove(self, mounts: list[Known], cause: Row) -> None:
+        for mount in mounts:
+            self._tables.detach(mount.unique)
+        for mount in mounts:
+            self._changes.left(mount, mount.group, mount.master, cause)
 
     def _lowest_gone(self, mount: Known) -> Known:
         """The lowest of the detached mounts that lay on each other below this one."""

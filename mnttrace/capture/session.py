@@ -88,10 +88,14 @@ class Session:
         self._take_all(timeout)
         self._survey_changed()
 
-    def end(self) -> dict[str, int]:
-        """Take what is left and survey all namespaces; what was lost, by kind."""
+    def settle(self) -> None:
+        """Account for all that has been told until now, as if no call were under way."""
         self._take_all()
         self._survey_all("end")
+
+    def end(self) -> dict[str, int]:
+        """Take what is left and survey all namespaces; what was lost, by kind."""
+        self.settle()
         losses = self._probes.losses()
         losses["cut_strings"] = self._decoder.cut
         losses["unreadable_tables"] = self._surveyor.unreadable
@@ -232,8 +236,8 @@ class Session:
         if found:
             when = {"ts": survey.ended + self._offset, "monotonic": survey.ended}
             is_final = survey.reason == "end"
-            self._effects.survey(found, complete, survey.table, when, is_final)
-            if self._effects.has_doubts(survey.key):
+            self._effects.differences.survey(found, complete, survey.table, when, is_final)
+            if self._effects.differences.are_doubtful(survey.key):
                 self._changed.setdefault(survey.key, time.monotonic())
         self._snapshots.take(survey, self.operations)
 

@@ -67,6 +67,11 @@ class Known:
         """Per-mount options, as in mountinfo."""
         return mount_options(self.flags)
 
+    def has_moved(self, entry: Any) -> bool:
+        """Whether it is not where a mount_entry of a list has it."""
+        is_at_place = self.place_key in (0, entry.mountpoint)
+        return bool(self.parent != entry.parent_unique or not is_at_place)
+
 
 def namespace_key(ns: int, ns_id: int) -> int:
     """What a namespace is known by: its unique id, or the inode number where there is none."""
@@ -84,7 +89,9 @@ class MountTables:
     def __init__(self) -> None:
         self._mounts: dict[int, Known] = {}
         self._by_namespace: dict[int, set[int]] = {}
-        self._children: dict[tuple[int, int], int] = {}
+        self._children: dict[int, dict[int, int]] = {}
+        self._members: dict[int, set[int]] = {}
+        self._slaves: dict[int, set[int]] = {}
         self._names: dict[int, list[Any]] = {}
         self._gone: OrderedDict[int, Known] = OrderedDict()
 
@@ -114,8 +121,33 @@ class MountTables:
 
     def child_at(self, parent: int, place_key: int) -> Known | None:
         """What is mounted on a dentry of a mount."""
-        unique = self._children.get((parent, place_key))
+        unique = self._children.get(parent, {}).get(place_key)
         return None if unique is None else self._mounts.get(unique)
+
+    def tree(self, unique: int) -> list[int]:
+        """A mount and all that is mounted below it."""
+        found = [unique]
+        for mount in found:  # grows meanwhile
+            found += self._children.get(mount, {}).values()
+        return found
+
+    def members(self, group: int) -> set[int]:
+        """The mounts in a peer group."""
+        return self._members.get(group, set())
+
+    def slaves(self, group: int) -> set[int]:
+        """The mounts whose master is in a peer group."""
+        return self._slaves.get(group, set())
+
+    def at(self, namespace: int, path: str) -> Known | None:
+        """The topmost mount at a path, from the root of its namespace on."""
+        found = None
+        for unique in self._by_namespace.get(namespace, ()):
+            mount = self._mounts[unique]
+            covered = self._children.get(unique, {}).get(mount.root_key)
+            if covered is None and self.path(mount) == path:
+                found = mount
+        return found
 
     def name(self, key: int) -> str | None:
         """The path of a dentry that something is mounted on, or that is a root, now."""
@@ -123,18 +155,31 @@ class MountTables:
         return entry[0] if entry else None
 
     def attach(self, mount: Known) -> None:
-        """Add a mount, or replace what was known of it."""
-        self._unlink(mount.unique)
+        """Add a mount that was not there."""
         self._gone.pop(mount.unique, None)
         self._mounts[mount.unique] = mount
         self._by_namespace.setdefault(mount.namespace, set()).add(mount.unique)
         self._link(mount)
+        self._group(mount)
 
     def move(self, mount: Known, parent: int, place_key: int, place: str | None) -> None:
         """Give a mount another parent or place."""
         self._unlink(mount.unique)
         mount.parent, mount.place_key, mount.place = parent, place_key, place
         self._link(mount)
+
+    def set(self, mount: Known, group: int, master: int, flags: int) -> None:
+        """Change how a mount is set."""
+        self._ungroup(mount)
+        mount.group, mount.master, mount.flags = group, master, flags
+        self._group(mount)
+
+    def learn_keys(self, mount: Known, place_key: int, root_key: int) -> None:
+        """Learn the dentries of a mount that was known by its mount table alone."""
+        if (mount.place_key, mount.root_key) != (place_key, root_key):
+            self._unlink(mount.unique)
+            mount.place_key, mount.root_key = place_key, root_key
+            self._link(mount)
 
     def rename(self, mount: Known, root: str, place: str | None) -> None:
         """Give a mount, attached or not, other names: those that mountinfo shows."""
@@ -153,6 +198,7 @@ class MountTables:
         mount = self._mounts.pop(unique, None)
         if mount is None:
             return None
+        self._ungroup(mount)
         members = self._by_namespace[mount.namespace]
         members.discard(unique)
         if not members:
@@ -178,7 +224,7 @@ class MountTables:
 
     def _link(self, mount: Known) -> None:
         if mount.place_key and mount.parent != mount.unique:
-            self._children[mount.parent, mount.place_key] = mount.unique
+            self._children.setdefault(mount.parent, {})[mount.place_key] = mount.unique
         for key, name in ((mount.place_key, mount.place), (mount.root_key, mount.root)):
             if key and name is not None:
                 self._names.setdefault(key, [name, 0])[1] += 1
@@ -187,14 +233,29 @@ class MountTables:
         mount = self._mounts.get(unique)
         if mount is None:
             return
-        if self._children.get((mount.parent, mount.place_key)) == unique:
-            del self._children[mount.parent, mount.place_key]
+        here = self._children.get(mount.parent, {})
+        if here.get(mount.place_key) == unique:
+            del here[mount.place_key]
+            if not here:
+                del self._children[mount.parent]
         for key, name in ((mount.place_key, mount.place), (mount.root_key, mount.root)):
             entry = self._names.get(key)
             if entry and name is not None:
                 entry[1] -= 1
                 if entry[1] <= 0:
                     del self._names[key]
+
+    def _group(self, mount: Known) -> None:
+        for index, group in ((self._members, mount.group), (self._slaves, mount.master)):
+            if group:
+                index.setdefault(group, set()).add(mount.unique)
+
+    def _ungroup(self, mount: Known) -> None:
+        for index, group in ((self._members, mount.group), (self._slaves, mount.master)):
+            if group:
+                index[group].discard(mount.unique)
+                if not index[group]:
+                    del index[group]
 
 
 def _below(mount: Known, parent: Known) -> str:

@@ -1,0 +1,90 @@
+"""Effects that change how a mount is set: its peer group, its master, its options.
+
+A list of a namespace shows what is different, not who did it: a mount can have lost its master by
+what someone did in another namespace. So a difference is ascribed to the call that the list was
+made after only if the call was about that mount.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mnttrace.capture.effect_rows import EffectRows, Row, settings
+from mnttrace.capture.tables import Known, MountTables
+from mnttrace.linux.flags import MNT_SHOWN
+
+
+class Changes:
+    """Writes changes, and remembers which are to be expected.
+
+    Args:
+        tables: kept up to date.
+        rows: what is written to.
+    """
+
+    def __init__(self, tables: MountTables, rows: EffectRows) -> None:
+        self._tables = tables
+        self._rows = rows
+        self._expected: dict[int, tuple[int, Row]] = {}
+
+    def direct(self, known: Known, entry: Any, cause: Row, evidence: str = "kernel") -> None:
+        """A mount is set as an entry of a list has it, and a call did that to it.
+
+        Args:
+            known: the mount.
+            entry: a mount_entry.
+            cause: the call, a row of `operations`.
+            evidence: the column of that name.
+        """
+        if is_set_otherwise(known, entry):
+            self._write(known, entry, "direct", evidence, cause)
+
+    def found(self, known: Known, entry: Any, when: Row, current: Row | None = None) -> None:
+        """A mount turns out to be set as an entry has it: by what was expected, or by nobody.
+
+        Args:
+            known, entry: as above.
+            when: columns `ts` and `monotonic` of what nobody is known to have done.
+            current: the call that the list was made after, if it was.
+        """
+        if not is_set_otherwise(known, entry):
+            return
+        master, cause = self._expected.pop(known.unique, (None, when))
+        if master is not None and master != entry.master:
+            cause = when
+        if cause is when:
+            self._write(known, entry, "", "snapshot", when)
+        else:
+            evidence = "kernel" if cause is current else "snapshot"
+            self._write(known, entry, "slave", evidence, cause)
+
+    def left(self, mount: Known, group: int, master: int, cause: Row) -> None:
+        """A mount has left its peer group.
+
+        If it was the last one, its group's slaves get the master that it had
+        (transfer_propagation() in fs/pnode.c). That is only expected here: a member can be in a
+        detached tree, which no list shows.
+
+        Args:
+            mount: the mount, which may be detached.
+            group: the peer group that it was in.
+            master: the peer group of its master, 0 for none.
+            cause: why it left.
+        """
+        self._expected.pop(mount.unique, None)
+        if group and not self._tables.members(group):
+            for slave in self._tables.slaves(group):
+                self._expected[slave] = (master, cause)
+
+    def _write(self, known: Known, entry: Any, via: str, evidence: str, cause: Row) -> None:
+        before, group, master = settings(known), known.group, known.master
+        self._tables.set(known, entry.group, entry.master, entry.flags)
+        self._rows.change(known, via, evidence, cause, before)
+        if group != entry.group:
+            self.left(known, group, master, cause)
+
+
+def is_set_otherwise(known: Known, entry: Any) -> bool:
+    """Whether a mount's groups or options are not those of an entry."""
+    now = (entry.group, entry.master, entry.flags & MNT_SHOWN)
+    return now != (known.group, known.master, known.flags & MNT_SHOWN)

@@ -1,0 +1,114 @@
+"""Mounts from the kernel's lists, with their names: from its paths, mountinfo, and arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mnttrace.capture.decode import Call
+from mnttrace.capture.effect_rows import Row
+from mnttrace.capture.tables import Known, MountTables, device_text, namespace_key
+from mnttrace.linux.flags import mount_action
+from mnttrace.linux.mountinfo import Mount
+from mnttrace.linux.syscalls import Does
+
+
+class Naming:
+    """Makes mounts of entries, and finds where they are.
+
+    Args:
+        tables: the mounts that are known.
+    """
+
+    def __init__(self, tables: MountTables) -> None:
+        self._tables = tables
+        self._filesystems: dict[str, tuple[str, str]] = {}
+
+    def make(self, entry: Any, names: dict[int, str], origin: Known | None) -> Known:
+        """A mount as an entry of a list has it.
+
+        Args:
+            entry: a mount_entry.
+            names: dentry → path within its file system, as the kernel sent them.
+            origin: the mount that it is a copy of.
+        """
+        device = device_text(entry.device)
+        told = (_text(entry.fstype), _text(entry.devname))
+        fstype, source = self._filesystems.get(device, told)
+        root = names.get(entry.root) or self._tables.name(entry.root)
+        place = names.get(entry.mountpoint) or self._tables.name(entry.mountpoint)
+        if root is None and origin is not None:
+            root = origin.root
+        if entry.unique == entry.parent_unique:
+            root = place = "/"
+        return Known(
+            unique=entry.unique,
+            mount_id=entry.mount_id,
+            parent=entry.parent_unique,
+            namespace=namespace_key(entry.mntns, entry.mntns_id),
+            ns=entry.mntns,
+            place=place,
+            root=root,
+            place_key=entry.mountpoint,
+            root_key=entry.root,
+            device=device,
+            fstype=origin.fstype if origin else fstype,
+            source=origin.source if origin else source,
+            group=entry.group,
+            master=entry.master,
+            flags=entry.flags,
+        )
+
+    def from_table(self, lines: dict[int, Mount]) -> None:
+        """Learn the file systems in a mount table, by mount id."""
+        for line in lines.values():
+            self._filesystems[line.device] = (line.fstype, line.source)
+
+    def from_line(self, mount: Known, line: Mount | None, lines: dict[int, Mount]) -> None:
+        """Name a mount as its mount table does."""
+        if line is None:
+            return
+        parent = lines.get(line.parent_id)
+        place = mount.place
+        if parent is not None:
+            below = line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
+            place = (parent.root.rstrip("/") + below) or "/"
+        elif place is None:
+            place = line.mountpoint
+        mount.fstype, mount.source = line.fstype, line.source
+        self._tables.rename(mount, line.root, place)
+
+    def from_call(self, mount: Known, call: Call) -> None:
+        """Name a new mount by the arguments of the call that made it."""
+        row = call.row
+        is_new = call.does == Does.MOVE_MOUNT or mount_action(call.mount_flags) == "new"
+        if is_new and row["fstype"] and row["fstype"].split(".")[0] == mount.fstype.split(".")[0]:
+            mount.fstype = row["fstype"]
+            mount.source = row["source"] or mount.source
+            self._filesystems[mount.device] = (mount.fstype, mount.source)
+        if mount.place is None:
+            mount.place = self._place_at(mount.parent, mount.place_key, row["path"])
+
+    def new_place(self, entry: Any, cause: Row, names: dict[int, str]) -> str | None:
+        """Where a mount was moved to within the file system of its parent; None: not known."""
+        name = names.get(entry.mountpoint) or self._tables.name(entry.mountpoint)
+        if name is not None:
+            return name
+        # pivot_root moves what was the root to its second argument.
+        column = "source_path" if cause.get("syscall") == "pivot_root" else "path"
+        return self._place_at(entry.parent_unique, entry.mountpoint, cause.get(column) or "")
+
+    def _place_at(self, parent_unique: int, place_key: int, path: str) -> str | None:
+        """The place below a parent that a path in its namespace leads to."""
+        parent = self._tables.get(parent_unique)
+        if parent is None or parent.root is None:
+            return None
+        if place_key == parent.root_key:
+            return parent.root
+        above = self._tables.path(parent).rstrip("/")
+        if not path.startswith(f"{above}/"):
+            return None
+        return parent.root.rstrip("/") + path[len(above) :]
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0")[0].decode("utf-8", "surrogateescape")
