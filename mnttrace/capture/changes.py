@@ -27,17 +27,21 @@ class Changes:
         self._rows = rows
         self._expected: dict[int, tuple[int, Row]] = {}
 
-    def direct(self, known: Known, entry: Any, cause: Row, evidence: str = "kernel") -> None:
-        """A mount is set as an entry of a list has it, and a call did that to it.
+    def direct(self, known: Known, entry: Any, cause: Row) -> None:
+        """A mount is set as an entry of a list has it, and the call before the list did that.
 
         Args:
             known: the mount.
             entry: a mount_entry.
             cause: the call, a row of `operations`.
-            evidence: the column of that name.
         """
+        expected = self._expected.get(known.unique)
+        if expected and entry.master != known.master:
+            # It happened before the call, which would have left the master alone or taken it.
+            master, earlier = self._expected.pop(known.unique)
+            self._write(known, known.group, master, known.flags, "slave", "model", earlier)
         if is_set_otherwise(known, entry):
-            self._write(known, entry, "direct", evidence, cause)
+            self._set(known, entry, "direct", "kernel", cause)
 
     def found(self, known: Known, entry: Any, when: Row, current: Row | None = None) -> None:
         """A mount turns out to be set as an entry has it: by what was expected, or by nobody.
@@ -49,14 +53,30 @@ class Changes:
         """
         if not is_set_otherwise(known, entry):
             return
-        master, cause = self._expected.pop(known.unique, (None, when))
-        if master is not None and master != entry.master:
-            cause = when
-        if cause is when:
-            self._write(known, entry, "", "snapshot", when)
-        else:
+        if self.explains(known, entry):
+            _, cause = self._expected.pop(known.unique)
             evidence = "kernel" if cause is current else "snapshot"
-            self._write(known, entry, "slave", evidence, cause)
+            self._set(known, entry, "slave", evidence, cause)
+        else:
+            self._set(known, entry, "", "snapshot", when)
+
+    def explains(self, known: Known, entry: Any) -> bool:
+        """Whether what is different about a mount was expected."""
+        master, _ = self._expected.get(known.unique, (None, None))
+        shown = entry.flags & MNT_SHOWN, known.flags & MNT_SHOWN
+        return bool(entry.master == master and entry.group == known.group and shown[0] == shown[1])
+
+    def namespaces_to_look_at(self) -> set[int]:
+        """The keys of the namespaces in which something is expected."""
+        mounts = (self._tables.get(unique) for unique in self._expected)
+        return {mount.namespace for mount in mounts if mount}
+
+    def looked_at(self, namespace: int) -> None:
+        """A namespace was looked at: what was expected in it has come true, or never will."""
+        for unique in list(self._expected):
+            mount = self._tables.get(unique)
+            if mount is None or mount.namespace == namespace:
+                del self._expected[unique]
 
     def left(self, mount: Known, group: int, master: int, cause: Row) -> None:
         """A mount has left its peer group.
@@ -76,12 +96,24 @@ class Changes:
             for slave in self._tables.slaves(group):
                 self._expected[slave] = (master, cause)
 
-    def _write(self, known: Known, entry: Any, via: str, evidence: str, cause: Row) -> None:
-        before, group, master = settings(known), known.group, known.master
-        self._tables.set(known, entry.group, entry.master, entry.flags)
+    def _set(self, known: Known, entry: Any, via: str, evidence: str, cause: Row) -> None:
+        self._write(known, entry.group, entry.master, entry.flags, via, evidence, cause)
+
+    def _write(
+        self,
+        known: Known,
+        group: int,
+        master: int,
+        flags: int,
+        via: str,
+        evidence: str,
+        cause: Row,
+    ) -> None:
+        before, old_group, old_master = settings(known), known.group, known.master
+        self._tables.set(known, group, master, flags)
         self._rows.change(known, via, evidence, cause, before)
-        if group != entry.group:
-            self.left(known, group, master, cause)
+        if group != old_group:
+            self.left(known, old_group, old_master, cause)
 
 
 def is_set_otherwise(known: Known, entry: Any) -> bool:

@@ -273,6 +273,8 @@ class Decoder:
             index = table.get(call.name, -1)
             row[column] = strings.get(index, "")
             row[resolved] = self._resolve(row[column], bases.get(index))
+            if column == "target":
+                row["path_unique"] = self._leads_to(row, bases.get(index))
         row["fstype"] = strings.get({"mount": 2, "fsopen": 0}.get(call.name, -1), "")
         row["data"] = self._data(call, strings)
         values = record[self._operation.arrays["arguments"]]
@@ -288,6 +290,16 @@ class Decoder:
             _, _, rest = text.partition("/fd/")
             text = rest.partition("/")[2]
         return os.path.normpath(os.path.join(path, text)) if text else path
+
+    def _leads_to(self, row: dict[str, Any], base: tuple[Any, str] | None) -> int | None:
+        """The mount that the target leads to, where that does not take a path lookup."""
+        if base is None:
+            is_root = bool(row["target"]) and not row["target"].strip("/")
+            return row["root_unique"] if is_root else None
+        rest = row["target"]
+        if base[0].base == self._constants["BASE_PROC_FD"]:
+            rest = rest.partition("/fd/")[2].partition("/")[2]
+        return base[0].mount_unique or None if rest.strip("./") == "" and ".." not in rest else None
 
     def _data(self, call: Syscall, strings: dict[int, str]) -> str:
         if call.name == "mount":

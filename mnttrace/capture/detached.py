@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from mnttrace.capture.changes import Changes
 from mnttrace.capture.decode import Call
@@ -27,6 +26,7 @@ class Detached:
         self._notes = notes
         self._rows = rows
         self._changes = changes
+        self._expected: dict[int, tuple[Row, Known]] = {}
 
     def umount(self, call: Call, missing: Iterable[int]) -> None:
         """What a umount detached.
@@ -35,33 +35,91 @@ class Detached:
             call: the umount.
             missing: what the kernel's list of its namespace lacked after it, where there is one.
         """
-        key = namespace_key(call.row["ns"], call.row["ns_id"])
-        told = self._notes.of_call(call, lambda unique: self._is_in(unique, key))
+        key, tid = namespace_key(call.row["ns"], call.row["ns_id"]), call.row["tid"]
+        missing = list(missing)
+        told = self._notes.of_call(call)
+        if told is None:
+            told = self._likely(call, self._attached(missing), key)
+            self._notes.drop(tid, set(told))
         mounts = self._attached(dict.fromkeys([*missing, *told]))
         if not mounts:
             return
-        key = namespace_key(call.row["ns"], call.row["ns_id"])
-        own = [mount for mount in mounts if mount.namespace == key]
-        at_path = [mount for mount in own if self._tables.path(mount) == call.row["path"]]
-        top = (at_path or own or mounts)[0]
-        direct = {top.unique: top}
-        for mount in own:
-            if mount.parent in direct:
-                direct[mount.unique] = mount
+        direct = self._direct(mounts, key, call.row)
+        gone, others = [], []
         for mount in mounts:
+            origin = _original(mount, direct.values())
             if mount.unique in direct:
                 self._rows.detach(mount, "direct", "kernel", call.row)
-            else:
-                origin = _original(mount, direct.values())
+            elif origin is not None:
                 via = self._carried_as(mount, origin)
                 self._rows.detach(mount, via, "kernel", call.row, origin)
-        self._take_away(mounts, call.row)
+            else:
+                others.append(mount)
+                continue
+            gone.append(mount)
+        when = {"ts": call.row["ts"], "monotonic": call.row["monotonic"]}
+        # These went before the call: what the thread did without one, and what nobody told of.
+        self._without_call([mount for mount in others if mount.unique in told], tid, when)
+        self.lost([mount.unique for mount in others if mount.unique not in told], when)
+        self._expect_to_go_along(gone, call.row)
+        self._take_away(gone, [call.row] * len(gone))
+
+    def _likely(self, call: Call, missing: list[Known], namespace: int) -> list[int]:
+        """What of a thread's detached mounts is likely of a umount: as many of its own namespace as
+        that lost, and those that are where propagation from them goes."""
+        found: list[int] = []
+        own = missing
+        wanted = max(call.mounts_less, 1)
+        for mount in self._attached(self._notes.peek(call.row["tid"])):
+            if mount.namespace == namespace:
+                if len(own) >= wanted:
+                    break
+                own = [*own, mount]
+                found.append(mount.unique)
+            elif any(self._goes_along(mount, other) for other in own):
+                found.append(mount.unique)
+        return found
+
+    def _goes_along(self, mount: Known, other: Known) -> bool:
+        """Whether a mount is where the umount of another one propagates to."""
+        parent = self._tables.recall(other.parent)
+        same_place = mount.place_key == other.place_key
+        return bool(same_place and parent and mount.parent in self._tables.receivers(parent))
+
+    def _direct(self, mounts: list[Known], namespace: int, call: Row) -> dict[int, Known]:
+        """Which of the detached mounts a umount took itself: the one at its path; a lazy one, all
+        that was mounted on that."""
+        own = [mount for mount in mounts if mount.namespace == namespace]
+        likely = [mount for mount in own if mount.unique not in self._expected]
+        at_path = [mount for mount in likely if self._tables.path(mount) == call["path"]]
+        top = (at_path or likely or own or mounts)[0]
+        direct = {top.unique: top}
+        if "MNT_DETACH" in call["flags"]:
+            for mount in likely:
+                if mount.parent in direct:
+                    direct[mount.unique] = mount
+        return direct
+
+    def _expect_to_go_along(self, gone: list[Known], cause: Row) -> None:
+        """What is at the same place on peers and slaves goes, too (propagate_umount(), fs/pnode.c):
+        where fanotify does not tell of that yet, it is looked for later."""
+        here = {mount.unique for mount in gone}
+        for mount in gone:
+            parent = self._tables.recall(mount.parent)
+            for receiver in self._tables.receivers(parent) if parent else ():
+                there = self._tables.child_at(receiver, mount.place_key)
+                is_told = there is None or self._notes.is_watched(there.namespace)
+                if there and not is_told and there.unique not in here:
+                    self._expected[there.unique] = (cause, mount)
 
     def left(self, call: Call) -> None:
         """A call by which a thread left its namespace: the last one to leave takes it down."""
         key = namespace_key(call.row["ns"], call.row["ns_id"])
-        told = self._notes.of_death(call.row["tid"], lambda unique: self._is_in(unique, key))
-        self._died(self._attached(told), "kernel", call.row)
+        told = self._notes.peek(call.row["tid"])
+        own = [mount for mount in self._attached(told) if mount.namespace == key]
+        if any(mount.parent == mount.unique for mount in own):
+            self._notes.drop(call.row["tid"], {mount.unique for mount in own})
+            self._died(own, "kernel", call.row)
 
     def settle(self, when: Row, everything: bool = False) -> None:
         """Write the detached mounts that no call of their thread accounts for: their namespace
@@ -72,32 +130,35 @@ class Detached:
             everything: also those that a call that is not over may still account for.
         """
         for tid, uniques in self._notes.unclaimed(everything):
-            mounts = self._attached(uniques)
-            dead = {mount.namespace for mount in mounts if mount.parent == mount.unique}
-            cause = when | {"tid": tid}
-            self._died([mount for mount in mounts if mount.namespace in dead], "kernel", cause)
-            removed = [mount for mount in mounts if mount.namespace not in dead]
-            for mount in removed:
-                self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
-            self._take_away(removed, cause)
+            self._without_call(self._attached(uniques), tid, when)
+
+    def _without_call(self, mounts: list[Known], tid: int, when: Row) -> None:
+        dead = {mount.namespace for mount in mounts if mount.parent == mount.unique}
+        cause = when | {"tid": tid}
+        self._died([mount for mount in mounts if mount.namespace in dead], "kernel", cause)
+        removed = [mount for mount in mounts if mount.namespace not in dead]
+        for mount in removed:
+            self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
+        self._take_away(removed, [cause] * len(removed))
 
     def gone(self, namespace: int, when: Row) -> None:
         """A namespace is no longer there, and nobody told of it: fanotify did not watch it yet."""
         mounts = self._attached(sorted(self._tables.of_namespace(namespace)))
         self._died(mounts, "snapshot", when)
 
-    def missed(self, uniques: Iterable[int], when: dict[str, Any]) -> None:
+    def lost(self, uniques: Iterable[int], when: Row) -> None:
         """Mounts that are no longer there, and nobody told of it."""
-        for mount in self._attached(uniques):
-            self._rows.detach(mount, "", "snapshot", when)
-            self._remove([mount], when)
+        mounts = self._attached(uniques)
+        causes = []
+        for mount in mounts:
+            cause, origin = self._expected.pop(mount.unique, (when, None))
+            via = self._carried_as(mount, origin) if origin else ""
+            self._rows.detach(mount, via, "snapshot", cause, origin)
+            causes.append(cause)
+        self._take_away(mounts, causes)
 
     def _attached(self, uniques: Iterable[int]) -> list[Known]:
         return [mount for unique in uniques if (mount := self._tables.get(unique))]
-
-    def _is_in(self, unique: int, namespace: int) -> bool:
-        mount = self._tables.get(unique)
-        return mount is not None and mount.namespace == namespace
 
     def _carried_as(self, mount: Known, origin: Known | None) -> str:
         parent = self._tables.recall(mount.parent)
@@ -109,12 +170,12 @@ class Detached:
         for mount in mounts:
             if mount.parent != mount.unique:
                 self._rows.detach(mount, "namespace-death", evidence, cause)
-        self._remove(mounts, cause)
+        self._remove(mounts, [cause] * len(mounts))
 
-    def _take_away(self, mounts: list[Known], cause: Row) -> None:
+    def _take_away(self, mounts: list[Known], causes: list[Row]) -> None:
         """Detach mounts; what covered one, and stays, gets its parent (reparent(), fs/pnode.c)."""
-        self._remove(mounts, cause)
-        for mount in mounts:
+        self._remove(mounts, causes)
+        for mount, cause in zip(mounts, causes, strict=True):
             above = self._tables.child_at(mount.unique, mount.root_key)
             if above is None:
                 continue
@@ -123,10 +184,11 @@ class Detached:
             self._tables.move(above, below.parent, below.place_key, below.place)
             self._rows.move(above, "beneath", "model", cause, before)
 
-    def _remove(self, mounts: list[Known], cause: Row) -> None:
+    def _remove(self, mounts: list[Known], causes: list[Row]) -> None:
         for mount in mounts:
             self._tables.detach(mount.unique)
-        for mount in mounts:
+            self._expected.pop(mount.unique, None)
+        for mount, cause in zip(mounts, causes, strict=True):
             self._changes.left(mount, mount.group, mount.master, cause)
 
     def _lowest_gone(self, mount: Known) -> Known:
@@ -140,8 +202,8 @@ class Detached:
 
 
 def _original(mount: Known, direct: Iterable[Known]) -> Known | None:
-    """Which of the mounts that a call itself detached another was a copy of."""
-    for candidate in direct:
-        if (candidate.root_key, candidate.place_key) == (mount.root_key, mount.place_key):
-            return candidate
-    return None
+    """Which of the mounts that a call itself detached took another along: one at the same place,
+    if there is one that was mounted on a peer or master of its parent."""
+    same_place = [other for other in direct if other.place_key == mount.place_key]
+    copies = [other for other in same_place if other.root_key == mount.root_key]
+    return next(iter([*copies, *same_place]), None)

@@ -76,10 +76,13 @@ class Differences:
         lines = {line.mount_id: line for line in table}
         self._naming.from_table(lines)
         differences: dict[_Difference, Callable[[], None]] = {}
+        lost: list[int] = []
         for entry in found.entries:
             known = self._tables.get(entry.unique)
             if known is not None:
                 self._naming.from_line(known, lines.get(entry.mount_id), lines)
+                if self._changes.explains(known, entry):
+                    self._changes.found(known, entry, when)
                 if known.has_moved(entry) or is_set_otherwise(known, entry):
                     differences["change", entry.unique, entry] = partial(
                         self._change, known, entry, when
@@ -91,13 +94,13 @@ class Differences:
                     self._attach, entry, lines, None if is_new else when
                 )
         if complete:
+            self._changes.looked_at(key)
             present = {entry.unique for entry in found.entries}
             for unique in self._tables.of_namespace(key) - present:
                 if not self._notes.has_detached(unique):
-                    differences["detach", unique, ()] = partial(
-                        self._detached.missed, [unique], when
-                    )
+                    differences["detach", unique, ()] = partial(lost.append, unique)
         self._apply(key, differences, at_once=is_new or final)
+        self._detached.lost(lost, when)
 
     def are_doubtful(self, namespace: int) -> bool:
         """Whether another survey of a namespace is needed, some time later."""

@@ -51,7 +51,7 @@ class Effects:
 
     Attributes:
         rows: counts what was written.
-        detached, differences: what happens to mounts that no call tells of.
+        changes, detached, differences: what happens to mounts that no call tells of.
         born: namespaces that were made; the recorder takes them from here.
     """
 
@@ -60,10 +60,10 @@ class Effects:
         self._notes = notes
         self.rows = EffectRows(tables, add)
         self._naming = Naming(tables)
-        self._changes = Changes(tables, self.rows)
-        self.detached = Detached(tables, notes, self.rows, self._changes)
+        self.changes = Changes(tables, self.rows)
+        self.detached = Detached(tables, notes, self.rows, self.changes)
         self.differences = Differences(
-            tables, notes, self.rows, self._naming, self._changes, self.detached
+            tables, notes, self.rows, self._naming, self.changes, self.detached
         )
         self.born: list[Birth] = []
 
@@ -96,7 +96,7 @@ class Effects:
             if known.has_moved(entry):
                 via = "beneath" if entry.how == _COVERED else "direct"
                 self._move(call, [(known, entry)], via)
-            self._changes.direct(known, entry, call.row)
+            self.changes.direct(known, entry, call.row)
             return
         if self._tables.is_gone(entry.unique) or self._notes.is_anothers(entry.unique, call):
             return
@@ -127,6 +127,7 @@ class Effects:
     def _after(self, call: Call, lists: list[MountList]) -> list[int]:
         """All mounts of the call's namespace, as they were after it; those that a umount took."""
         entries = [entry for found in lists for entry in found.entries]
+        self._name_places(call, entries)
         # Copies first: what propagation slipped beneath others changes their parents.
         for entry in sorted(entries, key=_age):
             if entry.how in (_CARRIED, _COVERED):
@@ -140,9 +141,11 @@ class Effects:
         )
         for mount, entry in known:
             if about is None or mount.unique in about:
-                self._changes.direct(mount, entry, call.row)
+                self.changes.direct(mount, entry, call.row)
         for mount, entry in known:
-            self._changes.found(mount, entry, nobody, call.row)
+            self.changes.found(mount, entry, nobody, call.row)
+        if lists[-1].last and not call.cut:
+            self.changes.looked_at(namespace_key(lists[0].ns, lists[0].ns_id))
         for before, entry in both:
             if before is None and not self._tables.is_gone(entry.unique):
                 new = self._naming.make(entry, call.names, None)
@@ -155,8 +158,18 @@ class Effects:
         if call.does == Does.UMOUNT:
             return missing
         if not self._notes.is_watched(key):
-            self.detached.missed(missing, nobody)
+            self.detached.lost(missing, nobody)
         return []
+
+    def _name_places(self, call: Call, entries: list[Any]) -> None:
+        """Find where mounts were moved to, before anything is: the call's paths are of that time.
+        Copies are at places of the same names."""
+        for entry in entries:
+            known = self._tables.get(entry.unique)
+            if known is not None and known.has_moved(entry) and entry.how != _COVERED:
+                place = self._naming.new_place(entry, call.row, call.names)
+                if place is not None:
+                    call.names[entry.mountpoint] = place
 
     def _about(self, call: Call, moved: list[tuple[Known, Any]]) -> set[int] | None:
         """The mounts that a call can have changed itself; None: any. What was moved is moved."""
@@ -168,7 +181,8 @@ class Effects:
         if call.does in (Does.UMOUNT, Does.PIVOT):
             return set()
         key = namespace_key(call.row["ns"], call.row["ns_id"])
-        target = self._tables.at(key, call.row["path"])
+        told = call.row["path_unique"]
+        target = self._tables.get(told) if told else self._tables.at(key, call.row["path"])
         if target is None:
             return None
         flags = call.row["flags"].split("|")

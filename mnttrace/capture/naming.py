@@ -6,7 +6,7 @@ from typing import Any
 
 from mnttrace.capture.decode import Call
 from mnttrace.capture.effect_rows import Row
-from mnttrace.capture.tables import Known, MountTables, device_text, namespace_key
+from mnttrace.capture.tables import Known, MountTables, device_text, folder, namespace_key
 from mnttrace.linux.flags import mount_action
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.linux.syscalls import Does
@@ -71,7 +71,7 @@ class Naming:
         place = mount.place
         if parent is not None:
             below = line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
-            place = (parent.root.rstrip("/") + below) or "/"
+            place = (folder(parent.root) + below) or "/"
         elif place is None:
             place = line.mountpoint
         mount.fstype, mount.source = line.fstype, line.source
@@ -107,7 +107,7 @@ class Naming:
         above = self._tables.path(parent).rstrip("/")
         if not path.startswith(f"{above}/"):
             return None
-        return parent.root.rstrip("/") + path[len(above) :]
+        return folder(parent.root) + path[len(above) :]
 
 
 def _text(raw: bytes) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mnttrace.capture.decode import Call
@@ -77,31 +77,23 @@ class Notes:
         tid = self._attached.pop(unique, None)
         return None if tid is None else self._cut.get(tid)
 
-    def of_call(self, call: Call, is_own: Callable[[int], bool]) -> list[int]:
-        """The mounts that a umount detached, in the kernel's order.
-
-        Args:
-            call: the umount.
-            is_own: whether a mount is in the namespace of the call.
-        """
-        tid = call.row["tid"]
-        told = self._detached.get(tid)
-        if not told:
-            return []
-        if call.notified in told:
-            end = told.index(call.notified) + 1
-        else:
-            end = _end_of_first(told, call.mounts_less, is_own)
-        self._keep(tid, told[end:])
+    def of_call(self, call: Call) -> list[int] | None:
+        """The mounts that a umount detached, in the kernel's order, with what the thread detached
+        before it and no call has accounted for; None where it is not known which they are."""
+        told = self._detached.get(call.row["tid"], [])
+        if call.notified not in told:
+            return None
+        end = told.index(call.notified) + 1
+        self._keep(call.row["tid"], told[end:])
         return told[:end]
 
-    def of_death(self, tid: int, is_own: Callable[[int], bool]) -> list[int]:
-        """The mounts of a namespace that a thread, leaving it, took down."""
-        told = self._detached.get(tid, [])
-        own = [unique for unique in told if is_own(unique)]
-        if own:
-            self._keep(tid, [unique for unique in told if not is_own(unique)])
-        return own
+    def peek(self, tid: int) -> list[int]:
+        """The mounts that a thread detached, in the kernel's order."""
+        return list(self._detached.get(tid, ()))
+
+    def drop(self, tid: int, uniques: set[int]) -> None:
+        """Some of these are accounted for."""
+        self._keep(tid, [unique for unique in self.peek(tid) if unique not in uniques])
 
     def unclaimed(self, everything: bool) -> Iterator[tuple[int, list[int]]]:
         """(thread, mounts that it detached) for what no call has accounted for in time."""
@@ -115,17 +107,5 @@ class Notes:
         if rest:
             self._detached[tid] = rest
         else:
-            del self._detached[tid]
-            del self._since[tid]
-
-
-def _end_of_first(told: list[int], mounts_less: int, is_own: Callable[[int], bool]) -> int:
-    """Where the events of a umount end, by how many mounts its own namespace lost: the mount
-    itself is the first, and one in that namespace; the next umount begins with such a one, too."""
-    own = 0
-    for at, unique in enumerate(told):
-        if is_own(unique):
-            if own >= max(mounts_less, 1):
-                return at
-            own += 1
-    return len(told)
+            self._detached.pop(tid, None)
+            self._since.pop(tid, None)

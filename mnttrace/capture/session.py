@@ -82,11 +82,17 @@ class Session:
     def look(self, timeout: float = 0) -> None:
         """Take what there is, and survey what is due.
 
+        Namespaces in which something is expected at once, others that changed after a while.
+
         Args:
             timeout: seconds to wait for something urgent, such as the birth of a namespace.
         """
         self._take_all(timeout)
-        self._survey_changed()
+        now = time.monotonic()
+        due = {key for key, since in self._changed.items() if now - since >= _LOOK_AGAIN}
+        for key in due:
+            del self._changed[key]
+        self._survey_some(due | self._effects.changes.namespaces_to_look_at())
 
     def settle(self) -> None:
         """Account for all that has been told until now, as if no call were under way."""
@@ -199,15 +205,11 @@ class Session:
         else:
             self._begin(survey, row)
 
-    def _survey_changed(self) -> None:
-        now = time.monotonic()
-        due = {key for key, since in self._changed.items() if now - since >= _LOOK_AGAIN}
-        if not due:
+    def _survey_some(self, keys: set[int]) -> None:
+        if not keys:
             return
-        for key in due:
-            del self._changed[key]
         for namespace in mount_namespaces(kernel=True).namespaces.values():
-            if namespace_key(namespace.inum, namespace.namespace_id or 0) in due:
+            if namespace_key(namespace.inum, namespace.namespace_id or 0) in keys:
                 survey = self._surveyor.survey(namespace, "operation")
                 if survey:
                     self._begin(survey)

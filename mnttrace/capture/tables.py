@@ -139,6 +139,18 @@ class MountTables:
         """The mounts whose master is in a peer group."""
         return self._slaves.get(group, set())
 
+    def receivers(self, mount: Known) -> set[int]:
+        """The mounts that get what happens under one: its peers, slaves, their peers, and so on."""
+        found: set[int] = set()
+        groups, seen = [mount.group] if mount.group else [], set()
+        for group in groups:  # grows meanwhile
+            if group not in seen:
+                seen.add(group)
+                members = self.members(group) | self.slaves(group)
+                found |= members
+                groups += [self._mounts[unique].group for unique in members]
+        return found - {mount.unique}
+
     def at(self, namespace: int, path: str) -> Known | None:
         """The topmost mount at a path, from the root of its namespace on."""
         found = None
@@ -258,13 +270,20 @@ class MountTables:
                     del index[group]
 
 
+def folder(root: str) -> str:
+    """The root of a mount as something that paths begin with: without the mark of a removed one."""
+    return root.removesuffix("//deleted").rstrip("/")
+
+
 def _below(mount: Known, parent: Known) -> str:
     """The mount point below that of the parent: "" where it covers the parent's root."""
     if mount.place is None or parent.root is None:
         return "/…"
-    if mount.place == parent.root:
+    if mount.place_key and mount.place_key == parent.root_key:
         return ""
-    root = parent.root.rstrip("/")
+    root = folder(parent.root)
+    if mount.place == (root or "/"):
+        return ""
     if mount.place.startswith(f"{root}/"):
         return mount.place[len(root) :]
     return f"/…{mount.place}"

@@ -45,6 +45,7 @@ COLUMNS: dict[str, tuple[tuple[str, pa.DataType, str], ...]] = {
         ("target", _TEXT, "where, as given"),
         ("fstype", _TEXT, "file system type, as given"),
         ("path", _TEXT, "where a relative or descriptor target leads; else target"),
+        ("path_unique", _U64, "unique id of the mount that path leads to, where no lookup tells"),
         ("source_path", _TEXT, "where a relative or descriptor source leads; else source"),
         ("flags", _TEXT, "flags by name, without the propagation type"),
         ("propagation", _TEXT, "propagation type asked for: shared, slave, private, unbindable"),
