@@ -45,22 +45,18 @@ class Detached:
         if not mounts:
             return
         direct = self._direct(mounts, key, call.row)
-        gone, others = [], []
-        for mount in mounts:
-            origin = _original(mount, direct.values())
-            if mount.unique in direct:
-                self._rows.detach(mount, "direct", "kernel", call.row)
-            elif origin is not None:
-                via = self._carried_as(mount, origin)
-                self._rows.detach(mount, via, "kernel", call.row, origin)
-            else:
-                others.append(mount)
-                continue
-            gone.append(mount)
+        gone = [mount for mount in mounts if mount.unique in direct]
+        origins = {mount.unique: _original(mount, gone) for mount in mounts}
+        others = [m for m in mounts if m.unique not in direct and origins[m.unique] is None]
         when = {"ts": call.row["ts"], "monotonic": call.row["monotonic"]}
         # These went before the call: what the thread did without one, and what nobody told of.
         self._without_call([mount for mount in others if mount.unique in told], tid, when)
         self.lost([mount.unique for mount in others if mount.unique not in told], when)
+        gone = [mount for mount in mounts if mount.unique in self._tables]
+        for mount in gone:
+            origin = None if mount.unique in direct else origins[mount.unique]
+            via = "direct" if mount.unique in direct else self._carried_as(mount, origin)
+            self._rows.detach(mount, via, "kernel", call.row, origin)
         self._expect_to_go_along(gone, call.row)
         self._take_away(gone, [call.row] * len(gone))
 
@@ -108,8 +104,9 @@ class Detached:
             parent = self._tables.recall(mount.parent)
             for receiver in self._tables.receivers(parent) if parent else ():
                 there = self._tables.child_at(receiver, mount.place_key)
-                is_told = there is None or self._notes.is_watched(there.namespace)
-                if there and not is_told and there.unique not in here:
+                if there is None or there.unique in here:
+                    continue
+                if not self._notes.is_watched(there.namespace, cause["monotonic"]):
                     self._expected[there.unique] = (cause, mount)
 
     def left(self, call: Call) -> None:

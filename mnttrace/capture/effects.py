@@ -157,7 +157,7 @@ class Effects:
         missing = sorted(self._tables.of_namespace(key) - {entry.unique for entry in listed})
         if call.does == Does.UMOUNT:
             return missing
-        if not self._notes.is_watched(key):
+        if not self._notes.is_watched(key, call.row["monotonic"]):
             self.detached.lost(missing, nobody)
         return []
 

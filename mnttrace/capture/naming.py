@@ -7,6 +7,7 @@ from typing import Any
 from mnttrace.capture.decode import Call
 from mnttrace.capture.effect_rows import Row
 from mnttrace.capture.tables import Known, MountTables, device_text, folder, namespace_key
+from mnttrace.linux import statmount
 from mnttrace.linux.flags import mount_action
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.linux.syscalls import Does
@@ -32,14 +33,18 @@ class Naming:
             origin: the mount that it is a copy of.
         """
         device = device_text(entry.device)
-        told = (_text(entry.fstype), _text(entry.devname))
-        fstype, source = self._filesystems.get(device, told)
+        kind = (_text(entry.fstype), _text(entry.devname))
+        fstype, source = self._filesystems.get(device, kind)
         root = names.get(entry.root) or self._tables.name(entry.root)
         place = names.get(entry.mountpoint) or self._tables.name(entry.mountpoint)
         if root is None and origin is not None:
             root = origin.root
         if entry.unique == entry.parent_unique:
             root = place = "/"
+        elif root is None or place is None:
+            told, path = _ask(entry)
+            root = root or told
+            place = place or self._place_at(entry.parent_unique, entry.mountpoint, path)
         return Known(
             unique=entry.unique,
             mount_id=entry.mount_id,
@@ -108,6 +113,14 @@ class Naming:
         if not path.startswith(f"{above}/"):
             return None
         return folder(parent.root) + path[len(above) :]
+
+
+def _ask(entry: Any) -> tuple[str | None, str]:
+    """The root and the mount point of a mount, None and "" if it is no longer there."""
+    try:
+        return statmount.names(entry.unique, entry.mntns_id)
+    except OSError:
+        return None, ""
 
 
 def _text(raw: bytes) -> str:

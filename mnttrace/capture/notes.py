@@ -26,15 +26,20 @@ class Notes:
         self._since: dict[int, float] = {}
         self._attached: dict[int, int] = {}
         self._cut: OrderedDict[int, dict[str, Any]] = OrderedDict()
-        self._watched: set[int] = set()
+        self._watched: dict[int, int] = {}
 
-    def watch(self, namespace: int) -> None:
-        """Say that the mounts which are detached from a namespace are told of from now on."""
-        self._watched.add(namespace)
+    def watch(self, namespace: int, since: int) -> None:
+        """Say that the mounts which are detached from a namespace are told of.
 
-    def is_watched(self, namespace: int) -> bool:
-        """Whether they are."""
-        return namespace in self._watched
+        Args:
+            namespace: its key.
+            since: what began after that is told of; CLOCK_MONOTONIC, ns.
+        """
+        self._watched.setdefault(namespace, since)
+
+    def is_watched(self, namespace: int, at: int) -> bool:
+        """Whether they were told of what began at a time."""
+        return self._watched.get(namespace, at) < at
 
     def take(self, events: Iterable[MountEvent]) -> None:
         """Add events, in the order of the queue."""

@@ -105,10 +105,10 @@ class Probes:
         self._fill_traits()
         self._name_recorder()
         for pid in followed:
-            self._bpf["followed"][ctypes.c_uint(pid)] = ctypes.c_ubyte(1)
+            self._bpf[b"followed"][ctypes.c_uint(pid)] = ctypes.c_ubyte(1)
         self._attach()
         self._parts: list[bytes] = []
-        self._bpf["events"].open_ring_buffer(self._take)
+        self._bpf[b"events"].open_ring_buffer(self._take)
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     @property
@@ -120,7 +120,7 @@ class Probes:
         flags = [f"-D{name}={value}" for name, value in definitions.items()]
         source, bcc = _source(), _bcc()
         try:
-            return bcc.BPF(text=source, cflags=flags)
+            return bcc.BPF(text=source.encode(), cflags=flags)
         except Exception as error:  # bcc raises Exception itself
             raise CaptureError(
                 f"the BPF programs do not compile: {error}", "what the compiler said is above"
@@ -129,7 +129,7 @@ class Probes:
     def _load(self, name: str, kind: str) -> Any:
         bpf = type(self._bpf)
         try:
-            return self._bpf.load_func(name, getattr(bpf, kind))
+            return self._bpf.load_func(name.encode(), getattr(bpf, kind))
         except Exception as error:
             raise CaptureError(
                 f"the kernel refuses the BPF program {name}: {error}",
@@ -137,7 +137,7 @@ class Probes:
             ) from error
 
     def _fill_traits(self) -> None:
-        table = self._bpf["traits"]
+        table = self._bpf[b"traits"]
         for number, call in self._calls.items():
             fetch = [int(argument.fetch) for argument in call.arguments]
             fetch += [0] * (6 - len(fetch))
@@ -145,13 +145,13 @@ class Probes:
             table[ctypes.c_int(number)] = table.Leaf.from_buffer_copy(raw)
 
     def _name_recorder(self) -> None:
-        table = self._bpf["recorder"]
+        table = self._bpf[b"recorder"]
         entry = table.Leaf()
         entry.pid = os.getpid()
         table[ctypes.c_int(0)] = entry
 
     def _attach(self) -> None:
-        programs = self._bpf["programs"]
+        programs = self._bpf[b"programs"]
         for place, name in enumerate(("enter", "paths", "walk", "finish")):
             if name != "walk" or "CAN_WALK" in self._definitions:
                 program = self._load(name, "TRACEPOINT")
@@ -222,13 +222,13 @@ class Probes:
 
     def watch(self, namespace_id: int) -> None:
         """Say that fanotify tells what is detached from a namespace: it need not be listed."""
-        table = self._bpf["watched"]
+        table = self._bpf[b"watched"]
         table[ctypes.c_ulonglong(namespace_id)] = ctypes.c_ubyte(1)
 
     def unwatch(self, namespace_id: int) -> None:
         """A namespace is no more."""
         with suppress(KeyError):
-            del self._bpf["watched"][ctypes.c_ulonglong(namespace_id)]
+            del self._bpf[b"watched"][ctypes.c_ulonglong(namespace_id)]
 
     def _ask(self, descriptor: int) -> None:
         # Refused with EINVAL, for there is no such type: what counts is that the probe sees it.
@@ -237,7 +237,7 @@ class Probes:
     def losses(self) -> dict[str, int]:
         """What was sent, could not be sent, or was not seen whole, by kind."""
         names = layout.constants()
-        table = self._bpf["losses"]
+        table = self._bpf[b"losses"]
         kinds = [name for name in names if name.startswith(("LOST_", "TORN_", "CUT_", "SENT_"))]
         return {kind.lower(): table[ctypes.c_int(names[kind])].value for kind in kinds}
 

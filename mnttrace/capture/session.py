@@ -218,7 +218,7 @@ class Session:
     def _begin(self, survey: Survey, birth: Row | None = None) -> None:
         self._surveys[survey.key] = survey
         if self._surveyor.watched(survey.key):
-            self._notes.watch(survey.key)
+            self._notes.watch(survey.key, survey.started)
         self._identify(survey.key, survey.ns, survey.pid or 0, birth)
         if not survey.listed:
             self._surveyed(survey, complete=False)

@@ -209,6 +209,16 @@ def table(namespace: int | None = None) -> list[StatMount]:
     return mounts
 
 
+def names(unique_id: int, namespace: int | None = None) -> tuple[str, str]:
+    """The root and the mount point of one mount, as in :class:`StatMount`.
+
+    Raises:
+        OSError: it is gone (ENOENT), or may not be looked at.
+    """
+    mount = _Reader(namespace).read(unique_id)
+    return mount.root, mount.mount_point
+
+
 def unique_ids(namespace: int | None = None, known: dict[int, int] | None = None) -> dict[int, int]:
     """The unique id of each mount of a namespace, by its recycled id.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -26,6 +27,7 @@ class Both:
         compared: how many operations were.
         refused: the error of the last operation, or "".
         effects: of the last operation, by the model.
+        after: is called with the name of each operation when it has been compared.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -40,6 +42,7 @@ class Both:
         self.compared = 0
         self.refused = ""
         self.effects: list[Effect] = []
+        self.after: Callable[[str], None] = lambda _: None
 
     def spot(self, ns: str, path: str, *, follow: bool = True) -> Spot:
         """Where a path leads.
@@ -209,6 +212,7 @@ class Both:
         assert refused == self.refused, f"the model says {refused!r} ({reason})"
         self.likeness.check(self.model, self.kernel.tables())
         self.compared += 1
+        self.after(sys._getframe(1).f_code.co_name)
         return self
 
 

@@ -222,12 +222,12 @@ class Operations(RuleBasedStateMachine):
         self.both.close(0)
 
 
-def test_random_operations() -> None:
-    Operations.compared = 0
-    while Operations.compared < OPERATIONS:
-        left = OPERATIONS - Operations.compared
+def run_at_random(machine: type[Operations]) -> None:
+    machine.compared = 0
+    while machine.compared < OPERATIONS:
+        left = OPERATIONS - machine.compared
         run_state_machine_as_test(
-            Operations,
+            machine,
             settings=settings(
                 max_examples=max(1, left // STEPS),
                 stateful_step_count=STEPS,
@@ -237,4 +237,8 @@ def test_random_operations() -> None:
                 suppress_health_check=list(HealthCheck),
             ),
         )
-    print(f"{Operations.compared} operations compared")
+    print(f"{machine.compared} operations compared")
+
+
+def test_random_operations() -> None:
+    run_at_random(Operations)

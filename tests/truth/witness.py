@@ -74,12 +74,16 @@ class Witness:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.session.end()
+        self.losses = self.session.end()
         self.session.close()
         self.probes.close()
 
     def _add(self, table: str, row: dict[str, Any]) -> None:
         self.rows.setdefault(table, []).append(row)
+
+    def lost(self, kind: str) -> int:
+        """How many records of a kind of loss there were, once it is over."""
+        return sum(n for name, n in self.losses.items() if name.startswith(kind))
 
     def begin(self, kernel: Kernel) -> None:
         """Begin with a kernel that has its first namespace."""
@@ -186,7 +190,8 @@ class Witness:
         for id in self.seen.keys() & ours.keys():
             theirs, mine = self.seen[id], ours[id]
             # The root directory's parent cannot be seen.
-            # That the root was removed is for the next snapshot to say.
+            # That the root was removed is for the next snapshot to say. Who looks late may find
+            # nobody left that knows a name.
             wanted = theirs._replace(locked=False, root=theirs.root.removesuffix(DELETED))
             found = mine._replace(locked=False, root=mine.root.removesuffix(DELETED))
             if wanted.parent not in self.seen:
