@@ -86,8 +86,12 @@ static __always_inline void describe_mount(struct path_record *r, u64 vfsmount)
 #ifdef MOUNT_ID_UNIQUE
 	r->mount_unique = FIELD(u64, mount, MOUNT_ID_UNIQUE);
 #endif
-	/* A mount that is detached has no namespace, or an anonymous one. */
+	/* A mount that is detached has no namespace, or an anonymous one, which has no id. */
 	r->mntns = mntns && mntns != -22ULL ? mntns_inode(mntns) : 0;
+#ifdef MNT_NS_ID
+	if (!mntns_id(mntns))
+		r->mntns = 0;
+#endif
 }
 
 static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mnttrace import __version__
 from mnttrace.capture.tables import namespace_key
@@ -14,7 +15,7 @@ from mnttrace.linux.namespaces import namespace_id
 _HOME = "/proc/self/ns/mnt"
 
 
-def about(command: Sequence[str] = ()) -> dict[str, object]:
+def about(command: Sequence[str] = ()) -> dict[str, Any]:
     """Host, kernel, clocks and so on.
 
     Args:
@@ -27,7 +28,8 @@ def about(command: Sequence[str] = ()) -> dict[str, object]:
         "kernel": system.release,
         "machine": system.machine,
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        "wall_offset": wall_offset(),
+        # CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
+        "wall_offset": time.time_ns() - time.monotonic_ns(),
         "started": time.time_ns(),
         "stopped": None,
         "command": list(command),
@@ -38,8 +40,3 @@ def about(command: Sequence[str] = ()) -> dict[str, object]:
         "home_ns_id": namespace_key(os.stat(_HOME).st_ino, namespace_id(_HOME) or 0),
         "complete": False,
     }
-
-
-def wall_offset() -> int:
-    """CLOCK_REALTIME minus CLOCK_MONOTONIC, ns."""
-    return time.time_ns() - time.monotonic_ns()

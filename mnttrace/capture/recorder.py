@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from mnttrace.capture.about import about, wall_offset
+from mnttrace.capture.about import about
 from mnttrace.capture.filters import Filter, descendants
 from mnttrace.capture.probes import Probes
 from mnttrace.capture.session import Session
@@ -58,7 +58,7 @@ class Recorder:
             self.writer = Writer(directory, force)
             meta = about(command)
             self.session = Session(
-                self._probes, self.writer.add, wall_offset(), wanted, keep_secrets
+                self._probes, self.writer.add, meta["wall_offset"], wanted, keep_secrets
             )
         except BaseException:
             self._probes.close()

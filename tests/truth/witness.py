@@ -16,7 +16,6 @@ from harness import Kernel, tables_of
 from mnttrace.analysis.mounts import DELETED, Mount
 from mnttrace.analysis.replay import mount_of
 from mnttrace.analysis.tables import Tables
-from mnttrace.capture.about import wall_offset
 from mnttrace.capture.filters import Filter
 from mnttrace.capture.probes import Probes
 from mnttrace.capture.session import Session
@@ -69,7 +68,7 @@ class Witness:
     def __enter__(self) -> Witness:
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self.probes = Probes()
-        self.session = Session(self.probes, self._add, wall_offset(), Filter())
+        self.session = Session(self.probes, self._add, 0, Filter())
         self.session.begin()
         return self
 
