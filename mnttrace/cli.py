@@ -49,7 +49,7 @@ def group() -> None:
 def main() -> None:
     """Run the command; errors become one line on stderr and their exit status."""
     try:
-        group()
+        group(prog_name="mnttrace")
     except MnttraceError as error:
         hint = f" ({error.hint})" if error.hint else ""
         click.echo(f"mnttrace: {error.message}{hint}", err=True)

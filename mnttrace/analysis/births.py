@@ -22,6 +22,12 @@ COLUMNS = [
     "isolated_by",
     "call",
 ]
+_DTYPES = {
+    **dict.fromkeys(["ns_id", "seq", "isolated_by"], "UInt64"),
+    "ns": "UInt32",
+    **dict.fromkeys(["mounts", "shared_at_birth", "shared_before_use"], "Int64"),
+    "became": "string[pyarrow]",
+}
 
 
 def births(run: Recording) -> pd.DataFrame:
@@ -46,6 +52,7 @@ def births(run: Recording) -> pd.DataFrame:
     told = pd.DataFrame(
         rows, columns=[c for c in COLUMNS if c not in ("name", "parent_ns", "call")]
     )
+    told = told.astype(_DTYPES)
     names = run.namespaces.set_index("ns_id")
     told["name"] = told["ns_id"].map(names["name"])
     told["parent_ns"] = told["ns_id"].map(names["parent_ns"])

@@ -9,7 +9,7 @@ import click
 
 from mnttrace.commands._common import RECORDING
 
-_MADE = ("propagations", "leaks")  # from the others, when they are asked for
+_MADE = ("propagations", "leaks", "births")  # from the others, when they are asked for
 
 
 @click.command("export")
