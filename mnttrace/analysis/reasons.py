@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mnttrace.analysis import propagation
-from mnttrace.analysis.mounts import Refused, Spot
+from mnttrace.analysis.model import propagation
+from mnttrace.analysis.model.mounts import Refused, Spot
+from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.replay import Replay, rows
-from mnttrace.analysis.tables import Tables
 
 if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording

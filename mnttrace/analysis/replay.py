@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mnttrace.analysis.mounts import Mount, joined
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model.mounts import Mount, joined
+from mnttrace.analysis.model.tables import Tables
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,6 +19,8 @@ _BIRTHS_SHOWN = 8
 def command(recording: Path, as_json: bool) -> None:
     """Show which mounts reached other mount namespaces, and who did it."""
     from mnttrace.analysis.recording import Recording
+    from mnttrace.analysis.replay import rows
+    from mnttrace.report.calls import call_text
 
     run = Recording(recording)
     found = run.leaks
@@ -28,18 +30,20 @@ def command(recording: Path, as_json: bool) -> None:
         return
     if found.empty:
         click.echo("No mount reached another mount namespace.")
-    for number, row in enumerate(found.to_dict("records"), 1):
-        click.echo(("\n" if number > 1 else "") + "\n".join(_story(number, row)))
+    carriers = run.operations[run.operations["seq"].isin(found["carrier_seq"])]
+    calls = {row["seq"]: call_text(row) for row in rows(carriers)}
+    for number, row in enumerate(rows(found), 1):
+        click.echo(("\n" if number > 1 else "") + "\n".join(_story(number, row, calls)))
     births = run.births
-    for row in births.head(_BIRTHS_SHOWN).to_dict("records"):
+    for row in rows(births.head(_BIRTHS_SHOWN)):
         click.echo(_birth(row))
     if len(births) > _BIRTHS_SHOWN:
         click.echo(f"{len(births) - _BIRTHS_SHOWN} more namespaces were made.")
 
 
-def _story(number: int, row: dict[Any, Any]) -> list[str]:
+def _story(number: int, row: dict[str, Any], calls: dict[int, str]) -> list[str]:
     def text(name: str) -> str:
-        return safe(row[name]) if _there(row[name]) else "?"
+        return "?" if row[name] is None else safe(row[name])
 
     more = f" and {row['mounts'] - 1} more" if row["mounts"] > 1 else ""
     state = "gone at the end"
@@ -55,27 +59,27 @@ def _story(number: int, row: dict[Any, Any]) -> list[str]:
         f"(mnt:[{row['src_ns']}]): {text('syscall')} on {text('copy_of_path')} "
         f"(operation {row['seq']})",
     ]
-    if _there(row["command"]) and row["command"]:
+    if row["command"]:
         lines.append(f"              {safe(row['command'])}")
-    since = ""
-    if _there(row["carrier_seq"]):
-        since = f" (attached by operation {row['carrier_seq']})"
     lines.append(
-        f"   carried by peer group {text('carried_by')}: from {text('carrier_path')}{since} "
+        f"   carried by peer group {text('carried_by')}: from {text('carrier_path')} "
         f"to its {row['via']} {text('receiver_path')}"
     )
+    if row["carrier_seq"] in calls:
+        seq = row["carrier_seq"]
+        lines.append(f"              since operation {seq}: {calls[seq]}")
     if row["evidence"] == "ambiguous":
         lines.append("   ambiguous: other operations fit, too")
     return lines
 
 
-def _birth(row: dict[Any, Any]) -> str:
+def _birth(row: dict[str, Any]) -> str:
     """What could leave, or reach, a namespace that was made."""
     who = f"{safe(row['name'])} (mnt:[{row['ns']}])"
     parent = f"mnt:[{row['parent_ns']}]"
     if not row["shared_at_birth"]:
         return f"{who} was made with no mount that is shared with others."
-    if not _there(row["isolated_by"]):
+    if row["isolated_by"] is None:
         return (
             f"{who} shares {row['shared_before_use']} mounts with {parent}, which it was made from."
         )
@@ -85,9 +89,3 @@ def _birth(row: dict[Any, Any]) -> str:
     if row["shared_before_use"]:
         text += f"; {row['shared_before_use']} still are shared"
     return f"{text}."
-
-
-def _there(value: object) -> bool:
-    import pandas as pd
-
-    return not pd.isna(value)  # type: ignore[call-overload]

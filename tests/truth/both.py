@@ -9,9 +9,17 @@ from typing import Any
 from harness import Kernel, Likeness, error_name
 from worker import DEPTH
 
-from mnttrace.analysis import propagation
-from mnttrace.analysis.mounts import DELETED, Effect, Mount, MountId, PropagationType, Refused, Spot
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model import propagation
+from mnttrace.analysis.model.mounts import (
+    DELETED,
+    Effect,
+    Mount,
+    MountId,
+    PropagationType,
+    Refused,
+    Spot,
+)
+from mnttrace.analysis.model.tables import Tables
 
 
 class Both:

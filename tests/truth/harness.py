@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnttrace.analysis.mounts import Mount, MountId, Namespace, place_of
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model.mounts import Mount, MountId, Namespace, place_of
+from mnttrace.analysis.model.tables import Tables
 from mnttrace.linux import namespaces, statmount
 from mnttrace.linux.statmount import StatMount
 

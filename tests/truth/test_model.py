@@ -7,7 +7,7 @@ import pytest
 from both import Both
 from harness import Kernel
 
-from mnttrace.analysis import propagation
+from mnttrace.analysis.model import propagation
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("kernel_that_is_modelled")]
 

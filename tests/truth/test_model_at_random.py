@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from mnttrace.analysis.mounts import MountId, PropagationType, Refused
+from mnttrace.analysis.model.mounts import MountId, PropagationType, Refused
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("kernel_that_is_modelled")]
 

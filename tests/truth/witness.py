@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from harness import Kernel, tables_of
 
-from mnttrace.analysis.mounts import DELETED, Mount
+from mnttrace.analysis.model.mounts import DELETED, Mount
+from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.replay import mount_of
-from mnttrace.analysis.tables import Tables
 from mnttrace.capture.filters import Filter
 from mnttrace.capture.probes import Probes
 from mnttrace.capture.session import Session

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mnttrace.analysis.mounts import (
+from mnttrace.analysis.model.mounts import (
     DELETED,
     Mount,
     MountId,
@@ -20,7 +20,7 @@ from mnttrace.analysis.mounts import (
     is_mounted,
     lies_under,
 )
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model.tables import Tables
 
 
 def is_namespace_file(root: str) -> bool:

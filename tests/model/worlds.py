@@ -18,8 +18,8 @@ from collections.abc import Callable, Hashable, Mapping
 
 import pytest
 
-from mnttrace.analysis.mounts import Effect, Mount, Refused, Spot, place_of
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model.mounts import Effect, Mount, Refused, Spot, place_of
+from mnttrace.analysis.model.tables import Tables
 
 # The propagation types of a mount, as fields of a line. Group 8 and 9 are those of others.
 TYPES = {

@@ -1,7 +1,7 @@
 """The model of shared subtrees: what an operation does to the mount tables of all namespaces.
 
-Each function applies one operation of the kernel to :class:`~mnttrace.analysis.tables.Tables` in
-place and returns its effects, or raises :class:`~mnttrace.analysis.tables.Refused` with the error
+Each function applies one operation of the kernel to :class:`~mnttrace.analysis.model.tables.Tables` in
+place and returns its effects, or raises :class:`~mnttrace.analysis.model.tables.Refused` with the error
 that the kernel gives and leaves the tables as they were. It is Linux 6.18 that is modelled
 (fs/namespace.c, fs/pnode.c); what other releases do otherwise is said where it is.
 
@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Hashable
 
-from mnttrace.analysis.copies import attach, clone, copy_tree
-from mnttrace.analysis.detach import detach, detach_propagating
-from mnttrace.analysis.mounts import (
+from mnttrace.analysis.model.copies import attach, clone, copy_tree
+from mnttrace.analysis.model.detach import detach, detach_propagating
+from mnttrace.analysis.model.mounts import (
     DELETED,
     Detached,
     Mount,
@@ -28,9 +28,9 @@ from mnttrace.analysis.mounts import (
     is_mounted,
     lies_under,
 )
-from mnttrace.analysis.moves import move, pivot_root, set_group
-from mnttrace.analysis.operation import is_root, operation, refuse_if, target_of
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model.moves import move, pivot_root, set_group
+from mnttrace.analysis.model.operation import is_root, operation, refuse_if, target_of
+from mnttrace.analysis.model.tables import Tables
 
 __all__ = [
     "bind",

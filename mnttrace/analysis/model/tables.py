@@ -2,7 +2,7 @@
 
 :class:`Tables` only stores: mounts with the indexes that make an operation cost what it touches,
 and a journal that tells the effects of an operation, or takes it back. What the operations of the
-kernel do to tables is in :mod:`mnttrace.analysis.propagation`.
+kernel do to tables is in :mod:`mnttrace.analysis.model.propagation`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Hashable, Iterable, Mapping
 
-from mnttrace.analysis.mounts import (
+from mnttrace.analysis.model.mounts import (
     Detached,
     Effect,
     Mount,

@@ -3,9 +3,9 @@
 import pytest
 from worlds import NOT_SHARED, SHARED, TYPES, assert_like, at, refusal, seen, text, told, world
 
-from mnttrace.analysis import propagation
-from mnttrace.analysis.mounts import Effect, Mount, Spot
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model import propagation
+from mnttrace.analysis.model.mounts import Effect, Mount, Spot
+from mnttrace.analysis.model.tables import Tables
 
 
 @pytest.mark.parametrize(

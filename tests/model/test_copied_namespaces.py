@@ -3,7 +3,7 @@
 import pytest
 from worlds import TYPES, assert_like, at, refusal, seen, world
 
-from mnttrace.analysis import propagation
+from mnttrace.analysis.model import propagation
 
 
 @pytest.mark.parametrize("kind", TYPES)

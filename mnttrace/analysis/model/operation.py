@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
-from mnttrace.analysis.mounts import DELETED, Effect, Refused, Spot, Via
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model.mounts import DELETED, Effect, Refused, Spot, Via
+from mnttrace.analysis.model.tables import Tables
 
 Arguments = ParamSpec("Arguments")
 

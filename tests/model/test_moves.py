@@ -3,8 +3,8 @@
 import pytest
 from worlds import assert_like, at, refusal, told, world
 
-from mnttrace.analysis import propagation
-from mnttrace.analysis.mounts import Effect, Spot
+from mnttrace.analysis.model import propagation
+from mnttrace.analysis.model.mounts import Effect, Spot
 
 
 def test_what_cannot_be_moved() -> None:

@@ -2,9 +2,9 @@
 
 from worlds import assert_like, at, check_indexes, refusal, seen, text, world
 
-from mnttrace.analysis import propagation
-from mnttrace.analysis.mounts import Mount, Spot
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model import propagation
+from mnttrace.analysis.model.mounts import Mount, Spot
+from mnttrace.analysis.model.tables import Tables
 
 
 def test_paths_lead_to_the_topmost_mount_and_from_a_root_directory() -> None:

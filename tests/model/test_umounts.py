@@ -2,8 +2,8 @@
 
 from worlds import assert_like, at, refusal, world
 
-from mnttrace.analysis import propagation
-from mnttrace.analysis.mounts import Spot
+from mnttrace.analysis.model import propagation
+from mnttrace.analysis.model.mounts import Spot
 
 
 def test_a_umount_takes_along_the_mounts_that_were_last_mounted_there() -> None:

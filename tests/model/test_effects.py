@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import check_indexes, text, world
 
-from mnttrace.analysis import propagation
-from mnttrace.analysis.mounts import Effect, Refused, is_mounted
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model import propagation
+from mnttrace.analysis.model.mounts import Effect, Refused, is_mounted
+from mnttrace.analysis.model.tables import Tables
 
 PATHS = st.sampled_from(["/", "/a", "/b", "/a/a", "/a/b", "/b/a", "/b/b", "/a/a/a"])
 NAMES = st.sampled_from(["host", "n1", "n2"])

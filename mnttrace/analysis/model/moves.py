@@ -5,8 +5,8 @@ As do_move_mount(), do_set_group() and pivot_root() in fs/namespace.c have it in
 
 from __future__ import annotations
 
-from mnttrace.analysis.copies import attach
-from mnttrace.analysis.mounts import (
+from mnttrace.analysis.model.copies import attach
+from mnttrace.analysis.model.mounts import (
     DELETED,
     Detached,
     Mount,
@@ -16,8 +16,8 @@ from mnttrace.analysis.mounts import (
     is_mounted,
     lies_under,
 )
-from mnttrace.analysis.operation import is_root, operation, refuse_if, target_of
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model.operation import is_root, operation, refuse_if, target_of
+from mnttrace.analysis.model.tables import Tables
 
 
 @operation()

@@ -7,8 +7,8 @@ of propagate_umount()"), for before a mount that covered a copy could come to li
 
 from __future__ import annotations
 
-from mnttrace.analysis.mounts import Mount, MountId, Spot, Via
-from mnttrace.analysis.tables import Tables
+from mnttrace.analysis.model.mounts import Mount, MountId, Spot, Via
+from mnttrace.analysis.model.tables import Tables
 
 
 def detach(tables: Tables, root: MountId, via: Via) -> None:

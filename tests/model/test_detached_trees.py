@@ -2,8 +2,8 @@
 
 from worlds import assert_like, at, refusal, seen, text, told, world
 
-from mnttrace.analysis import propagation
-from mnttrace.analysis.mounts import Effect, Spot
+from mnttrace.analysis.model import propagation
+from mnttrace.analysis.model.mounts import Effect, Spot
 
 
 def test_a_detached_tree() -> None:

@@ -1,0 +1,4 @@
+"""The model of shared subtrees: mount tables, and what each operation of the kernel does to them.
+
+:mod:`~mnttrace.analysis.model.propagation` has the operations.
+"""
