@@ -52,6 +52,19 @@ static __always_inline u64 mntns_id(u64 mntns)
 #endif
 }
 
+/*
+ * What a dentry is told apart by: its address, which is used again soon, with its parent and the
+ * hash of its name. None of that changes while something is mounted on it: renames of mount points
+ * are refused, or detach what is mounted there (vfs_rename() in fs/namei.c).
+ */
+static __always_inline u64 dentry_key(u64 dentry)
+{
+	u64 parent = FIELD(u64, dentry, DENTRY_PARENT);
+
+	return dentry ^ (parent << 13 | parent >> 51) ^
+	       FIELD(u64, dentry, DENTRY_HASH) * 0x9e3779b97f4a7c15ULL;
+}
+
 /* The struct file of one of the caller's descriptors, 0 if it has none. */
 static __always_inline u64 file_of(s32 descriptor)
 {

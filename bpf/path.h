@@ -109,7 +109,7 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 	r->entered = s->entered;
 	s->used = 0;
 	if (w->base == BASE_DENTRY) {
-		r->dentry = w->dentry;
+		r->dentry = dentry_key(w->dentry);
 		s->dentry = w->dentry;
 		s->vfsmount = 0;
 		return true;

@@ -151,7 +151,7 @@ struct path_record {
 	u32 depth;
 };
 
-/* One mount. The dentries are told apart by their addresses, and go no further than capture/. */
+/* One mount. Dentries are told apart by dentry_key() of kernel.h. */
 struct mount_entry {
 	u64 unique;
 	u64 parent_unique;

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 _MOUNTS = ["snapshot", "ns_id", "mount_id", "mnt_id_unique", "parent_id", "device", "root"]
-_MOUNTS += ["mountpoint", "shared", "master", "propagation"]
+_MOUNTS += ["mountpoint", "shared", "master", "unbindable"]
 _EFFECTS = ["seq", "monotonic", "ns_id", "action", "mnt_id_unique", "parent_unique", "parent_path"]
-_EFFECTS += ["mountpoint", "root", "device", "shared", "master", "propagation"]
+_EFFECTS += ["mountpoint", "root", "device", "shared", "master", "unbindable"]
 
 
 def rows(frame: pd.DataFrame, columns: list[str] | None = None) -> Iterator[Row]:
@@ -84,7 +84,7 @@ def mount_of(effect: Row, tables: Tables) -> Mount:
         effect["root"] or "/",
         effect["shared"],
         effect["master"],
-        effect["propagation"] == "unbindable",
+        bool(effect["unbindable"]),
     )
 
 
@@ -116,5 +116,5 @@ def _first_tables(run: Recording) -> Iterator[Mount]:
                 row["root"],
                 row["shared"],
                 row["master"],
-                row["propagation"] == "unbindable",
+                bool(row["unbindable"]),
             )

@@ -60,7 +60,7 @@ class Call:
         row: a row of the table `operations`.
         does: what such a call does when it succeeds.
         lists: the mounts that it made, or those of a namespace, in the order they were sent.
-        names: address of a dentry → its path within its file system.
+        names: key of a dentry → its path within its file system.
         notified: unique id of the last mount that fanotify told of by the end of the call.
         mounts_less: how many mounts fewer its namespace had after it than before.
         cut: the kernel's list is not complete.

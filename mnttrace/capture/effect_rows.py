@@ -109,6 +109,7 @@ class EffectRows:
                 "shared": mount.group or None,
                 "master": mount.master or None,
                 "propagation": mount.propagation,
+                "unbindable": mount.unbindable,
                 "before": before,
                 "after": after,
                 "copy_of": origin.mount_id if origin else None,

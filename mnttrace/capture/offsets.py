@@ -60,6 +60,7 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
     "VFSMOUNT_FLAGS": ("vfsmount.mnt_flags",),
     "DENTRY_PARENT": ("dentry.d_parent",),
     "DENTRY_NAME": ("dentry.d_name.name", "dentry.__d_name.name"),
+    "DENTRY_HASH": ("dentry.d_name.hash_len", "dentry.__d_name.hash_len"),
     "PID_LEVEL": ("pid.level",),
     "PID_NUMBERS": ("pid.numbers",),
     "UPID_NR": ("upid.nr",),

@@ -109,6 +109,7 @@ class Snapshots:
                 "shared": mount.shared,
                 "master": mount.master,
                 "propagation": mount.propagation,
+                "unbindable": mount.unbindable,
                 "fstype": mount.fstype,
                 "source": mount.source,
                 "super_options": mount.super_options,

@@ -29,7 +29,7 @@ class Known:
         ns: the namespace's inode number.
         place: path of the mount point within the file system of the parent; None: not known.
         root: what of its own file system is mounted; None: not known.
-        place_key, root_key: addresses of these dentries, 0 if not known.
+        place_key, root_key: what these dentries are told apart by, 0 if not known.
         group: peer group, 0 for none; `master`: that of its master.
         flags: MNT_* bits of the kernel.
     """
@@ -53,13 +53,19 @@ class Known:
     @property
     def propagation(self) -> str:
         """The propagation type in the words of mount_namespaces(7)."""
-        unbindable = bool(self.flags & MNT_UNBINDABLE)
-        return mountinfo.propagation_type(self.group or None, self.master or None, unbindable)
+        return mountinfo.propagation_type(self.group or None, self.master or None, self.unbindable)
+
+    @property
+    def unbindable(self) -> bool:
+        """Whether it is unbindable: a slave can be, too (MOVE_MOUNT_SET_GROUP)."""
+        return bool(self.flags & MNT_UNBINDABLE)
 
     @property
     def tags(self) -> str:
         """Propagation with the numbers of the groups, as in mountinfo: "shared:1 master:2"."""
         tags = [f"{tag}:{n}" for tag, n in (("shared", self.group), ("master", self.master)) if n]
+        if tags and self.unbindable:
+            tags.append("unbindable")
         return " ".join(tags) or self.propagation
 
     @property

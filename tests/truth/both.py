@@ -217,7 +217,8 @@ class Both:
             self.effects = apply() or []
         except Refused as error:
             refused, reason = error.errno, error.reason
-        assert refused == self.refused, f"the model says {refused!r} ({reason})"
+        told = f"the model says {refused!r} ({reason}), the kernel {self.refused!r}"
+        assert refused == self.refused, told
         self.likeness.check(self.model, self.kernel.tables())
         self.compared += 1
         self.after(sys._getframe(1).f_code.co_name)

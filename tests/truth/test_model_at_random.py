@@ -1,6 +1,7 @@
 """The model of shared subtrees against the real kernel: random operations, compared each time.
 
-MNTTRACE_MODEL_OPERATIONS says how many there are to be, 2,000 if it does not.
+MNTTRACE_MODEL_OPERATIONS says how many there are to be, 2,000 if it does not; with
+MNTTRACE_SHRINK=1 the shortest sequence that fails is looked for, which can take minutes.
 """
 
 import os
@@ -25,6 +26,7 @@ from mnttrace.analysis.model.mounts import MountId, PropagationType, Refused
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("kernel_that_is_modelled")]
 
 OPERATIONS = int(os.environ.get("MNTTRACE_MODEL_OPERATIONS", "2000"))
+SHRINK = os.environ.get("MNTTRACE_SHRINK", "") == "1"
 STEPS = 60  # of one sequence, from an empty namespace on
 NAMESPACES = 4
 MOST = 300  # mounts, all namespaces together
@@ -233,7 +235,7 @@ def run_at_random(machine: type[Operations]) -> None:
                 stateful_step_count=STEPS,
                 deadline=None,
                 print_blob=True,
-                phases=[Phase.reuse, Phase.generate, Phase.shrink],
+                phases=[Phase.reuse, Phase.generate, *([Phase.shrink] if SHRINK else [])],
                 suppress_health_check=list(HealthCheck),
             ),
         )

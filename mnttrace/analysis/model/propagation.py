@@ -1,9 +1,10 @@
 """The model of shared subtrees: what an operation does to the mount tables of all namespaces.
 
-Each function applies one operation of the kernel to :class:`~mnttrace.analysis.model.tables.Tables` in
-place and returns its effects, or raises :class:`~mnttrace.analysis.model.tables.Refused` with the error
-that the kernel gives and leaves the tables as they were. It is Linux 6.18 that is modelled
-(fs/namespace.c, fs/pnode.c); what other releases do otherwise is said where it is.
+Each function applies one operation of the kernel to
+:class:`~mnttrace.analysis.model.tables.Tables` in place and returns its effects, or raises
+:class:`~mnttrace.analysis.model.mounts.Refused` with the error that the kernel gives and leaves the
+tables as they were. It is Linux 6.18 that is modelled (fs/namespace.c, fs/pnode.c); what other
+releases do otherwise is said where it is.
 
 Spots come from :meth:`Tables.resolve`. Not in tables, and so not in the model: whether a path
 exists and is a directory, permissions, the limit of mounts, expiry, and, unless told, use by
