@@ -467,6 +467,9 @@ int leave(struct exit_context *ctx)
 	inflight.delete(&thread);
 #endif
 	if (t->does == DOES_DESCRIPTOR && result >= 0) {
+#ifdef CAN_WALK
+		remember_detached(result);
+#endif
 		want(ARGUMENT_RESULT, BASE_DESCRIPTOR, result, 0);
 		programs.call(ctx, PROGRAM_PATHS);
 	}

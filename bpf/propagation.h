@@ -72,6 +72,26 @@ static __always_inline u64 newest_of(u64 mntns)
 	return seen && *seen > newest ? *seen : newest;
 }
 
+static __always_inline void remember_newest(u64 newest)
+{
+	u32 zero = 0;
+	u64 *seen = newest_seen.lookup(&zero);
+
+	if (seen && newest > *seen)
+		*seen = newest;
+}
+
+/* A descriptor that a call returned may be that of a detached tree, whose mounts are not new to
+ * the next call. */
+static __always_inline void remember_detached(s32 descriptor)
+{
+	u64 file = file_of(descriptor);
+	u64 vfsmount = file ? FIELD(u64, file + FILE_PATH, PATH_MNT) : 0;
+
+	if (vfsmount)
+		remember_newest(newest_of(FIELD(u64, vfsmount - MOUNT_MNT, MOUNT_NS)));
+}
+
 static __always_inline void send_mounts(struct walk *w, u16 last)
 {
 	u64 size = sizeof(w->record) + (u64)w->count * sizeof(struct mount_entry);
@@ -420,12 +440,8 @@ static __always_inline bool go_on(struct walk *w)
 
 static __always_inline void end_walk(struct walk *w)
 {
-	u32 zero = 0;
-	u64 *seen = newest_seen.lookup(&zero);
-
 	send_mounts(w, w->phase == PHASE_DONE);
-	if (seen && w->newest > *seen)
-		*seen = w->newest;
+	remember_newest(w->newest);
 }
 #endif
 #endif

@@ -47,6 +47,8 @@ class Detached:
         direct = self._direct(mounts, key, call.row)
         gone = [mount for mount in mounts if mount.unique in direct]
         origins = {mount.unique: _original(mount, gone) for mount in mounts}
+        # What was to go with an earlier call did, if nobody told that it went with this one.
+        origins |= dict.fromkeys(self._expected.keys() & origins.keys() - set(told))
         others = [m for m in mounts if m.unique not in direct and origins[m.unique] is None]
         when = {"ts": call.row["ts"], "monotonic": call.row["monotonic"]}
         # These went before the call: what the thread did without one, and what nobody told of.

@@ -7,8 +7,7 @@ difference counts only if another survey finds it again later.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 
 from mnttrace.capture.changes import Changes, is_set_otherwise
@@ -22,8 +21,8 @@ from mnttrace.linux.mountinfo import Mount
 
 _GRACE = 0.5  # seconds after which a call that was not over when a survey was made is over
 
-# Action, unique id, and for what is there the entry as it is now.
-_Difference = tuple[str, int, tuple[Any, ...]]
+# Action, unique id, and for what is there the mount_entry as it is now.
+_Difference = tuple[str, int, Any]
 
 
 class Differences:
@@ -75,8 +74,7 @@ class Differences:
         is_new = not self._tables.of_namespace(key)
         lines = {line.mount_id: line for line in table}
         self._naming.from_table(lines)
-        differences: dict[_Difference, Callable[[], None]] = {}
-        lost: list[int] = []
+        found_here: list[_Difference] = []
         for entry in found.entries:
             known = self._tables.get(entry.unique)
             if known is not None:
@@ -84,23 +82,24 @@ class Differences:
                 if self._changes.explains(known, entry):
                     self._changes.found(known, entry, when)
                 if known.has_moved(entry) or is_set_otherwise(known, entry):
-                    differences["change", entry.unique, entry] = partial(
-                        self._change, known, entry, when
-                    )
+                    found_here.append(("change", entry.unique, entry))
                 else:
                     self._tables.learn_keys(known, entry.mountpoint, entry.root)
             elif not self._tables.is_gone(entry.unique):
-                differences["attach", entry.unique, ()] = partial(
-                    self._attach, entry, lines, None if is_new else when
-                )
+                found_here.append(("attach", entry.unique, entry))
         if complete:
             self._changes.looked_at(key)
             present = {entry.unique for entry in found.entries}
-            for unique in self._tables.of_namespace(key) - present:
-                if not self._notes.has_detached(unique):
-                    differences["detach", unique, ()] = partial(lost.append, unique)
-        self._apply(key, differences, at_once=is_new or final)
-        self._detached.lost(lost, when)
+            gone = self._tables.of_namespace(key) - present
+            found_here += [("detach", u, None) for u in gone if not self._notes.has_detached(u)]
+        certain = self._certain(key, found_here, at_once=is_new or final)
+        # What went first: what lay on it has moved by that.
+        self._detached.lost([unique for what, unique, _ in certain if what == "detach"], when)
+        for what, _, entry in certain:
+            if what == "attach":
+                self._attach(entry, lines, None if is_new else when)
+            elif what == "change":
+                self._change(entry, when)
 
     def are_doubtful(self, namespace: int) -> bool:
         """Whether another survey of a namespace is needed, some time later."""
@@ -110,20 +109,25 @@ class Differences:
         """Write that a mount was attached, and that no call had it in its list."""
         self._rows.attach(mount, "", "snapshot", self._notes.cause_of(mount.unique) or when)
 
-    def _apply(
-        self, key: int, differences: dict[_Difference, Callable[[], None]], at_once: bool
-    ) -> None:
+    def _certain(
+        self, key: int, differences: list[_Difference], at_once: bool
+    ) -> list[_Difference]:
+        """The differences that an earlier survey has found, too; the others are remembered."""
         known_since = self._doubts.pop(key, {})
         now = time.monotonic()
-        doubts = {}
-        for difference, apply in differences.items():
-            since = known_since.get(difference, now)
+        certain, doubts = [], {}
+        for difference in differences:
+            what, unique, _ = difference
+            # That it is there at all is the difference, however it is set by now.
+            told = difference if what == "change" else (what, unique, None)
+            since = known_since.get(told, now)
             if at_once or now - since >= _GRACE:
-                apply()
+                certain.append(difference)
             else:
-                doubts[difference] = since
+                doubts[told] = since
         if doubts:
             self._doubts[key] = doubts
+        return certain
 
     def _attach(self, entry: Any, lines: dict[int, Mount], when: Row | None) -> None:
         mount = self._naming.make(entry, {}, None)
@@ -132,7 +136,10 @@ class Differences:
         if when is not None:
             self.missed(mount, when)
 
-    def _change(self, known: Known, entry: Any, when: Row) -> None:
+    def _change(self, entry: Any, when: Row) -> None:
+        known = self._tables.get(entry.unique)
+        if known is None:
+            return
         if known.has_moved(entry):
             before = self._rows.place(known)
             place = self._tables.name(entry.mountpoint)
