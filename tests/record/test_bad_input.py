@@ -22,7 +22,8 @@ def one_line(done: subprocess.CompletedProcess[str], status: int, *words: str) -
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("mnttrace:")]
-    (line,) = [line for line in lines if "recording" != line.split()[1] != "incomplete:"]
+    said = ("mnttrace: recording", "mnttrace: incomplete:")
+    (line,) = [line for line in lines if line != said[0] and not line.startswith(said[1])]
     assert all(word in line for word in words), line
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Record
+from recordings import Record
 
 pytestmark = pytest.mark.kernel
 
@@ -148,7 +148,13 @@ def test_snapshot_has_every_namespace_as_the_kernel_has_it(in_namespace, tmp_pat
         mkfifo fifo 2>/dev/null || true
         until [ -s inside ]; do sleep 0.05; done
         touch bound; mkdir private; mount -t tmpfs --make-private private private; touch private/ns
-        unshare --mount=private/ns mount -t tmpfs bound /mnt
+        # On one CPU: a namespace can be bound only into one with a lower id, and each CPU gives
+        # out ids of its own (mnt_ns_loop() in fs/namespace.c, kernel/nstree.c).
+        taskset -c 0 unshare -m sh -ec '
+            taskset -c 0 unshare --mount=private/ns mount -t tmpfs bound /mnt
+            readlink private/ns >/dev/null || true; touch kept-ready; read x <fifo2' &
+        mkfifo fifo2 2>/dev/null || true
+        until [ -e kept-ready ]; do sleep 0.05; done
         $MNTTRACE snapshot -o run.mnttrace
         nsenter --mount=private/ns cat /proc/self/mountinfo >kept
         """
