@@ -140,25 +140,21 @@ def test_info_and_tree(record: Record, mnttrace, tmp_path: Path) -> None:
 
 
 def test_snapshot_has_every_namespace_as_the_kernel_has_it(in_namespace, tmp_path: Path) -> None:
-    # Kept by a process, by a descriptor alone, by a bind mount alone.
-    in_namespace(
+    # Kept by a process, and by a bind mount alone. On one CPU: a namespace can be bound only into
+    # one with a lower id, and each CPU gives out ids of its own (mnt_ns_loop() in fs/namespace.c).
+    (tmp_path / "script").write_text(
         """
-        unshare -m sh -c 'mount -t tmpfs here /mnt; touch ready; cat /proc/self/mountinfo >inside
-            read x <fifo' &
-        mkfifo fifo 2>/dev/null || true
-        until [ -s inside ]; do sleep 0.05; done
-        touch bound; mkdir private; mount -t tmpfs --make-private private private; touch private/ns
-        # On one CPU: a namespace can be bound only into one with a lower id, and each CPU gives
-        # out ids of its own (mnt_ns_loop() in fs/namespace.c, kernel/nstree.c).
-        taskset -c 0 unshare -m sh -ec '
-            taskset -c 0 unshare --mount=private/ns mount -t tmpfs bound /mnt
-            readlink private/ns >/dev/null || true; touch kept-ready; read x <fifo2' &
-        mkfifo fifo2 2>/dev/null || true
-        until [ -e kept-ready ]; do sleep 0.05; done
+        mkfifo fifo
+        unshare -m sh -c 'mount -t tmpfs here /mnt; cat /proc/self/mountinfo >inside
+            touch ready; read x <fifo' &
+        until [ -e ready ]; do sleep 0.05; done
+        mkdir private; mount -t tmpfs --make-private private private; touch private/ns
+        unshare --mount=private/ns mount -t tmpfs bound /mnt
         $MNTTRACE snapshot -o run.mnttrace
         nsenter --mount=private/ns cat /proc/self/mountinfo >kept
         """
     )
+    in_namespace("taskset -c 0 unshare -m sh -e script")
     from mnttrace.analysis.mount_tables import last_tables
     from mnttrace.analysis.recording import Recording
 
