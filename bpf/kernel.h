@@ -53,16 +53,14 @@ static __always_inline u64 mntns_id(u64 mntns)
 }
 
 /*
- * What a dentry is told apart by: its address, which is used again soon, with its parent and the
- * hash of its name. None of that changes while something is mounted on it: renames of mount points
- * are refused, or detach what is mounted there (vfs_rename() in fs/namei.c).
+ * The name and the parent of a dentry in 32 bits. Its address alone does not tell one dentry from
+ * another: that of a removed one is used again within a millisecond.
  */
-static __always_inline u64 dentry_key(u64 dentry)
+static __always_inline u32 dentry_hash(u64 dentry)
 {
-	u64 parent = FIELD(u64, dentry, DENTRY_PARENT);
+	u64 mixed = FIELD(u64, dentry, DENTRY_PARENT) ^ FIELD(u64, dentry, DENTRY_HASH);
 
-	return dentry ^ (parent << 13 | parent >> 51) ^
-	       FIELD(u64, dentry, DENTRY_HASH) * 0x9e3779b97f4a7c15ULL;
+	return mixed * 0x9e3779b97f4a7c15ULL >> 32;
 }
 
 /* The struct file of one of the caller's descriptors, 0 if it has none. */
@@ -92,6 +90,12 @@ static __always_inline u32 file_namespace_type(u64 file)
 #else
 	return FIELD(u32, FIELD(u64, ns, NS_COMMON_OPS), NS_OPERATIONS_TYPE);
 #endif
+}
+
+/* The mount namespace that a file of nsfs stands for. */
+static __always_inline u64 file_mntns(u64 file)
+{
+	return FIELD(u64, FIELD(u64, file, FILE_INODE), INODE_PRIVATE) - MNT_NS_COMMON;
 }
 
 static __always_inline u32 file_namespace_inode(u64 file)

@@ -107,6 +107,7 @@ BPF_HASH(followed, u32, u8, 65536);
 #define FSCONFIG_SET_PATH 3
 #define FSCONFIG_SET_PATH_EMPTY 4
 #define AT_FDCWD -100
+#define FAN_MNT_DETACH 0x02000000
 
 /* Does this call concern a mount namespace? Only asked of calls that often do not. */
 static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *values, u32 *target)
@@ -168,9 +169,7 @@ static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 
 		return;
 	}
 #ifdef CAN_WALK
-	u64 mntns = FIELD(u64, FIELD(u64, file, FILE_INODE), INODE_PRIVATE) - MNT_NS_COMMON;
-
-	if (begin_namespace(mntns, 0, LIST_SURVEY, 0))
+	if (begin_namespace(file_mntns(file), 0, LIST_SURVEY, 0))
 		programs.call(ctx, PROGRAM_WALK);
 #endif
 }
@@ -337,8 +336,8 @@ static __always_inline void fill_caller(struct operation_record *r)
 #endif
 }
 
-/* The mount in the last event of the recorder's fanotify group, if this thread caused it: where
- * the events of this call end. */
+/* The mount in the last event of the recorder's fanotify group, if this thread detached it: where
+ * the events of this call end, unless it caused none. */
 static __always_inline u64 last_notified(struct recorder *own)
 {
 #ifdef FANOTIFY_MNT_ID
@@ -348,7 +347,8 @@ static __always_inline u64 last_notified(struct recorder *own)
 	if (!last || last == head)
 		return 0;
 	u64 event = last - FSNOTIFY_EVENT_LIST;
-	if (FIELD(u64, event, FANOTIFY_PID) != FIELD(u64, bpf_get_current_task(), TASK_THREAD_PID))
+	if (FIELD(u64, event, FANOTIFY_PID) != FIELD(u64, bpf_get_current_task(), TASK_THREAD_PID) ||
+	    !(FIELD(u32, event, FANOTIFY_MASK) & FAN_MNT_DETACH))
 		return 0;
 	return FIELD(u64, event, FANOTIFY_MNT_ID);
 #else
@@ -359,7 +359,7 @@ static __always_inline u64 last_notified(struct recorder *own)
 #ifdef CAN_WALK
 /* Get ready to list what the call did to mounts; false if there is nothing to list. */
 static __always_inline bool begin_list(struct traits *t, struct inflight *call, u64 mntns,
-				       u32 *cut)
+				       s64 result, u32 *cut)
 {
 	u32 does = t->does;
 	u64 flags = call->arguments[3], watermark = 0;
@@ -371,6 +371,13 @@ static __always_inline bool begin_list(struct traits *t, struct inflight *call, 
 			       begin_namespace(call->child_mntns, 0, LIST_BIRTH, call->entered);
 		return mntns_id(mntns) != call->mntns_id &&
 		       begin_namespace(mntns, 0, LIST_BIRTH, call->entered);
+	}
+	if (does == DOES_DESCRIPTOR) {
+		/* Since 7.0 open_tree and fsmount can return a new namespace. */
+		u64 file = file_of(result);
+
+		return file && file_namespace_type(file) == CLONE_NEWNS &&
+		       begin_namespace(file_mntns(file), 0, LIST_BIRTH, call->entered);
 	}
 	if (does == DOES_MOVE_MOUNT && call->moved)
 		return begin_tree(call->moved, call->watermark, call->entered);
@@ -456,7 +463,7 @@ int leave(struct exit_context *ctx)
 	paths->entered = r->entered;
 	s->wakeup = BPF_RB_NO_WAKEUP;
 #ifdef CAN_WALK
-	bool list = result >= 0 && begin_list(t, call, mntns, &r->walk_cut);
+	bool list = result >= 0 && begin_list(t, call, mntns, result, &r->walk_cut);
 
 	if (list && t->does != DOES_MOUNT && t->does != DOES_MOVE_MOUNT)
 		s->wakeup = BPF_RB_FORCE_WAKEUP;
@@ -476,6 +483,36 @@ int leave(struct exit_context *ctx)
 	programs.call(ctx, PROGRAM_FINISH);
 	return 0;
 }
+
+#ifdef FANOTIFY_MNT_ID
+/* Removing and renaming: there is nothing to see when they begin, and mostly nothing at the end. */
+int leave_remove(struct exit_context *ctx)
+{
+	u32 zero = 0;
+	struct operation_scratch *s = operation_scratch.lookup(&zero);
+	struct recorder *own = recorder.lookup(&zero);
+
+	if (!s || !own || ctx->result)
+		return 0;
+	u64 notified = last_notified(own);
+	if (!notified)
+		return 0;
+	struct operation_record *r = &s->record;
+	u64 mntns = current_mntns();
+
+	__builtin_memset(r, 0, sizeof(*r));
+	r->kind = RECORD_OPERATION;
+	r->number = ctx->number;
+	r->entered = r->left = bpf_ktime_get_ns();
+	r->mntns_before = r->mntns_after = mntns_inode(mntns);
+	r->mntns_id_before = r->mntns_id_after = mntns_id(mntns);
+	r->notified = notified;
+	fill_caller(r);
+	s->wakeup = BPF_RB_NO_WAKEUP;
+	programs.call(ctx, PROGRAM_FINISH);
+	return 0;
+}
+#endif
 
 #ifdef CAN_WALK
 /* Goes on with a walk until it is through: begun by leave, or for the recorder by enter. */

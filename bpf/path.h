@@ -109,7 +109,7 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 	r->entered = s->entered;
 	s->used = 0;
 	if (w->base == BASE_DENTRY) {
-		r->dentry = dentry_key(w->dentry);
+		r->dentry = w->dentry;
 		s->dentry = w->dentry;
 		s->vfsmount = 0;
 		return true;
@@ -169,7 +169,6 @@ static __always_inline bool step_up(struct path_scratch *s)
 	if (n <= 0)
 		return false;
 	s->used = used + n;
-	s->record.depth++;
 	s->dentry = parent;
 	/* An object without a directory: [fscontext], a namespace. */
 	if (parent == dentry)

@@ -129,8 +129,10 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 	e->unique = COPIED(u64, MOUNT_ID_UNIQUE);
 	e->parent_unique = unique_of(parent);
 	e->origin_unique = how == HOW_CARRIED ? w->origin_unique : 0;
-	e->root = dentry_key(COPIED(u64, MOUNT_MNT + VFSMOUNT_ROOT));
-	e->mountpoint = dentry_key(COPIED(u64, MOUNT_MOUNTPOINT));
+	e->root = COPIED(u64, MOUNT_MNT + VFSMOUNT_ROOT);
+	e->mountpoint = COPIED(u64, MOUNT_MOUNTPOINT);
+	e->root_hash = dentry_hash(e->root);
+	e->mountpoint_hash = dentry_hash(e->mountpoint);
 	e->mount_id = COPIED(u32, MOUNT_ID);
 	e->parent_id = FIELD(u32, parent, MOUNT_ID);
 	e->mntns = mntns_inode(mntns);

@@ -47,6 +47,8 @@
 #define DOES_PIVOT 5
 #define DOES_SETATTR 6
 #define DOES_NAMESPACE 7
+/* Removes or renames a file or folder: an operation only if mounts were detached by that. */
+#define DOES_REMOVE 8
 
 /* `argument` of a path record: an argument of the call, or one of these. */
 #define ARGUMENT_RESULT 7
@@ -148,10 +150,11 @@ struct path_record {
 	u32 nsfs_inode;
 	u32 nsfs_type;
 	u32 filesystem_magic;
-	u32 depth;
+	u32 spare;
 };
 
-/* One mount. Dentries are told apart by dentry_key() of kernel.h. */
+/* One mount. Dentries are told apart by their addresses, with dentry_hash() of kernel.h; these go no
+ * further than capture/. */
 struct mount_entry {
 	u64 unique;
 	u64 parent_unique;
@@ -167,6 +170,8 @@ struct mount_entry {
 	u32 device;
 	u32 flags;
 	u32 how;
+	u32 root_hash;
+	u32 mountpoint_hash;
 	u8 fstype[16];
 	u8 devname[32];
 };

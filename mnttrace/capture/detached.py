@@ -111,6 +111,12 @@ class Detached:
                 if not self._notes.is_watched(there.namespace, cause["monotonic"]):
                     self._expected[there.unique] = (cause, mount)
 
+    def removed(self, call: Call) -> None:
+        """A call that removed or renamed what mounts were on in other namespaces."""
+        for mount in (mounts := self._attached(self._notes.of_call(call) or [])):
+            self._rows.detach(mount, "mountpoint-removed", "kernel", call.row)
+        self._take_away(mounts, [call.row] * len(mounts))
+
     def left(self, call: Call) -> None:
         """A call by which a thread left its namespace: the last one to leave takes it down."""
         key = namespace_key(call.row["ns"], call.row["ns_id"])
@@ -180,7 +186,8 @@ class Detached:
                 continue
             before = self._rows.place(above)
             below = self._lowest_gone(mount)
-            self._tables.move(above, below.parent, below.place_key, below.place)
+            at = below.place_key, below.place_hash
+            self._tables.move(above, below.parent, *at, below.place)
             self._rows.move(above, "beneath", "model", cause, before)
 
     def _remove(self, mounts: list[Known], causes: list[Row]) -> None:

@@ -84,7 +84,7 @@ class Differences:
                 if known.has_moved(entry) or is_set_otherwise(known, entry):
                     found_here.append(("change", entry.unique, entry))
                 else:
-                    self._tables.learn_keys(known, entry.mountpoint, entry.root)
+                    self._tables.learn_keys(known, entry)
             elif not self._tables.is_gone(entry.unique):
                 found_here.append(("attach", entry.unique, entry))
         if complete:
@@ -142,7 +142,7 @@ class Differences:
             return
         if known.has_moved(entry):
             before = self._rows.place(known)
-            place = self._tables.name(entry.mountpoint)
-            self._tables.move(known, entry.parent_unique, entry.mountpoint, place)
+            at = entry.mountpoint, entry.mountpoint_hash
+            self._tables.move(known, entry.parent_unique, *at, self._tables.name(*at))
             self._rows.move(known, "", "snapshot", when, before)
         self._changes.found(known, entry, when)

@@ -110,6 +110,7 @@ class EffectRows:
                 "master": mount.master or None,
                 "propagation": mount.propagation,
                 "unbindable": mount.unbindable,
+                "locked": mount.locked,
                 "before": before,
                 "after": after,
                 "copy_of": origin.mount_id if origin else None,

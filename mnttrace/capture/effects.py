@@ -82,6 +82,8 @@ class Effects:
             self._born(call, born)
         if call.does == Does.UMOUNT:
             self.detached.umount(call, missing)
+        elif call.does == Does.REMOVE:
+            self.detached.removed(call)
         elif call.does == Does.NAMESPACE or call.row["syscall"] == "setns":
             self.detached.left(call)
         if call.cut:
@@ -120,7 +122,8 @@ class Effects:
             for known, entry in moved
         ]
         for known, entry, place, _ in found:
-            self._tables.move(known, entry.parent_unique, entry.mountpoint, place)
+            at = entry.mountpoint, entry.mountpoint_hash
+            self._tables.move(known, entry.parent_unique, *at, place)
         for known, _, _, before in found:
             self.rows.move(known, via, "kernel", row, before)
 

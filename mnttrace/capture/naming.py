@@ -35,8 +35,8 @@ class Naming:
         device = device_text(entry.device)
         kind = (_text(entry.fstype), _text(entry.devname))
         fstype, source = self._filesystems.get(device, kind)
-        root = names.get(entry.root) or self._tables.name(entry.root)
-        place = names.get(entry.mountpoint) or self._tables.name(entry.mountpoint)
+        root = names.get(entry.root) or self._tables.name(entry.root, entry.root_hash)
+        place = self._place(entry, names)
         if root is None and origin is not None:
             root = origin.root
         if entry.unique == entry.parent_unique:
@@ -55,6 +55,8 @@ class Naming:
             root=root,
             place_key=entry.mountpoint,
             root_key=entry.root,
+            place_hash=entry.mountpoint_hash,
+            root_hash=entry.root_hash,
             device=device,
             fstype=origin.fstype if origin else fstype,
             source=origin.source if origin else source,
@@ -95,12 +97,16 @@ class Naming:
 
     def new_place(self, entry: Any, cause: Row, names: dict[int, str]) -> str | None:
         """Where a mount was moved to within the file system of its parent; None: not known."""
-        name = names.get(entry.mountpoint) or self._tables.name(entry.mountpoint)
+        name = self._place(entry, names)
         if name is not None:
             return name
         # pivot_root moves what was the root to its second argument.
         column = "source_path" if cause.get("syscall") == "pivot_root" else "path"
         return self._place_at(entry.parent_unique, entry.mountpoint, cause.get(column) or "")
+
+    def _place(self, entry: Any, names: dict[int, str]) -> str | None:
+        known = self._tables.name(entry.mountpoint, entry.mountpoint_hash)
+        return names.get(entry.mountpoint) or known
 
     def _place_at(self, parent_unique: int, place_key: int, path: str) -> str | None:
         """The place below a parent that a path in its namespace leads to."""

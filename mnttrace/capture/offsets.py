@@ -83,6 +83,7 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "MOUNT_OVERMOUNT": ("mount.overmount",),
     "FANOTIFY_MNT_ID": ("fanotify_mnt_event.mnt_id",),  # from 6.15 on
     "FANOTIFY_PID": ("fanotify_event.pid",),
+    "FANOTIFY_MASK": ("fanotify_event.mask",),
     "FSNOTIFY_EVENT_LIST": ("fsnotify_event.list",),
     "GROUP_LIST": ("fsnotify_group.notification_list",),
 }

@@ -14,7 +14,7 @@ from mnttrace.capture import layout, offsets
 from mnttrace.errors import CaptureError, MissingPrerequisite
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.capabilities import lacking
-from mnttrace.linux.syscalls import Syscall, by_number
+from mnttrace.linux.syscalls import Does, Syscall, by_number
 from mnttrace.linux.tracefs import open_tracefs, tracepoint_id
 
 _PERF_TYPE_TRACEPOINT = 2
@@ -162,7 +162,10 @@ class Probes:
         tracefs = open_tracefs()
         try:
             for call in self._calls.values():
-                self._attach_call(tracefs, call, leave)
+                if call.does == Does.REMOVE:
+                    self._attach_removal(tracefs, call)
+                else:
+                    self._attach_call(tracefs, call, leave)
         finally:
             os.close(tracefs)
         if not self.traced:
@@ -180,6 +183,12 @@ class Probes:
         for tracepoint, program in zip(ids, (enter, leave), strict=True):
             self._events.append(_attach_tracepoint(tracepoint or 0, program.fd))
         self.traced.append(call.name)
+
+    def _attach_removal(self, tracefs: int, call: Syscall) -> None:
+        tracepoint = tracepoint_id(tracefs, f"syscalls/sys_exit_{call.tracepoint}")
+        if tracepoint is not None and "FANOTIFY_MNT_ID" in self._definitions:
+            program = self._load("leave_remove", "TRACEPOINT")
+            self._events.append(_attach_tracepoint(tracepoint, program.fd))
 
     def _take(self, _context: object, data: int, size: int) -> int:
         self._parts.append(ctypes.string_at(data, size))

@@ -151,6 +151,8 @@ class Session:
             key = namespace_key(row["ns"], row["ns_id"])
             self._changed.setdefault(key, time.monotonic())
         effects, self._pending = self._pending, []
+        if call.does == Does.REMOVE and not effects:
+            return  # what its thread detached before was taken for what this call did
         if self._wanted.wants_all or self._wanted.wants_call(
             row, effects, self._people.cgroup(row["pid"])
         ):
@@ -199,7 +201,11 @@ class Session:
         row = birth.row
         tid = row["child"] or row["tid"]
         key = namespace_key(birth.ns, birth.ns_id)
-        survey = self._surveyor.at(f"/proc/{tid}/ns/mnt", [tid], birth.ns, "birth")
+        if row["syscall"] in ("open_tree", "fsmount"):
+            path, pids = f"/proc/{row['pid']}/fd/{row['result']}", []
+        else:
+            path, pids = f"/proc/{tid}/ns/mnt", [tid]
+        survey = self._surveyor.at(path, pids, birth.ns, "birth")
         if survey is None or survey.key != key:
             self._identify(key, birth.ns, tid, row)
         else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnttrace.linux import mountinfo
-from mnttrace.linux.flags import MNT_UNBINDABLE, mount_options
+from mnttrace.linux.flags import MNT_LOCKED, MNT_UNBINDABLE, mount_options
 
 _GONE_KEPT = 65536  # detached mounts that are remembered, for events that come late
 
@@ -29,7 +29,8 @@ class Known:
         ns: the namespace's inode number.
         place: path of the mount point within the file system of the parent; None: not known.
         root: what of its own file system is mounted; None: not known.
-        place_key, root_key: what these dentries are told apart by, 0 if not known.
+        place_key, root_key: addresses of these dentries, 0 if not known.
+        place_hash, root_hash: of their names, as the addresses are used again.
         group: peer group, 0 for none; `master`: that of its master.
         flags: MNT_* bits of the kernel.
     """
@@ -43,6 +44,8 @@ class Known:
     root: str | None
     place_key: int
     root_key: int
+    place_hash: int
+    root_hash: int
     device: str
     fstype: str
     source: str
@@ -59,6 +62,11 @@ class Known:
     def unbindable(self) -> bool:
         """Whether it is unbindable: a slave can be, too (MOVE_MOUNT_SET_GROUP)."""
         return bool(self.flags & MNT_UNBINDABLE)
+
+    @property
+    def locked(self) -> bool:
+        """Whether it may not be taken from its parent, see mount_namespaces(7)."""
+        return bool(self.flags & MNT_LOCKED)
 
     @property
     def tags(self) -> str:
@@ -98,7 +106,7 @@ class MountTables:
         self._children: dict[int, dict[int, int]] = {}
         self._members: dict[int, set[int]] = {}
         self._slaves: dict[int, set[int]] = {}
-        self._names: dict[int, list[Any]] = {}
+        self._names: dict[tuple[int, int], list[Any]] = {}
         self._gone: OrderedDict[int, Known] = OrderedDict()
 
     def __contains__(self, unique: int) -> bool:
@@ -167,10 +175,15 @@ class MountTables:
                 found = mount
         return found
 
-    def name(self, key: int) -> str | None:
-        """The path of a dentry that something is mounted on, or that is a root, now."""
-        entry = self._names.get(key)
-        return entry[0] if entry else None
+    def name(self, key: int, name_hash: int) -> str | None:
+        """The path of a dentry that something is mounted on, or that is a root, now.
+
+        Args:
+            key: its address.
+            name_hash: what tells it from one that was there before.
+        """
+        named = self._names.get((key, name_hash))
+        return named[0] if named else None
 
     def attach(self, mount: Known) -> None:
         """Add a mount that was not there."""
@@ -180,10 +193,13 @@ class MountTables:
         self._link(mount)
         self._group(mount)
 
-    def move(self, mount: Known, parent: int, place_key: int, place: str | None) -> None:
+    def move(
+        self, mount: Known, parent: int, place_key: int, place_hash: int, place: str | None
+    ) -> None:
         """Give a mount another parent or place."""
         self._unlink(mount.unique)
-        mount.parent, mount.place_key, mount.place = parent, place_key, place
+        mount.parent, mount.place = parent, place
+        mount.place_key, mount.place_hash = place_key, place_hash
         self._link(mount)
 
     def set(self, mount: Known, group: int, master: int, flags: int) -> None:
@@ -192,11 +208,13 @@ class MountTables:
         mount.group, mount.master, mount.flags = group, master, flags
         self._group(mount)
 
-    def learn_keys(self, mount: Known, place_key: int, root_key: int) -> None:
-        """Learn the dentries of a mount that was known by its mount table alone."""
-        if (mount.place_key, mount.root_key) != (place_key, root_key):
+    def learn_keys(self, mount: Known, entry: Any) -> None:
+        """Learn the dentries of a mount that was known by its mount table alone, or whose mount
+        point was renamed, from a mount_entry."""
+        keys = (entry.mountpoint, entry.root, entry.mountpoint_hash, entry.root_hash)
+        if (mount.place_key, mount.root_key, mount.place_hash, mount.root_hash) != keys:
             self._unlink(mount.unique)
-            mount.place_key, mount.root_key = place_key, root_key
+            mount.place_key, mount.root_key, mount.place_hash, mount.root_hash = keys
             self._link(mount)
 
     def rename(self, mount: Known, root: str, place: str | None) -> None:
@@ -243,8 +261,8 @@ class MountTables:
     def _link(self, mount: Known) -> None:
         if mount.place_key and mount.parent != mount.unique:
             self._children.setdefault(mount.parent, {})[mount.place_key] = mount.unique
-        for key, name in ((mount.place_key, mount.place), (mount.root_key, mount.root)):
-            if key and name is not None:
+        for key, name in _names_of(mount):
+            if key[0] and name is not None:
                 self._names.setdefault(key, [name, 0])[1] += 1
 
     def _unlink(self, unique: int) -> None:
@@ -256,11 +274,11 @@ class MountTables:
             del here[mount.place_key]
             if not here:
                 del self._children[mount.parent]
-        for key, name in ((mount.place_key, mount.place), (mount.root_key, mount.root)):
-            entry = self._names.get(key)
-            if entry and name is not None:
-                entry[1] -= 1
-                if entry[1] <= 0:
+        for key, name in _names_of(mount):
+            named = self._names.get(key)
+            if named and name is not None:
+                named[1] -= 1
+                if named[1] <= 0:
                     del self._names[key]
 
     def _group(self, mount: Known) -> None:
@@ -274,6 +292,13 @@ class MountTables:
                 index[group].discard(mount.unique)
                 if not index[group]:
                     del index[group]
+
+
+def _names_of(mount: Known) -> tuple[tuple[tuple[int, int], str | None], ...]:
+    return (
+        ((mount.place_key, mount.place_hash), mount.place),
+        ((mount.root_key, mount.root_hash), mount.root),
+    )
 
 
 def folder(root: str) -> str:

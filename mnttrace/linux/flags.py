@@ -360,6 +360,7 @@ _MNT_READONLY = 0x40
 MNT_UNBINDABLE = 0x2000  # in mnt_t_flags from 6.17 on, which mnttrace's probes put here
 
 
+MNT_LOCKED = 0x800000  # may not be taken from its parent: it came from a more privileged namespace
 MNT_SHOWN = MNT_UNBINDABLE | _MNT_READONLY | sum(_MNT_OPTIONS)  # all that a mount table tells
 
 

@@ -36,6 +36,7 @@ class Does(IntEnum):
     PIVOT = 5
     SETATTR = 6
     NAMESPACE = 7  # makes a mount namespace
+    REMOVE = 8  # removes or renames: what is mounted there in other namespaces goes
 
 
 @dataclass(frozen=True)
@@ -223,9 +224,26 @@ SYSCALLS: tuple[Syscall, ...] = (
     ),
 )
 
+
+def _remove(name: str, numbers: dict[str, int]) -> Syscall:
+    return Syscall(name, name, numbers, (), does=Does.REMOVE, always=False)
+
+
+# Calls that detach mounts without being about mounts (detach_mounts() in fs/namespace.c): they are
+# operations where they did. Only their end is looked at, so that they cost others little.
+REMOVALS: tuple[Syscall, ...] = (
+    _remove("rmdir", {"x86_64": 84}),
+    _remove("unlink", {"x86_64": 87}),
+    _remove("unlinkat", _numbers(263, 35)),
+    _remove("rename", {"x86_64": 82}),
+    _remove("renameat", {"x86_64": 264, "aarch64": 38}),
+    _remove("renameat2", _numbers(316, 276)),
+)
+
 BY_NAME: dict[str, Syscall] = {call.name: call for call in SYSCALLS}
 
 
 def by_number(machine: str) -> dict[int, Syscall]:
     """The traced calls by their number on a machine (`os.uname().machine`); {} if unknown."""
-    return {call.numbers[machine]: call for call in SYSCALLS if machine in call.numbers}
+    calls = (*SYSCALLS, *REMOVALS)
+    return {call.numbers[machine]: call for call in calls if machine in call.numbers}

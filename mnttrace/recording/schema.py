@@ -84,6 +84,7 @@ COLUMNS: dict[str, tuple[tuple[str, pa.DataType, str], ...]] = {
         ("master", _I64, "master's peer group, null if not a slave"),
         ("propagation", _TEXT, "shared, slave, shared-and-slave, private, unbindable"),
         ("unbindable", _BOOL, "whether it is unbindable, which a slave can be, too"),
+        ("locked", _BOOL, "whether it may not be taken from its parent (mount_namespaces(7))"),
         ("before", _TEXT, "move: place before; change, namespace-copy: propagation and options"),
         ("after", _TEXT, "the same, afterwards"),
         ("copy_of", _I64, "mount id of the mount that it is (or was) a copy of"),
