@@ -149,8 +149,10 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 	e->how = how;
 	read_kernel_str(e->fstype, sizeof(e->fstype),
 				  (void *)FIELD(u64, FIELD(u64, sb, SB_TYPE), FS_TYPE_NAME));
-	read_kernel_str(e->devname, sizeof(e->devname),
-				  (void *)COPIED(u64, MOUNT_DEVNAME));
+	/* Without any source it is "none" in mountinfo; an empty one is empty there. */
+	if (read_kernel_str(e->devname, sizeof(e->devname),
+			    (void *)COPIED(u64, MOUNT_DEVNAME)) < 0)
+		__builtin_memcpy(e->devname, "none", 5);
 	if (e->unique > w->newest)
 		w->newest = e->unique;
 	w->count = n + 1;

@@ -12,6 +12,8 @@ from mnttrace.linux.flags import mount_action
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.linux.syscalls import Does
 
+_DEVNAME_KEPT = 31  # bytes of a source that a mount_entry has at most
+
 
 class Naming:
     """Makes mounts of entries, and finds where they are.
@@ -33,8 +35,7 @@ class Naming:
             origin: the mount that it is a copy of.
         """
         device = device_text(entry.device)
-        kind = (_text(entry.fstype), _text(entry.devname))
-        fstype, source = self._filesystems.get(device, kind)
+        fstype, source = self._filesystem(device, entry)
         root = names.get(entry.root) or self._tables.name(entry.root, entry.root_hash)
         place = self._place(entry, names)
         if root is None and origin is not None:
@@ -88,7 +89,7 @@ class Naming:
         """Name a new mount by the arguments of the call that made it."""
         row = call.row
         is_new = call.does == Does.MOVE_MOUNT or mount_action(call.mount_flags) == "new"
-        if is_new and row["fstype"] and row["fstype"].split(".")[0] == mount.fstype.split(".")[0]:
+        if is_new and row["fstype"].partition(".")[0] == mount.fstype.partition(".")[0]:
             mount.fstype = row["fstype"]
             mount.source = row["source"] or mount.source
             self._filesystems[mount.device] = (mount.fstype, mount.source)
@@ -103,6 +104,17 @@ class Naming:
         # pivot_root moves what was the root to its second argument.
         column = "source_path" if cause.get("syscall") == "pivot_root" else "path"
         return self._place_at(entry.parent_unique, entry.mountpoint, cause.get(column) or "")
+
+    def _filesystem(self, device: str, entry: Any) -> tuple[str, str]:
+        """Type and source of a mount: the kernel's list has no subtype and cuts a long source; a
+        device that is known may be another file system's by now."""
+        fstype, source = _text(entry.fstype), _text(entry.devname)
+        known_type, known_source = self._filesystems.get(device, ("", ""))
+        if known_type.partition(".")[0] == fstype:
+            fstype = known_type
+            if len(source) == _DEVNAME_KEPT and known_source.startswith(source):
+                source = known_source
+        return fstype, source
 
     def _place(self, entry: Any, names: dict[int, str]) -> str | None:
         known = self._tables.name(entry.mountpoint, entry.mountpoint_hash)

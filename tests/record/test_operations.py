@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mnttrace.linux.mountinfo import parse
+
 pytestmark = pytest.mark.kernel
 
 CALLS = Path(__file__).with_name("calls.py")
@@ -254,3 +256,26 @@ call("fsconfig", context, 1, "size", "1m", 0)
     files = recorded.run.directory.rglob("*")
     raw = b"".join(file.read_bytes() for file in files if file.is_file())
     assert (b"hunter2" in raw) == keep
+
+
+def test_a_device_number_that_is_used_again_does_not_keep_the_name_of_its_file_system(
+    record, tmp_path: Path
+) -> None:
+    long = "a-source-that-is-longer-than-what-the-kernel-keeps-of-it"
+    script = "for fs in tmpfs ramfs; do mount -t $fs $fs.1 m; grep $PWD/m /proc/self/mountinfo"
+    recorded = record(
+        f"""{script}; umount m; done
+        python3 -c '
+import ctypes
+for source in (b"", None, b"{long}"):
+    ctypes.CDLL(None).mount(source, b"m", b"tmpfs", 0, None)
+    print(*[line.rstrip() for line in open("/proc/self/mountinfo") if "{tmp_path}/m" in line])
+    ctypes.CDLL(None).umount(b"m")'""",
+        before="mkdir m",
+    )
+    made = recorded.rows("effects", action="attach", mountpoint=f"{tmp_path}/m")
+    lines = parse(line for line in recorded.output.splitlines() if f" {tmp_path}/m " in line)
+    assert len({line.device for line in lines}) == 1
+    told = [(row["device"], row["fstype"], row["source"]) for row in made]
+    assert told == [(line.device, line.fstype, line.source) for line in lines]
+    assert {row["source"] for row in made} >= {"", "none", long}
