@@ -107,7 +107,9 @@ BPF_HASH(followed, u32, u8, 65536);
 #define FSCONFIG_SET_PATH 3
 #define FSCONFIG_SET_PATH_EMPTY 4
 #define AT_FDCWD -100
+#define FAN_MNT_ATTACH 0x01000000
 #define FAN_MNT_DETACH 0x02000000
+#define EVENTS_LOOKED_AT 64
 
 /* Does this call concern a mount namespace? Only asked of calls that often do not. */
 static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *values, u32 *target)
@@ -336,24 +338,30 @@ static __always_inline void fill_caller(struct operation_record *r)
 #endif
 }
 
-/* The mount in the last event of the recorder's fanotify group, if this thread detached it: where
- * the events of this call end, unless it caused none. */
-static __always_inline u64 last_notified(struct recorder *own)
+/* The mount in the last event of this thread that the recorder's fanotify group has, if it tells
+ * what is asked for: where the events of this call end, unless it caused none. Others may have
+ * caused some since. The answer is to be checked, as events may be read and freed meanwhile. */
+static __always_inline u64 last_notified(struct recorder *own, u32 mask)
 {
 #ifdef FANOTIFY_MNT_ID
 	u64 head = own->group + GROUP_LIST;
-	u64 last = own->group ? FIELD(u64, head, 8) : 0;
+	u64 last = own->group ? FIELD(u64, head, 8) : head;
+	u64 thread = FIELD(u64, bpf_get_current_task(), TASK_THREAD_PID);
+	u32 i;
 
-	if (!last || last == head)
-		return 0;
-	u64 event = last - FSNOTIFY_EVENT_LIST;
-	if (FIELD(u64, event, FANOTIFY_PID) != FIELD(u64, bpf_get_current_task(), TASK_THREAD_PID) ||
-	    !(FIELD(u32, event, FANOTIFY_MASK) & FAN_MNT_DETACH))
-		return 0;
-	return FIELD(u64, event, FANOTIFY_MNT_ID);
-#else
-	return 0;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < EVENTS_LOOKED_AT && last && last != head; i++) {
+		u64 event = last - FSNOTIFY_EVENT_LIST;
+
+		if (FIELD(u64, event, FANOTIFY_PID) == thread) {
+			bool is_asked_for = FIELD(u32, event, FANOTIFY_MASK) & mask;
+
+			return is_asked_for ? FIELD(u64, event, FANOTIFY_MNT_ID) : 0;
+		}
+		last = FIELD(u64, last, 8);
+	}
 #endif
+	return 0;
 }
 
 #ifdef CAN_WALK
@@ -444,7 +452,7 @@ int leave(struct exit_context *ctx)
 		r->mntns_id_target = result == 0 ? r->mntns_id_after : 0;
 	}
 	r->mounts_less = call->mounts - FIELD(u32, mntns, MNT_NS_COUNT);
-	r->notified = t->does == DOES_UMOUNT && !result ? last_notified(own) : 0;
+	r->notified = t->does == DOES_UMOUNT && !result ? last_notified(own, FAN_MNT_DETACH) : 0;
 	r->walk_cut = 0;
 	r->attr_size = 0;
 	__builtin_memset(r->attr, 0, sizeof(r->attr));
@@ -465,6 +473,8 @@ int leave(struct exit_context *ctx)
 #ifdef CAN_WALK
 	bool list = result >= 0 && begin_list(t, call, mntns, result, &r->walk_cut);
 
+	if (list && call->watermark)
+		expect(last_notified(own, FAN_MNT_ATTACH));
 	if (list && t->does != DOES_MOUNT && t->does != DOES_MOVE_MOUNT)
 		s->wakeup = BPF_RB_FORCE_WAKEUP;
 	inflight.delete(&thread);
@@ -494,7 +504,7 @@ int leave_remove(struct exit_context *ctx)
 
 	if (!s || !own || ctx->result)
 		return 0;
-	u64 notified = last_notified(own);
+	u64 notified = last_notified(own, FAN_MNT_DETACH);
 	if (!notified)
 		return 0;
 	struct operation_record *r = &s->record;
@@ -528,6 +538,8 @@ int walk(void *ctx)
 		w->calls++;
 		if (w->calls < WALK_CALLS)
 			programs.call(ctx, PROGRAM_WALK);
+	}
+	if (w->phase != PHASE_DONE) {
 		count(CUT_WALK);
 		s->record.walk_cut = 1;
 	}

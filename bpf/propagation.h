@@ -3,8 +3,10 @@
  * namespace, and all mounts of one namespace.
  *
  * Nothing is locked: each pointer is read with read_kernel(), and what changes meanwhile
- * is told apart in user space by unique ids, which are never used twice. The state of a walk
- * lives in a map and is read through volatile, so that the turns of the loop look alike to the
+ * is told apart in user space by unique ids, which are never used twice. A walk that a change led
+ * astray, so that it goes round in circles or misses what fanotify has told of, begins anew, and
+ * then goes downwards only: at no moment do the tree's child pointers make a loop, as the parents'
+ * do while it is turned (lib/rbtree.c). The state lives in a map and is read through volatile, so that the turns of the loop look alike to the
  * verifier; a walk that is not through after WALK_STEPS goes on by tail call.
  */
 #ifndef MNTTRACE_PROPAGATION_H
@@ -14,17 +16,20 @@
 
 #define WALK_STEPS 64
 #define WALK_CALLS 30
+#define WALK_RESTARTS 4
 
 /* What the walk does now. */
 #define PHASE_NAMESPACE 1
 #define PHASE_TREE 2
 #define PHASE_PROPAGATE 3
 #define PHASE_DONE 4
+#define PHASE_ASTRAY 5
 
 /* Where it is in the red-black tree of a namespace's mounts, or in the tree of mounts. */
 #define AT_NODE 1
 #define TO_FAR_END 2
 #define UPWARDS 3
+#define FROM_ROOT 4
 
 #define RB_RIGHT 8
 #define RB_LEFT 16
@@ -44,6 +49,14 @@ struct walk {
 	volatile u64 top_root;
 	volatile u64 top_mountpoint;
 	volatile u64 above;
+	volatile u64 start;
+	volatile u64 expected;
+	volatile u64 mark;
+	volatile u64 best;
+	volatile u64 passed;
+	volatile u32 steps;
+	volatile u32 met;
+	volatile u32 restarts;
 	volatile u32 phase;
 	volatile u32 back;
 	volatile u32 at;
@@ -92,7 +105,7 @@ static __always_inline void remember_detached(s32 descriptor)
 		remember_newest(newest_of(FIELD(u64, vfsmount - MOUNT_MNT, MOUNT_NS)));
 }
 
-static __always_inline void send_mounts(struct walk *w, u16 last)
+static __always_inline void send_mounts(struct walk *w, u8 last)
 {
 	u64 size = sizeof(w->record) + (u64)w->count * sizeof(struct mount_entry);
 
@@ -109,6 +122,7 @@ static __always_inline void send_mounts(struct walk *w, u16 last)
 		count(LOST_MOUNTS);
 	else
 		count(SENT_MOUNTS);
+	w->record.first = 0;
 }
 
 #define COPIED(type, offset) (*(type *)(w->mount + (offset)))
@@ -155,6 +169,8 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 		__builtin_memcpy(e->devname, "none", 5);
 	if (e->unique > w->newest)
 		w->newest = e->unique;
+	if (e->unique == w->expected)
+		w->met = 1;
 	w->count = n + 1;
 }
 
@@ -231,6 +247,32 @@ static __always_inline u64 step_propagate(struct walk *w)
 	return next;
 }
 
+/* One move from the root of a namespace's tree down to the mount that comes next to w->passed.
+ * Gives that one, or 0 on the way to it. */
+static __always_inline u64 step_downwards(struct walk *w)
+{
+	u64 node = w->node, unique;
+	bool beyond;
+
+	if (!node) {
+		node = w->best;
+		w->best = 0;
+		w->node = FIELD(u64, w->start, MNT_NS_TREE);
+		if (!node) {
+			w->phase = PHASE_DONE;
+			return 0;
+		}
+		w->passed = unique_of(node - MOUNT_NODE);
+		return node - MOUNT_NODE;
+	}
+	unique = unique_of(node - MOUNT_NODE);
+	beyond = w->whole ? unique > w->passed : unique < w->passed;
+	if (beyond)
+		w->best = node;
+	w->node = FIELD(u64, node, beyond == (w->whole != 0) ? RB_LEFT : RB_RIGHT);
+	return 0;
+}
+
 /* One move over a namespace's mounts, which are a red-black tree by unique id: from the lowest on
  * if the whole is wanted, else from the highest down. Gives the mount that it came to, or 0. */
 static __always_inline u64 step_namespace(struct walk *w)
@@ -238,6 +280,8 @@ static __always_inline u64 step_namespace(struct walk *w)
 	u32 near = w->whole ? RB_RIGHT : RB_LEFT;
 	u64 node = w->node, next;
 
+	if (w->at == FROM_ROOT)
+		return step_downwards(w);
 	if (w->at == AT_NODE) {
 		next = FIELD(u64, node, near);
 		w->at = next ? TO_FAR_END : UPWARDS;
@@ -388,16 +432,78 @@ static __always_inline struct walk *begin_walk(u32 phase, u64 watermark, u16 why
 	w->record.tid = bpf_get_current_pid_tgid();
 	w->record.entered = entered;
 	w->record.why = why;
+	w->record.first = 1;
 	w->watermark = watermark;
 	w->newest = 0;
 	w->whole = why != LIST_MADE;
 	w->at = AT_NODE;
 	w->count = 0;
 	w->calls = 0;
+	w->top = 0;
 	w->top_root = 0;
 	w->above = 0;
+	w->expected = 0;
+	w->met = 0;
+	w->restarts = 0;
+	w->steps = 0;
+	w->mark = 0;
+	w->passed = 0;
+	w->cursor = 0;
 	w->phase = phase;
 	return w;
+}
+
+/* Say which mount the walk must come by, if it is after new ones and that is one. */
+static __always_inline void expect(u64 unique)
+{
+	u32 zero = 0;
+	struct walk *w = walks.lookup(&zero);
+
+	if (w && w->watermark && unique > w->watermark)
+		w->expected = unique;
+}
+
+/* Begin anew, unless that was done too often. */
+static __always_inline bool again(struct walk *w)
+{
+	if (w->restarts >= WALK_RESTARTS)
+		return false;
+	w->restarts++;
+	if (w->whole) {
+		w->count = 0;
+		w->record.first = 1;
+	}
+	w->above = 0;
+	w->steps = 0;
+	w->mark = 0;
+	if (w->top) {
+		w->node = w->top;
+		w->at = AT_NODE;
+		w->phase = PHASE_TREE;
+	} else {
+		w->node = FIELD(u64, w->start, MNT_NS_TREE);
+		w->at = FROM_ROOT;
+		w->best = 0;
+		w->passed = w->whole ? 0 : ~0ULL;
+		w->phase = PHASE_NAMESPACE;
+	}
+	return w->node != 0;
+}
+
+/* Has the walk come to where it was before? A mark is left at every step whose number is a power of
+ * two (R. P. Brent, 1980). */
+static __always_inline bool goes_in_circles(struct walk *w)
+{
+	u64 here = w->node * 0x9e3779b97f4a7c15ULL + w->cursor * 0xc2b2ae3d27d4eb4fULL +
+		   w->passed + w->above + w->phase * 16 + w->at * 4 + w->down;
+	u32 steps = w->steps + 1;
+
+	w->steps = steps;
+	if (here == w->mark)
+		return true;
+	if (!(steps & (steps - 1)))
+		w->mark = here;
+	return false;
 }
 
 /* Get ready to walk over a namespace; false if there is nothing to walk over. */
@@ -409,7 +515,8 @@ static __always_inline bool begin_namespace(u64 mntns, u64 watermark, u16 why, u
 		return false;
 	w->record.mntns = mntns_inode(mntns);
 	w->record.mntns_id = mntns_id(mntns);
-	w->node = FIELD(u64, mntns, why == LIST_MADE ? MNT_NS_LAST_NODE : MNT_NS_FIRST_NODE);
+	w->start = mntns;
+	w->node = FIELD(u64, mntns, w->whole ? MNT_NS_FIRST_NODE : MNT_NS_LAST_NODE);
 	return w->node != 0;
 }
 
@@ -421,23 +528,32 @@ static __always_inline bool begin_tree(u64 mount, u64 watermark, u64 entered)
 		return false;
 	w->record.mntns = 0;
 	w->record.mntns_id = 0;
-	w->top = mount;
-	w->node = mount;
+	w->top = w->node = mount;
 	return true;
 }
 
-/* Go on with the walk. True if it is through. */
+/* Go on with the walk. True if it is through, or has gone astray too often: not PHASE_DONE then. */
 static __always_inline bool go_on(struct walk *w)
 {
 	u32 i;
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < WALK_STEPS; i++) {
-		if (w->phase == PHASE_DONE)
-			return true;
+		if (w->phase == PHASE_DONE) {
+			if (!w->expected || w->met)
+				return true;
+			if (!again(w)) {
+				w->phase = PHASE_ASTRAY;
+				return true;
+			}
+		}
 		if (w->count >= ENTRIES)
 			send_mounts(w, 0);
 		turn(w);
+		if (goes_in_circles(w) && !again(w)) {
+			w->phase = PHASE_ASTRAY;
+			return true;
+		}
 	}
 	return false;
 }

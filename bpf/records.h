@@ -176,7 +176,8 @@ struct mount_entry {
 	u8 devname[32];
 };
 
-/* Mounts that a call made, or all mounts of a namespace: `count` mount_entry follow. */
+/* Mounts that a call made, or all mounts of a namespace: `count` mount_entry follow. One that is
+ * `first` of its list replaces what came before of the same. */
 struct mounts_record {
 	u16 kind;
 	u16 count;
@@ -185,7 +186,8 @@ struct mounts_record {
 	u64 mntns_id;
 	u32 mntns;
 	u16 why;
-	u16 last;
+	u8 first;
+	u8 last;
 };
 
 /* A process that is seen for the first time since it was executed; its command line follows. */

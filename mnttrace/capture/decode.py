@@ -79,11 +79,15 @@ class Call:
 
 @dataclass(slots=True)
 class MountList:
-    """Mounts as the kernel listed them: `entries` are mount_entry of bpf/records.h."""
+    """Mounts as the kernel listed them: `entries` are mount_entry of bpf/records.h.
+
+    A list comes in parts: one that is `first` replaces what came before it.
+    """
 
     why: int
     ns: int
     ns_id: int
+    first: bool
     last: bool
     entries: list[Any]
 
@@ -166,10 +170,14 @@ class Decoder:
     def _take_mounts(self, raw: bytes) -> MountList | None:
         record = self._mounts.unpack(raw)
         entries = list(self._entry.unpack_many(raw, self._mounts.size, record.count))
-        found = MountList(record.why, record.mntns, record.mntns_id, bool(record.last), entries)
+        ends = bool(record.first), bool(record.last)
+        found = MountList(record.why, record.mntns, record.mntns_id, *ends, entries)
         if record.why == self._constants["LIST_SURVEY"]:
             return found
-        self._parts_of(record).lists.append(found)
+        lists = self._parts_of(record).lists
+        if found.first:
+            lists.clear()
+        lists.append(found)
         return None
 
     def _take_process(self, raw: bytes) -> Process:

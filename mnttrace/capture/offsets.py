@@ -74,6 +74,7 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "MNT_NS_ID": ("mnt_namespace.ns.ns_id", "mnt_namespace.seq"),  # ns_id from 6.18 on
     "MNT_NS_LAST_NODE": ("mnt_namespace.mnt_last_node",),  # this and the next from 6.16 on
     "MNT_NS_FIRST_NODE": ("mnt_namespace.mnt_first_node",),
+    "MNT_NS_TREE": ("mnt_namespace.mounts",),
     "MOUNT_NODE": ("mount.mnt_node",),  # from 6.12 on
     "MOUNT_ID_UNIQUE": ("mount.mnt_id_unique",),  # from 6.8 on
     "NS_COMMON_TYPE": ("ns_common.ns_type",),  # from 6.18 on, before it in the operations
