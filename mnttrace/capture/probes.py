@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from mnttrace.capture import layout, offsets
+from mnttrace.capture.ring import Ring
 from mnttrace.errors import CaptureError, MissingPrerequisite
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.capabilities import lacking
@@ -75,13 +76,14 @@ def _source() -> str:
 
 
 class Probes:
-    """Programs on the mount syscalls' tracepoints; records are read with :meth:`drain`.
+    """Programs on the mount syscalls' tracepoints.
 
     Args:
         ring_bytes: size of the ring buffer, a power of two times the page size.
         follow: processes whose descendants are to be told apart (`descends` of an operation).
 
     Attributes:
+        ring: what they write to; its records are structs of bpf/records.h.
         traced: names of the calls that are traced.
         missing: names of the calls that this kernel has no tracepoint for.
 
@@ -107,8 +109,7 @@ class Probes:
         for pid in followed:
             self._bpf[b"followed"][ctypes.c_uint(pid)] = ctypes.c_ubyte(1)
         self._attach()
-        self._parts: list[bytes] = []
-        self._bpf[b"events"].open_ring_buffer(self._take)
+        self.ring = Ring(self._bpf[b"events"].map_fd, ring_bytes)
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     @property
@@ -190,24 +191,8 @@ class Probes:
             program = self._load("leave_remove", "TRACEPOINT")
             self._events.append(_attach_tracepoint(tracepoint, program.fd))
 
-    def _take(self, _context: object, data: int, size: int) -> int:
-        self._parts.append(ctypes.string_at(data, size))
-        return 0
-
-    def read(self, timeout: float = 0) -> list[bytes]:
-        """Every record that is there, in order.
-
-        Args:
-            timeout: seconds to wait for one that is urgent, such as the birth of a namespace.
-        """
-        if timeout:
-            self._bpf.ring_buffer_poll(int(timeout * 1000))
-        self._bpf.ring_buffer_consume()
-        parts, self._parts = self._parts, []
-        return parts
-
     def survey(self, path: str) -> bool:
-        """Ask the kernel for a list of a namespace's mounts, which :meth:`read` will give.
+        """Ask the kernel for a list of a namespace's mounts, which comes through the ring.
 
         Args:
             path: such as /proc/PID/ns/mnt; it is open only while the kernel makes the list.
@@ -256,6 +241,7 @@ class Probes:
             self._libc.ioctl(event, ctypes.c_ulong(_PERF_EVENT_IOC_DISABLE), 0)
         _let_go(self._events)
         self._events.clear()
+        self.ring.close()
         self._bpf.cleanup()
 
 

@@ -58,7 +58,7 @@ class Recorder:
             self.writer = Writer(directory, force)
             meta = about(command)
             self.session = Session(
-                self._probes, self.writer.add, meta["wall_offset"], wanted, keep_secrets
+                self._probes, self.writer.add, meta["wall_offset"], wanted, keep_secrets, directory
             )
         except BaseException:
             self._probes.close()

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from mnttrace.capture.decode import Call, Decoder, MountList, Process
 from mnttrace.capture.effect_rows import Add, Row
 from mnttrace.capture.effects import Birth, Effects
 from mnttrace.capture.filters import Filter
 from mnttrace.capture.identity import Identity
+from mnttrace.capture.intake import Intake, Portion
 from mnttrace.capture.notes import Notes
 from mnttrace.capture.people import People
 from mnttrace.capture.probes import Probes
+from mnttrace.capture.ring import records
 from mnttrace.capture.snapshots import Snapshots
 from mnttrace.capture.surveys import Survey, Surveyor
 from mnttrace.capture.tables import MountTables, namespace_key
-from mnttrace.linux.fanotify import MountGroup
+from mnttrace.linux.fanotify import MountGroup, events
 from mnttrace.linux.namespaces import mount_namespaces
 from mnttrace.linux.syscalls import Does
 
+_JOIN_AT_ONCE = 0.1  # seconds between looks at what else is due
 _LOOK_AGAIN = 1.0  # seconds between surveys of a namespace that operations may have changed
 _CHANGES_MOUNTS = {Does.MOUNT, Does.UMOUNT, Does.PIVOT, Does.MOVE_MOUNT, Does.SETATTR}
 
@@ -32,6 +36,7 @@ class Session:
         wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
         wanted: which operations are to be told.
         keep_secrets: leave passwords and keys in mount data as they are.
+        directory: where what the kernel tells faster than it can be joined may wait in a file.
 
     Attributes:
         operations: how many there were, counting those that are not wanted.
@@ -45,6 +50,7 @@ class Session:
         wall_offset: int,
         wanted: Filter,
         keep_secrets: bool = False,
+        directory: Path | None = None,
     ) -> None:
         self._probes = probes
         self._add = add
@@ -54,6 +60,7 @@ class Session:
         self.has_fanotify = self._group is not None
         if self._group:
             probes.show_group(self._group.descriptor)
+        self._intake = Intake(probes.ring, self._group, directory)
         self._surveyor = Surveyor(probes, self._group)
         self._snapshots = Snapshots(add)
         self._decoder = Decoder(wall_offset, keep_secrets)
@@ -87,7 +94,7 @@ class Session:
         Args:
             timeout: seconds to wait for something urgent, such as the birth of a namespace.
         """
-        self._take_all(timeout)
+        self._take_some(timeout)
         now = time.monotonic()
         due = {key for key, since in self._changed.items() if now - since >= _LOOK_AGAIN}
         for key in due:
@@ -103,27 +110,38 @@ class Session:
         """Take what is left and survey all namespaces; what was lost, by kind."""
         self.settle()
         losses = self._probes.losses()
+        losses["lost_bytes"] = self._intake.lost
         losses["cut_strings"] = self._decoder.cut
         losses["unreadable_tables"] = self._surveyor.unreadable
         if self._group:
-            losses["lost_notifications"] = self._group.overflows
+            losses["lost_notifications"] = self._notes.overflows
         return losses
 
     def close(self) -> None:
         """Give up what is held open."""
+        self._intake.close()
         if self._group:
             self._group.close()
 
     # ---- what the kernel tells
 
-    def _take_all(self, timeout: float = 0) -> None:
-        # The probes first: fanotify has told of a call's mounts before its probe does.
-        records = self._probes.read(timeout)
-        if self._group:
-            self._notes.take(self._group.read())
-        for raw in records:
+    def _take_all(self) -> None:
+        for portion in self._intake.all():
+            self._join(portion)
+
+    def _take_some(self, timeout: float) -> None:
+        portion = self._intake.next(timeout)
+        end = time.monotonic() + _JOIN_AT_ONCE
+        while portion and time.monotonic() < end:
+            self._join(portion)
+            portion = self._intake.next()
+        self._join(portion or Portion(time.monotonic_ns(), b"", b""))
+
+    def _join(self, portion: Portion) -> None:
+        self._notes.take(events(portion.events), portion.at)
+        for raw in records(portion.records):
             self._take(self._decoder.take(raw))
-        self._effects.detached.settle(self._now())
+        self._effects.detached.settle(self._when(portion.at))
         self._write_effects()
 
     def _take(self, item: Call | MountList | Process | None) -> None:
@@ -136,6 +154,8 @@ class Session:
         elif isinstance(item, MountList):
             survey = self._surveys.get(namespace_key(item.ns, item.ns_id))
             if survey:
+                if item.first:
+                    survey.lists.clear()
                 survey.lists.append(item)
                 if item.last:
                     self._surveyed(survey, complete=True)
@@ -173,8 +193,10 @@ class Session:
                 self._add("effects", effect)
 
     def _now(self) -> Row:
-        now = time.monotonic_ns()
-        return {"ts": now + self._offset, "monotonic": now}
+        return self._when(time.monotonic_ns())
+
+    def _when(self, monotonic: int) -> Row:
+        return {"ts": monotonic + self._offset, "monotonic": monotonic}
 
     # ---- surveys
 
@@ -219,7 +241,6 @@ class Session:
                 survey = self._surveyor.survey(namespace, "operation")
                 if survey:
                     self._begin(survey)
-        self._take_all()
 
     def _begin(self, survey: Survey, birth: Row | None = None) -> None:
         self._surveys[survey.key] = survey
@@ -242,7 +263,7 @@ class Session:
         del self._surveys[survey.key]
         found = survey.take_lists()
         if found:
-            when = {"ts": survey.ended + self._offset, "monotonic": survey.ended}
+            when = self._when(survey.ended)
             is_final = survey.reason == "end"
             self._effects.differences.survey(found, complete, survey.table, when, is_final)
             if self._effects.differences.are_doubtful(survey.key):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 FAN_CLOEXEC = 0x1
@@ -34,7 +35,8 @@ _READ_AT_ONCE = 1 << 20
 
 
 class MountEvent(NamedTuple):
-    """One event: bits of FAN_MNT_*, the thread that caused it, the unique id of the mount."""
+    """One event: bits of FAN_MNT_*, the thread that caused it, the unique id of the mount; or
+    FAN_Q_OVERFLOW alone: some were lost."""
 
     mask: int
     tid: int
@@ -71,7 +73,6 @@ class MountGroup:
         flags = FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE | FAN_REPORT_TID | FAN_REPORT_MNT
         self._libc = _libc()
         self.descriptor = _checked(self._libc.fanotify_init(flags, 0))
-        self.overflows = 0
 
     def mark(self, path: str) -> None:
         """Tell of a mount namespace from now on.
@@ -92,24 +93,25 @@ class MountGroup:
             )
         )
 
-    def read(self) -> list[MountEvent]:
-        """All events that are in the queue, in order; overflows are counted, not returned."""
-        events: list[MountEvent] = []
+    def read(self) -> bytes:
+        """All events that are in the queue, in order, for :func:`events`."""
+        parts = []
         while True:
             try:
-                data = os.read(self.descriptor, _READ_AT_ONCE)
+                parts.append(os.read(self.descriptor, _READ_AT_ONCE))
             except BlockingIOError:
-                return events
-            at = 0
-            while at < len(data):
-                length, _, _, header, mask, _, tid = _METADATA.unpack_from(data, at)
-                if mask & FAN_Q_OVERFLOW:
-                    self.overflows += 1
-                else:
-                    unique_id = _INFO.unpack_from(data, at + header)[4]
-                    events.append(MountEvent(mask, tid, unique_id))
-                at += length
+                return b"".join(parts)
 
     def close(self) -> None:
         """End the group and all its marks."""
         os.close(self.descriptor)
+
+
+def events(data: bytes) -> Iterator[MountEvent]:
+    """The events in what :meth:`MountGroup.read` gave."""
+    at = 0
+    while at < len(data):
+        length, _, _, header, mask, _, tid = _METADATA.unpack_from(data, at)
+        unique_id = 0 if mask & FAN_Q_OVERFLOW else _INFO.unpack_from(data, at + header)[4]
+        yield MountEvent(mask, tid, unique_id)
+        at += length

@@ -1,0 +1,204 @@
+"""What the kernel tells, taken from its buffers at once and kept until there is time for it.
+
+A storm of mounts fills the ring buffer in a third of a second, and it takes several times as long
+to join what is in it. So a process of its own does nothing but copy, to a file that has no name:
+first the records of the probes, then the events of fanotify, which has told of a call's mounts
+before its probe does. A thread would not do: it waits for the interpreter's lock, for hundreds of
+milliseconds where all processors are busy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import select
+import signal
+import socket
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, NamedTuple, NoReturn
+
+from mnttrace.capture.ring import Ring
+from mnttrace.errors import CaptureError
+from mnttrace.linux.fanotify import MountGroup
+
+_POLL = 0.01  # seconds between looks at the buffers, unless something urgent comes
+_PRIORITY = -10  # to have a processor soon; it needs little of it
+_HEADER = struct.Struct("=QQQ")  # when, bytes of records, bytes of events
+_SHARED = struct.Struct("=QQ")  # where the file's data ends, bytes that found no space in it
+_WOKEN, _CAUGHT_UP = b".", b"!"
+_PUNCH_HOLE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+
+
+class Portion(NamedTuple):
+    """What had come by one time.
+
+    Attributes:
+        at: that time, CLOCK_MONOTONIC in ns.
+        records: as of :meth:`mnttrace.capture.ring.Ring.read`.
+        events: as of :meth:`mnttrace.linux.fanotify.MountGroup.read`.
+    """
+
+    at: int
+    records: bytes
+    events: bytes
+
+
+class Intake:
+    """Takes portions from the kernel's buffers, in a process of its own.
+
+    Args:
+        ring: what the probes write to.
+        group: what fanotify tells, if it does.
+        directory: where the file is made in which portions wait.
+
+    Raises:
+        CaptureError: no file can be made there.
+    """
+
+    def __init__(self, ring: Ring, group: MountGroup | None, directory: Path | None) -> None:
+        try:
+            self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise CaptureError(
+                f"no temporary file can be made: {error}", "set TMPDIR to a directory with space"
+            ) from error
+        self._read_to = 0
+        self._shared = mmap.mmap(-1, mmap.PAGESIZE)
+        self._libc = ctypes.CDLL(None)
+        self._copier, ours = socket.socketpair()
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._copier.close()
+            _copy_and_exit(_Copier(ring, group, self._file, self._shared, ours))
+        ours.close()
+
+    def next(self, timeout: float = 0) -> Portion | None:
+        """The oldest portion that waits, None if there is none.
+
+        Args:
+            timeout: seconds to wait for one.
+        """
+        if self._read_to == self._end():
+            self._copier.settimeout(timeout)
+            with suppress(TimeoutError, BlockingIOError):
+                self._hear()
+        return self._pop() if self._read_to < self._end() else None
+
+    def all(self) -> Iterator[Portion]:
+        """What waits, and what is in the buffers by now."""
+        self._copier.settimeout(None)
+        self._copier.send(_CAUGHT_UP)
+        while _CAUGHT_UP not in self._hear():
+            pass
+        end = self._end()
+        while self._read_to < end:
+            yield self._pop()
+
+    @property
+    def lost(self) -> int:
+        """Bytes that could not be kept, since the disk was full."""
+        return int(_SHARED.unpack_from(self._shared)[1])
+
+    def close(self) -> None:
+        """Take no more; the ring and the group are no longer looked at."""
+        self._copier.close()
+        os.waitpid(self._pid, 0)
+        self._file.close()
+        self._shared.close()
+
+    def _end(self) -> int:
+        return int(_SHARED.unpack_from(self._shared)[0])
+
+    def _hear(self) -> bytes:
+        with suppress(ConnectionResetError):
+            heard = self._copier.recv(4096)
+            if heard:
+                return heard
+        raise CaptureError(
+            "the process that copies the kernel's buffers has ended", "was it killed, by whom?"
+        )
+
+    def _pop(self) -> Portion:
+        begin = self._read_to
+        at, records, events = _HEADER.unpack(self._read(_HEADER.size))
+        portion = Portion(at, self._read(records), self._read(events))
+        size = ctypes.c_longlong(self._read_to - begin)
+        # Gives the space back, where the file system can.
+        self._libc.fallocate(self._file.fileno(), _PUNCH_HOLE, ctypes.c_longlong(begin), size)
+        return portion
+
+    def _read(self, size: int) -> bytes:
+        parts = []
+        while size:
+            part = os.pread(self._file.fileno(), size, self._read_to)
+            if not part:
+                raise CaptureError("the temporary file is shorter than it was", "who cut it?")
+            parts.append(part)
+            size -= len(part)
+            self._read_to += len(part)
+        return b"".join(parts)
+
+
+class _Copier(NamedTuple):
+    """What the copying process works with."""
+
+    ring: Ring
+    group: MountGroup | None
+    file: IO[bytes]
+    shared: mmap.mmap
+    recorder: socket.socket
+
+    def run(self) -> None:
+        """Copy until the recorder closes its end."""
+        wakeups = select.epoll()
+        # By edge: records that are there already, and did not wake anybody, are not waited for.
+        wakeups.register(self.ring.descriptor, select.EPOLLIN | select.EPOLLET)
+        wakeups.register(self.recorder, select.EPOLLIN)
+        while True:
+            woken = {descriptor for descriptor, _ in wakeups.poll(_POLL)}
+            asked = self.recorder.fileno() in woken
+            if asked and not self.recorder.recv(1):
+                return
+            took = self._take()
+            if asked:
+                self.recorder.send(_CAUGHT_UP)
+            elif took:
+                with suppress(BlockingIOError):
+                    self.recorder.send(_WOKEN, socket.MSG_DONTWAIT)
+
+    def _take(self) -> bool:
+        at = time.monotonic_ns()
+        records = self.ring.read()
+        events = self.group.read() if self.group else b""
+        if not records and not events:
+            return False
+        data = _HEADER.pack(at, len(records), len(events)) + records + events
+        end, lost = _SHARED.unpack_from(self.shared)
+        done = 0
+        while done < len(data):
+            try:
+                done += os.pwrite(self.file.fileno(), memoryview(data)[done:], end + done)
+            except OSError:
+                # The disk is full: what does not fit into the buffers is counted as lost.
+                if select.select([self.recorder], [], [], _POLL)[0]:
+                    _SHARED.pack_into(self.shared, 0, end, lost + len(data))
+                    return False
+        _SHARED.pack_into(self.shared, 0, end + len(data), lost)
+        return True
+
+
+def _copy_and_exit(copier: _Copier) -> NoReturn:
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
+        copier.run()
+    finally:
+        os._exit(0)
