@@ -35,10 +35,9 @@ class Changes:
             entry: a mount_entry.
             cause: the call, a row of `operations`.
         """
-        expected = self._expected.get(known.unique)
-        if expected and entry.master != known.master:
+        master, earlier = self._expected.pop(known.unique, (0, cause))
+        if earlier is not cause and entry.master != known.master:
             # It happened before the call, which would have left the master alone or taken it.
-            master, earlier = self._expected.pop(known.unique)
             self._write(known, known.group, master, known.flags, "slave", "model", earlier)
         if is_set_otherwise(known, entry):
             self._set(known, entry, "direct", "kernel", cause)

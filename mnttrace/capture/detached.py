@@ -10,6 +10,8 @@ from mnttrace.capture.effect_rows import EffectRows, Row
 from mnttrace.capture.notes import Notes
 from mnttrace.capture.tables import Known, MountTables, namespace_key
 
+_OTHERS_PASSED = 16  # mounts that are not known, or that an earlier call left over
+
 
 class Detached:
     """Takes mounts out of the tables, and writes why they went.
@@ -40,7 +42,7 @@ class Detached:
         told = self._notes.of_call(call)
         if told is None:
             told = self._likely(call, self._attached(missing), key)
-            self._notes.drop(tid, set(told))
+            self._notes.drop(tid, told)
         mounts = self._attached(dict.fromkeys([*missing, *told]))
         if not mounts:
             return
@@ -63,26 +65,30 @@ class Detached:
         self._take_away(gone, [call.row] * len(gone))
 
     def _likely(self, call: Call, missing: list[Known], namespace: int) -> list[int]:
-        """What of a thread's detached mounts is likely of a umount: as many of its own namespace as
-        that lost, and those that are where propagation from them goes."""
+        """What of a thread's detached mounts is likely of a umount: the first of its own namespace,
+        unless it is known what that lost; and from there on, all that goes along with those."""
         found: list[int] = []
-        own = missing
-        wanted = max(call.mounts_less, 1)
-        for mount in self._attached(self._notes.peek(call.row["tid"])):
-            if mount.namespace == namespace:
-                if len(own) >= wanted:
-                    break
-                own = [*own, mount]
-                found.append(mount.unique)
-            elif any(self._goes_along(mount, other) for other in own):
-                found.append(mount.unique)
+        is_lazy = "MNT_DETACH" in call.row["flags"]
+        reached = _Reached(self._tables)
+        for lost in missing:
+            reached.add(lost)
+        others = 0
+        for unique in self._notes.detached_by(call.row["tid"]):
+            mount = self._tables.get(unique)
+            if mount is None:
+                belongs = False
+            elif reached:
+                belongs = mount in reached or (is_lazy and reached.has_parent_of(mount))
+            else:
+                belongs = mount.namespace == namespace
+            if mount is not None and belongs:
+                found.append(unique)
+                reached.add(mount)
+            elif reached:
+                others += 1
+                if (found and mount is not None) or others > _OTHERS_PASSED:
+                    break  # here the next call begins
         return found
-
-    def _goes_along(self, mount: Known, other: Known) -> bool:
-        """Whether a mount is where the umount of another one propagates to."""
-        parent = self._tables.recall(other.parent)
-        same_place = mount.place_key == other.place_key
-        return bool(same_place and parent and mount.parent in self._tables.receivers(parent))
 
     def _direct(self, mounts: list[Known], namespace: int, call: Row) -> dict[int, Known]:
         """Which of the detached mounts a umount took itself: the one at its path; a lazy one, all
@@ -120,7 +126,7 @@ class Detached:
     def left(self, call: Call) -> None:
         """A call by which a thread left its namespace: the last one to leave takes it down."""
         key = namespace_key(call.row["ns"], call.row["ns_id"])
-        told = self._notes.peek(call.row["tid"])
+        told = self._notes.detached_by(call.row["tid"])
         own = [mount for mount in self._attached(told) if mount.namespace == key]
         if any(mount.parent == mount.unique for mount in own):
             self._notes.drop(call.row["tid"], {mount.unique for mount in own})
@@ -131,10 +137,10 @@ class Detached:
         died, or their mount point was removed.
 
         Args:
-            when: columns `ts` and `monotonic`.
+            when: the time up to which all has been told, as columns `ts` and `monotonic`.
             everything: also those that a call that is not over may still account for.
         """
-        for tid, uniques in self._notes.unclaimed(everything):
+        for tid, uniques in self._notes.unclaimed(when["monotonic"], everything):
             self._without_call(self._attached(uniques), tid, when)
 
     def _without_call(self, mounts: list[Known], tid: int, when: Row) -> None:
@@ -213,3 +219,32 @@ def _original(mount: Known, direct: Iterable[Known]) -> Known | None:
     same_place = [other for other in direct if other.place_key == mount.place_key]
     copies = [other for other in same_place if other.root_key == mount.root_key]
     return next(iter([*copies, *same_place]), None)
+
+
+class _Reached:
+    """Mounts that a umount took, and where it propagates to from those (propagate_umount() in
+    fs/pnode.c)."""
+
+    def __init__(self, tables: MountTables) -> None:
+        self._tables = tables
+        self._taken: set[int] = set()
+        self._parents: dict[int, set[int]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._taken)
+
+    def __contains__(self, mount: Known) -> bool:
+        return mount.unique in self._taken or mount.parent in self._parents.get(mount.place_key, ())
+
+    def has_parent_of(self, mount: Known) -> bool:
+        """Whether a mount was on one that was taken."""
+        return mount.parent in self._taken
+
+    def add(self, mount: Known) -> None:
+        """A mount that was taken."""
+        self._taken.add(mount.unique)
+        parent = self._tables.recall(mount.parent)
+        parents = self._parents.setdefault(mount.place_key, set())
+        # Where it propagates to from a receiver is among where it propagates to.
+        if parent and parent.unique not in parents:
+            parents |= self._tables.receivers(parent)

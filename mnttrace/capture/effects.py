@@ -19,6 +19,7 @@ from mnttrace.capture.layout import constants
 from mnttrace.capture.naming import Naming
 from mnttrace.capture.notes import Notes
 from mnttrace.capture.tables import Known, MountTables, namespace_key
+from mnttrace.linux.flags import mount_action
 from mnttrace.linux.syscalls import Does
 
 _C = constants()
@@ -92,13 +93,10 @@ class Effects:
     def _made(self, call: Call, entry: Any) -> None:
         """A mount that the call made or moved, itself or as a copy elsewhere."""
         if not entry.mntns_id:
-            return  # in a detached tree, whose anonymous namespace has no id
+            return  # in a detached tree, whose anonymous namespace has no id; or already gone
         known = self._tables.get(entry.unique)
         if known is not None:
-            if known.has_moved(entry):
-                via = "beneath" if entry.how == _COVERED else "direct"
-                self._move(call, [(known, entry)], via)
-            self.changes.direct(known, entry, call.row)
+            self._made_other(call, known, entry)
             return
         if self._tables.is_gone(entry.unique) or self._notes.is_anothers(entry.unique, call):
             return
@@ -112,6 +110,15 @@ class Effects:
         if entry.how == _CARRIED:
             via = "peer" if origin and mount.group and mount.group == origin.group else "slave"
         self.rows.attach(mount, via, "kernel", call.row, origin)
+
+    def _made_other(self, call: Call, known: Known, entry: Any) -> None:
+        """A mount that was there before. If the call neither moved nor covered it, it is another's
+        that was made at the same time, and may be half gone."""
+        is_moved = call.does == Does.MOVE_MOUNT and entry.how == _MADE
+        if (is_moved or entry.how == _COVERED) and known.has_moved(entry):
+            self._move(call, [(known, entry)], "direct" if is_moved else "beneath")
+        if is_moved:
+            self.changes.direct(known, entry, call.row)
 
     def _move(self, call: Call, moved: list[tuple[Known, Any]], via: str) -> None:
         """Move mounts. All places are found before anything is moved, since the paths of the call
@@ -129,7 +136,7 @@ class Effects:
 
     def _after(self, call: Call, lists: list[MountList]) -> list[int]:
         """All mounts of the call's namespace, as they were after it; those that a umount took."""
-        entries = [entry for found in lists for entry in found.entries]
+        entries = [entry for found in lists for entry in found.entries if entry.mntns_id]
         self._name_places(call, entries)
         # Copies first: what propagation slipped beneath others changes their parents.
         for entry in sorted(entries, key=_age):
@@ -139,9 +146,8 @@ class Effects:
         nobody = {"ts": call.row["ts"], "monotonic": call.row["monotonic"]}
         both = [(self._tables.get(entry.unique), entry) for entry in listed]
         known = [(mount, entry) for mount, entry in both if mount is not None]
-        about = self._about(
-            call, [(mount, entry) for mount, entry in known if mount.has_moved(entry)]
-        )
+        moved = [(mount, entry) for mount, entry in known if mount.has_moved(entry)]
+        about = self._about(call, moved if _can_move(call) else [])
         for mount, entry in known:
             if about is None or mount.unique in about:
                 self.changes.direct(mount, entry, call.row)
@@ -222,6 +228,13 @@ class Effects:
             if mount and mount.parent == unique:
                 return mount
         return None
+
+
+def _can_move(call: Call) -> bool:
+    """Whether a call after which mounts turn out to have moved can have moved them."""
+    if call.does == Does.MOUNT:
+        return mount_action(call.mount_flags) == "move"
+    return call.does != Does.SETATTR
 
 
 def _age(entry: Any) -> tuple[bool, bool, int]:

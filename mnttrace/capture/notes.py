@@ -6,24 +6,29 @@ What is to be found is where the events of one call end and those of the next be
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from mnttrace.capture.decode import Call
-from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent
+from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW, MountEvent
 
-_GRACE = 0.5  # seconds that a call may still take after its events came
+_GRACE = 500_000_000  # ns that a call may still take after its events came
 _CUT_KEPT = 256
 
 
 class Notes:
-    """Events of fanotify by thread."""
+    """Events of fanotify by thread.
+
+    Attributes:
+        overflows: how often events were lost.
+    """
 
     def __init__(self) -> None:
-        self._detached: OrderedDict[int, list[int]] = OrderedDict()
-        self._since: dict[int, float] = {}
+        self.overflows = 0
+        self._detached: OrderedDict[int, deque[int]] = OrderedDict()
+        self._detached_by: dict[int, int] = {}
+        self._since: dict[int, int] = {}
         self._attached: dict[int, int] = {}
         self._cut: OrderedDict[int, dict[str, Any]] = OrderedDict()
         self._watched: dict[int, int] = {}
@@ -41,18 +46,19 @@ class Notes:
         """Whether they were told of what began at a time."""
         return self._watched.get(namespace, at) < at
 
-    def take(self, events: Iterable[MountEvent]) -> None:
-        """Add events, in the order of the queue."""
-        now = time.monotonic()
+    def take(self, events: Iterable[MountEvent], at: int) -> None:
+        """Add events, in the order of the queue, that had come at a time (CLOCK_MONOTONIC, ns)."""
         for mask, tid, unique in events:
             if mask & FAN_MNT_ATTACH and mask & FAN_MNT_DETACH:
                 continue  # moved: the call's own list has it
             if mask & FAN_MNT_ATTACH:
                 self._attached[unique] = tid
             elif mask & FAN_MNT_DETACH:
-                self._attached.pop(unique, None)
-                self._detached.setdefault(tid, []).append(unique)
-                self._since[tid] = now
+                self._detached.setdefault(tid, deque()).append(unique)
+                self._detached_by[unique] = tid
+                self._since[tid] = at
+            elif mask & FAN_Q_OVERFLOW:
+                self.overflows += 1
 
     def claim(self, unique: int) -> None:
         """An attached mount is accounted for."""
@@ -65,11 +71,7 @@ class Notes:
 
     def has_detached(self, unique: int) -> bool:
         """Whether a mount is known to be detached, and by whom is to be found out."""
-        return any(unique in uniques for uniques in self._detached.values())
-
-    def unclaimed_attached(self) -> list[int]:
-        """Mounts that were attached, and that no call had in its list."""
-        return list(self._attached)
+        return unique in self._detached_by
 
     def remember_cut(self, call: Call) -> None:
         """The list of a call is not complete: what else its thread attached may be its."""
@@ -85,32 +87,48 @@ class Notes:
     def of_call(self, call: Call) -> list[int] | None:
         """The mounts that a umount detached, in the kernel's order, with what the thread detached
         before it and no call has accounted for; None where it is not known which they are."""
-        told = self._detached.get(call.row["tid"], [])
-        if call.notified not in told:
+        tid = call.row["tid"]
+        if self._detached_by.get(call.notified) != tid:
             return None
-        end = told.index(call.notified) + 1
-        self._keep(call.row["tid"], told[end:])
-        return told[:end]
+        told = []
+        while call.notified in self._detached_by:
+            told.append(self._next(tid))
+        self._forget_empty(tid)
+        return told
 
-    def peek(self, tid: int) -> list[int]:
-        """The mounts that a thread detached, in the kernel's order."""
-        return list(self._detached.get(tid, ()))
+    def detached_by(self, tid: int) -> Iterator[int]:
+        """The mounts that a thread detached and no call accounted for, in the kernel's order."""
+        return iter(self._detached.get(tid, ()))
 
-    def drop(self, tid: int, uniques: set[int]) -> None:
+    def drop(self, tid: int, uniques: Collection[int]) -> None:
         """Some of these are accounted for."""
-        self._keep(tid, [unique for unique in self.peek(tid) if unique not in uniques])
+        wanted = {unique for unique in uniques if self._detached_by.get(unique) == tid}
+        skipped = []
+        while wanted:
+            unique = self._next(tid)
+            if unique in wanted:
+                wanted.remove(unique)
+            else:
+                skipped.append(unique)
+        for unique in reversed(skipped):
+            self._detached[tid].appendleft(unique)
+            self._detached_by[unique] = tid
+        self._forget_empty(tid)
 
-    def unclaimed(self, everything: bool) -> Iterator[tuple[int, list[int]]]:
-        """(thread, mounts that it detached) for what no call has accounted for in time."""
-        now = time.monotonic()
+    def unclaimed(self, at: int, everything: bool) -> Iterator[tuple[int, list[int]]]:
+        """(thread, mounts that it detached) for what no call has accounted for in time, or at all,
+        of what had come at a time."""
         for tid in list(self._detached):
-            if everything or now - self._since[tid] > _GRACE:
-                yield tid, self._detached.pop(tid)
-                del self._since[tid]
+            if everything or at - self._since[tid] > _GRACE:
+                yield tid, [self._next(tid) for _ in range(len(self._detached[tid]))]
+                self._forget_empty(tid)
 
-    def _keep(self, tid: int, rest: list[int]) -> None:
-        if rest:
-            self._detached[tid] = rest
-        else:
-            self._detached.pop(tid, None)
-            self._since.pop(tid, None)
+    def _next(self, tid: int) -> int:
+        unique = self._detached[tid].popleft()
+        del self._detached_by[unique]
+        self._attached.pop(unique, None)
+        return unique
+
+    def _forget_empty(self, tid: int) -> None:
+        if not self._detached.get(tid, True):
+            del self._detached[tid], self._since[tid]

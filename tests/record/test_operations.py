@@ -275,7 +275,7 @@ for source in (b"", None, b"{long}"):
     )
     made = recorded.rows("effects", action="attach", mountpoint=f"{tmp_path}/m")
     lines = parse(line for line in recorded.output.splitlines() if f" {tmp_path}/m " in line)
-    assert len({line.device for line in lines}) == 1
+    assert len({line.device for line in lines}) < len(lines)
     told = [(row["device"], row["fstype"], row["source"]) for row in made]
     assert told == [(line.device, line.fstype, line.source) for line in lines]
     assert {row["source"] for row in made} >= {"", "none", long}
