@@ -30,7 +30,8 @@ from mnttrace.linux.fanotify import MountGroup
 _POLL = 0.01  # seconds between looks at the buffers, unless something urgent comes
 _PRIORITY = -10  # to have a processor soon; it needs little of it
 _HEADER = struct.Struct("=QQQ")  # when, bytes of records, bytes of events
-_SHARED = struct.Struct("=QQ")  # where the file's data ends, bytes that found no space in it
+# Numbers that both processes see: where the file's data ends, bytes that found no space in it.
+_END, _LOST = 0, 1
 _WOKEN, _CAUGHT_UP = b".", b"!"
 _PUNCH_HOLE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
@@ -69,7 +70,7 @@ class Intake:
                 f"no temporary file can be made: {error}", "set TMPDIR to a directory with space"
             ) from error
         self._read_to = 0
-        self._shared = mmap.mmap(-1, mmap.PAGESIZE)
+        self._shared = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
         self._libc = ctypes.CDLL(None)
         self._copier, ours = socket.socketpair()
         self._pid = os.fork()
@@ -103,17 +104,17 @@ class Intake:
     @property
     def lost(self) -> int:
         """Bytes that could not be kept, since the disk was full."""
-        return int(_SHARED.unpack_from(self._shared)[1])
+        return self._shared[_LOST]
 
     def close(self) -> None:
         """Take no more; the ring and the group are no longer looked at."""
         self._copier.close()
         os.waitpid(self._pid, 0)
         self._file.close()
-        self._shared.close()
+        self._shared.release()
 
     def _end(self) -> int:
-        return int(_SHARED.unpack_from(self._shared)[0])
+        return self._shared[_END]
 
     def _hear(self) -> bytes:
         with suppress(ConnectionResetError):
@@ -151,7 +152,7 @@ class _Copier(NamedTuple):
     ring: Ring
     group: MountGroup | None
     file: IO[bytes]
-    shared: mmap.mmap
+    shared: memoryview
     recorder: socket.socket
 
     def run(self) -> None:
@@ -179,7 +180,7 @@ class _Copier(NamedTuple):
         if not records and not events:
             return False
         data = _HEADER.pack(at, len(records), len(events)) + records + events
-        end, lost = _SHARED.unpack_from(self.shared)
+        end = self.shared[_END]
         done = 0
         while done < len(data):
             try:
@@ -187,9 +188,9 @@ class _Copier(NamedTuple):
             except OSError:
                 # The disk is full: what does not fit into the buffers is counted as lost.
                 if select.select([self.recorder], [], [], _POLL)[0]:
-                    _SHARED.pack_into(self.shared, 0, end, lost + len(data))
+                    self.shared[_LOST] += len(data)
                     return False
-        _SHARED.pack_into(self.shared, 0, end + len(data), lost)
+        self.shared[_END] = end + len(data)
         return True
 
 

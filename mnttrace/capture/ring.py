@@ -12,7 +12,6 @@ import os
 import struct
 from collections.abc import Iterator
 
-_POSITION = struct.Struct("=Q")
 _HEADER = struct.Struct("=II")
 _BUSY = 1 << 31  # BPF_RINGBUF_BUSY_BIT: still being written
 _DISCARD = 1 << 30
@@ -34,15 +33,19 @@ class Ring:
         self._page = os.sysconf("SC_PAGE_SIZE")
         self._mask = size - 1
         both = mmap.PROT_READ | mmap.PROT_WRITE
-        self._consumer = mmap.mmap(descriptor, self._page, mmap.MAP_SHARED, both)
+        self._first = mmap.mmap(descriptor, self._page, mmap.MAP_SHARED, both)
         self._rest = mmap.mmap(
             descriptor, self._page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=self._page
         )
+        # Numbers that are read and written as a whole, while the kernel looks at them: struct goes
+        # byte by byte.
+        self._consumed = memoryview(self._first)[:8].cast("Q")
+        self._produced = memoryview(self._rest)[:8].cast("Q")
 
     def read(self) -> bytes:
         """All whole records that are there, for :func:`records`."""
-        begin = end = _POSITION.unpack_from(self._consumer)[0]
-        (produced,) = _POSITION.unpack_from(self._rest)
+        begin = end = self._consumed[0]
+        produced = self._produced[0]
         while end < produced:
             length, _ = _HEADER.unpack_from(self._rest, self._page + (end & self._mask))
             if length & _BUSY:
@@ -50,12 +53,14 @@ class Ring:
             end += _whole(length)
         at = self._page + (begin & self._mask)
         data = self._rest[at : at + end - begin]
-        _POSITION.pack_into(self._consumer, 0, end)
+        self._consumed[0] = end
         return data
 
     def close(self) -> None:
         """Give up the memory."""
-        self._consumer.close()
+        for view in (self._consumed, self._produced):
+            view.release()
+        self._first.close()
         self._rest.close()
 
 
