@@ -79,17 +79,27 @@ static __always_inline u64 file_magic(u64 file)
 	return FIELD(u64, FIELD(u64, FIELD(u64, file, FILE_INODE), INODE_SB), SB_MAGIC);
 }
 
-/* The CLONE_NEW… bit of the namespace that a file of nsfs stands for, else 0. */
-static __always_inline u32 file_namespace_type(u64 file)
+/* The CLONE_NEW… bit of the namespace that an inode of nsfs stands for, else 0. */
+static __always_inline u32 namespace_type(u64 inode)
 {
-	if (file_magic(file) != NSFS_MAGIC)
+	if (FIELD(u64, FIELD(u64, inode, INODE_SB), SB_MAGIC) != NSFS_MAGIC)
 		return 0;
-	u64 ns = FIELD(u64, FIELD(u64, file, FILE_INODE), INODE_PRIVATE);
+	u64 ns = FIELD(u64, inode, INODE_PRIVATE);
 #ifdef NS_COMMON_TYPE
 	return FIELD(u32, ns, NS_COMMON_TYPE);
 #else
 	return FIELD(u32, FIELD(u64, ns, NS_COMMON_OPS), NS_OPERATIONS_TYPE);
 #endif
+}
+
+static __always_inline u32 namespace_inode(u64 inode)
+{
+	return FIELD(u32, FIELD(u64, inode, INODE_PRIVATE), NS_COMMON_INUM);
+}
+
+static __always_inline u32 file_namespace_type(u64 file)
+{
+	return namespace_type(FIELD(u64, file, FILE_INODE));
 }
 
 /* The mount namespace that a file of nsfs stands for. */
@@ -100,6 +110,6 @@ static __always_inline u64 file_mntns(u64 file)
 
 static __always_inline u32 file_namespace_inode(u64 file)
 {
-	return FIELD(u32, FIELD(u64, FIELD(u64, file, FILE_INODE), INODE_PRIVATE), NS_COMMON_INUM);
+	return namespace_inode(FIELD(u64, file, FILE_INODE));
 }
 #endif

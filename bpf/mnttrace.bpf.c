@@ -107,6 +107,7 @@ BPF_HASH(followed, u32, u8, 65536);
 #define FSCONFIG_SET_PATH 3
 #define FSCONFIG_SET_PATH_EMPTY 4
 #define AT_FDCWD -100
+#define FMODE_PATH 0x4000
 #define FAN_MNT_ATTACH 0x01000000
 #define FAN_MNT_DETACH 0x02000000
 #define EVENTS_LOOKED_AT 64
@@ -381,10 +382,11 @@ static __always_inline bool begin_list(struct traits *t, struct inflight *call, 
 		       begin_namespace(mntns, 0, LIST_BIRTH, call->entered);
 	}
 	if (does == DOES_DESCRIPTOR) {
-		/* Since 7.0 open_tree and fsmount can return a new namespace. */
+		/* Since 7.0 open_tree and fsmount can return a new namespace; a path leads to an old one. */
 		u64 file = file_of(result);
 
-		return file && file_namespace_type(file) == CLONE_NEWNS &&
+		return file && !(FIELD(u32, file, FILE_MODE) & FMODE_PATH) &&
+		       file_namespace_type(file) == CLONE_NEWNS &&
 		       begin_namespace(file_mntns(file), 0, LIST_BIRTH, call->entered);
 	}
 	if (does == DOES_MOVE_MOUNT && call->moved)

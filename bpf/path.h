@@ -109,6 +109,11 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 	r->entered = s->entered;
 	s->used = 0;
 	if (w->base == BASE_DENTRY) {
+		u64 inode = FIELD(u64, w->dentry, DENTRY_INODE);
+
+		r->nsfs_type = namespace_type(inode);
+		if (r->nsfs_type)
+			r->nsfs_inode = namespace_inode(inode);
 		r->dentry = w->dentry;
 		s->dentry = w->dentry;
 		s->vfsmount = 0;

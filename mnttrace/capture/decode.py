@@ -10,6 +10,7 @@ from typing import Any
 from mnttrace.capture.layout import constants, layout
 from mnttrace.capture.story import Stories
 from mnttrace.linux import flags
+from mnttrace.linux.namespaces import namespace_link
 from mnttrace.linux.syscalls import Does, Fetch, Syscall, by_number
 
 _SECRET = re.compile(r"(?i)\b(pass(?:word|wd|phrase)?|cred(?:ential)?s?|secret|token|key)(=)[^,]*")
@@ -163,6 +164,8 @@ class Decoder:
             text = "…" + text
         parts = self._parts_of(record)
         if record.base == self._constants["BASE_DENTRY"]:
+            if record.nsfs_type:
+                text = namespace_link(record.nsfs_type, record.nsfs_inode)
             parts.names[record.dentry] = text
         else:
             parts.bases[record.argument] = (record, text)

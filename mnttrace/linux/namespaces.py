@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mnttrace.linux.flags import CLONE, CLONE_NEWNS
+from mnttrace.linux.flags import CLONE, CLONE_NEWNS, NAMESPACES
 
 # include/uapi/linux/nsfs.h, as x86, ARM and RISC-V number their ioctls.
 NS_GET_USERNS = 0xB701
@@ -30,6 +30,9 @@ NS_MNT_GET_NEXT = 0x8010B70B
 NS_MNT_GET_PREV = 0x8010B70C
 _MNT_NS_INFO = struct.Struct("=IIQ")  # size, nr_mounts, mnt_ns_id
 
+_LINK_NAMES = {bit: name.removeprefix("CLONE_NEW").lower() for name, bit in NAMESPACES.items()} | {
+    CLONE_NEWNS: "mnt"
+}
 _LINK = re.compile(r"mnt:\[(\d+)\]")
 
 
@@ -209,6 +212,16 @@ def _inode(path: str) -> int | None:
     with suppress(OSError):
         return os.stat(path).st_ino
     return None
+
+
+def namespace_link(kind: int, inum: int) -> str:
+    """What the link of a namespace in /proc/PID/ns says, and the root of a mount of it: "mnt:[…]".
+
+    Args:
+        kind: its CLONE_NEW… bit.
+        inum: its inode number.
+    """
+    return f"{_LINK_NAMES.get(kind, '?')}:[{inum}]"
 
 
 def nsfs_binds(mountinfo: Iterable[str]) -> Iterator[tuple[int, str]]:

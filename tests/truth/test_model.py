@@ -1,21 +1,14 @@
-"""The model of shared subtrees against the real kernel: the same operations, compared each time."""
+"""Operations one by one: what the real kernel, the model and the recording say of each.
 
-from collections.abc import Iterator
-from pathlib import Path
+The three are compared after each one; what the tests assert besides is what the case is about.
+"""
 
 import pytest
 from both import Both
-from harness import Kernel
 
 from mnttrace.analysis.model import propagation
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("kernel_that_is_modelled")]
-
-
-@pytest.fixture
-def both(tmp_path: Path) -> Iterator[Both]:
-    with Kernel(tmp_path) as kernel:
-        yield Both(kernel)
 
 
 def test_a_mount_comes_to_peers_and_slaves_and_goes_with_them(both: Both) -> None:

@@ -41,14 +41,17 @@ class Score:
     right: int = 0
     truth: int = 0
     ambiguous: int = 0
+    caused: int = 0
+    elsewhere: int = 0
     by_action: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
         precision = self.right / self.told if self.told else 1
         recall = self.right / self.truth if self.truth else 1
         return (
-            f"{self.truth} effects ({dict(self.by_action)}): precision {precision:.4f}, "
-            f"recall {recall:.4f}, ambiguous {self.ambiguous}"
+            f"{self.truth} effects ({dict(self.by_action)}), {self.elsewhere} of them in other "
+            f"namespaces than the caller's: precision {precision:.4f}, recall {recall:.4f}, "
+            f"with their cause {self.caused / (self.told or 1):.4f}, ambiguous {self.ambiguous}"
         )
 
 
@@ -144,7 +147,7 @@ class Witness:
 
     def _told(self) -> list[Counter[What]]:
         """What the recording says of each step."""
-        when = {row["seq"]: row["monotonic"] for row in self.rows["operations"]}
+        operations = {row["seq"]: row for row in self.rows["operations"]}
         told: list[Counter[What]] = [Counter() for _ in self.steps]
         for row in self.rows["effects"]:
             what = (row["action"], row["mnt_id_unique"])
@@ -152,7 +155,10 @@ class Witness:
             self._apply(row)
             if row["ns_id"] not in self.names:
                 continue
-            told[self._step_of(row, what, when.get(row["seq"]))][what] += 1
+            cause = operations.get(row["seq"])
+            told[self._step_of(row, what, cause["monotonic"] if cause else None)][what] += 1
+            self.score.caused += row["tid"] is not None
+            self.score.elsewhere += row["ns_id"] != (cause or row)["ns_id"]
         return told
 
     def _step_of(self, row: dict[str, Any], what: What, moment: int | None) -> int:
