@@ -79,6 +79,7 @@ struct arguments {
  * asks for a list of that namespace's mounts; on its fanotify group, shows which one that is. */
 struct recorder {
 	u64 group;
+	u64 listed;
 	u32 pid;
 	u32 spare;
 };
@@ -172,8 +173,11 @@ static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 
 		return;
 	}
 #ifdef CAN_WALK
-	if (begin_namespace(file_mntns(file), 0, LIST_SURVEY, 0))
+	if (begin_namespace(file_mntns(file), 0, LIST_SURVEY, 0)) {
+		if (own->listed)
+			go_on_after(own->listed);
 		programs.call(ctx, PROGRAM_WALK);
+	}
 #endif
 }
 
@@ -533,15 +537,23 @@ int walk(void *ctx)
 	u32 zero = 0;
 	struct walk *w = walks.lookup(&zero);
 	struct operation_scratch *s = operation_scratch.lookup(&zero);
+	struct recorder *own = recorder.lookup(&zero);
 
-	if (!w || !s)
+	if (!w || !s || !own)
 		return 0;
 	if (!go_on(w)) {
 		w->calls++;
 		if (w->calls < WALK_CALLS)
 			programs.call(ctx, PROGRAM_WALK);
 	}
-	if (w->phase != PHASE_DONE) {
+	bool is_cut = w->phase != PHASE_DONE;
+
+	if (w->record.why == LIST_SURVEY) {
+		/* One that is only too long is asked for again, until it is whole. */
+		own->listed = is_cut && w->phase != PHASE_ASTRAY ? w->newest : 0;
+		is_cut = w->phase == PHASE_ASTRAY;
+	}
+	if (is_cut) {
 		count(CUT_WALK);
 		s->record.walk_cut = 1;
 	}

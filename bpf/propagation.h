@@ -14,7 +14,7 @@
 
 #ifdef CAN_WALK
 
-#define WALK_STEPS 64
+#define WALK_STEPS 128
 #define WALK_CALLS 30
 #define WALK_RESTARTS 4
 
@@ -463,6 +463,27 @@ static __always_inline void expect(u64 unique)
 		w->expected = unique;
 }
 
+/* Walk downwards from the root of the namespace's tree, to what comes next to a unique id. */
+static __always_inline void begin_downwards(struct walk *w, u64 passed)
+{
+	w->node = FIELD(u64, w->start, MNT_NS_TREE);
+	w->at = FROM_ROOT;
+	w->best = 0;
+	w->passed = passed;
+}
+
+/* Go on with a list of a whole namespace that was too long for one walk. */
+static __always_inline void go_on_after(u64 unique)
+{
+	u32 zero = 0;
+	struct walk *w = walks.lookup(&zero);
+
+	if (!w)
+		return;
+	w->record.first = 0;
+	begin_downwards(w, unique);
+}
+
 /* Begin anew, unless that was done too often. */
 static __always_inline bool again(struct walk *w)
 {
@@ -481,10 +502,7 @@ static __always_inline bool again(struct walk *w)
 		w->at = AT_NODE;
 		w->phase = PHASE_TREE;
 	} else {
-		w->node = FIELD(u64, w->start, MNT_NS_TREE);
-		w->at = FROM_ROOT;
-		w->best = 0;
-		w->passed = w->whole ? 0 : ~0ULL;
+		begin_downwards(w, w->whole ? 0 : ~0ULL);
 		w->phase = PHASE_NAMESPACE;
 	}
 	return w->node != 0;

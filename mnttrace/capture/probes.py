@@ -207,6 +207,8 @@ class Probes:
         except OSError:
             return False
         self._ask(descriptor)
+        while self._bpf[b"recorder"][ctypes.c_int(0)].listed:  # up to there, and there are more
+            self._ask(descriptor)
         os.close(descriptor)
         return True
 

@@ -171,6 +171,9 @@ class Worker:
     def mount(self, path: str, fstype: str) -> None:
         call_mount("none", path, fstype, 0)
 
+    def device(self, path: str) -> str:
+        return device_of(path)
+
     def furnish(self, path: str, device: str) -> bool:
         """Make the directories on a filesystem, if it is that to which a path leads."""
         with contextlib.suppress(FileNotFoundError), opened(path) as root:

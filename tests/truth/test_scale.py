@@ -1,0 +1,168 @@
+"""Many receivers, many mounts at once, namespaces that live for milliseconds.
+
+The kernel's tables before and after each operation are the truth, as in the other tests here.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Kernel
+from witness import Witness
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def witness() -> Iterator[Witness]:
+    """A recorder for each test: what it loses is the test's own."""
+    with Witness() as witness:
+        yield witness
+    print(f"\n{witness.score}")
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, witness: Witness) -> Iterator[Kernel]:
+    """A first namespace whose root is shared; each of its receivers takes a descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 16), hard))
+    with Kernel(tmp_path) as kernel:
+        kernel.first("host").do("change", path="/", to="shared", recursive=False)
+        yield kernel
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def receivers(kernel: Kernel, count: int) -> None:
+    """Namespaces of which every other one is a slave."""
+    for number in range(count):
+        process = kernel.copy("host", f"receiver {number}")
+        if number % 2:
+            process.do("change", path="/", to="slave", recursive=False)
+
+
+class Steps:
+    """Operations in "host", each checked."""
+
+    def __init__(self, kernel: Kernel, witness: Witness) -> None:
+        self.kernel, self.witness = kernel, witness
+        witness.begin(kernel)
+
+    def do(self, command: str, **arguments: Any) -> None:
+        """Do it; fails unless what is recorded of it is what the kernel did."""
+        self.kernel["host"].do(command, **arguments)
+        self.witness.step(self.kernel, command)
+
+
+def test_two_hundred_receivers(kernel: Kernel, witness: Witness) -> None:
+    receivers(kernel, 200)
+    steps = Steps(kernel, witness)
+    steps.do("mount", path="/a", fstype="tmpfs")
+    steps.do("umount", path="/a", lazy=False)
+    assert witness.score.by_action == {"attach": 201, "detach": 201}
+    assert witness.score.caused == 402
+    assert not witness.probes.losses()["cut_walk"]
+
+
+def stack(kernel: Kernel, height: int) -> None:
+    """A tree of mounts at /a."""
+    host = kernel["host"]
+    host.do("mount", path="/a", fstype="tmpfs")
+    host.do("furnish", path="/a", device=host.do("device", path="/a"))
+    for _ in range(height - 1):
+        host.do("mount", path="/a/a", fstype="tmpfs")
+
+
+def test_four_hundred_mounts_in_one_recursive_bind(kernel: Kernel, witness: Witness) -> None:
+    stack(kernel, 400)
+    receivers(kernel, 1)
+    steps = Steps(kernel, witness)
+    steps.do("bind", source="/a", target="/b", recursive=True)
+    steps.do("umount", path="/b", lazy=True)
+    assert witness.score.by_action["attach"] == 800
+    assert witness.score.caused == witness.score.told
+    assert not witness.probes.losses()["cut_walk"]
+
+
+def test_a_thousand_receivers(kernel: Kernel, witness: Witness) -> None:
+    receivers(kernel, 1000)
+    steps = Steps(kernel, witness)
+    steps.do("mount", path="/a", fstype="tmpfs")
+    steps.do("umount", path="/a", lazy=False)
+    assert witness.score.by_action == {"attach": 1001, "detach": 1001}
+    assert witness.score.caused == 2002
+    assert not witness.probes.losses()["cut_walk"]
+
+
+def test_more_mounts_than_the_kernel_can_list(kernel: Kernel, witness: Witness) -> None:
+    """The rest is taken from snapshots, and the recording says so."""
+    stack(kernel, 400)
+    receivers(kernel, 8)
+    steps = Steps(kernel, witness)
+    kernel["host"].do("bind", source="/a", target="/b", recursive=True)
+    witness.session.look()
+    witness.session.settle()
+    evidence = Counter(
+        row["evidence"] for row in witness.rows["effects"] if row["action"] == "attach"
+    )
+    print(evidence)
+    assert evidence["kernel"]
+    assert evidence["snapshot"]
+    assert witness.probes.losses()["cut_walk"] == 1
+    witness.step(kernel, "bind")
+    assert witness.score.by_action == {"attach": 9 * 400}
+    assert witness.score.caused == 9 * 400
+    steps.do("umount", path="/b", lazy=True)
+
+
+def test_a_namespace_of_two_thousand_mounts_is_listed_whole(tmp_path: Path) -> None:
+    with Kernel(tmp_path) as kernel:
+        kernel.first("host")
+        stack(kernel, 2000)
+        with Witness() as witness:
+            pass
+        table = kernel.table("host")
+        host = kernel["host"].namespace_id
+    assert len(table) == 2001
+    [snapshot] = [
+        row["snapshot"]
+        for row in witness.rows["snapshots"]
+        if (row["ns_id"], row["reason"]) == (host, "start")
+    ]
+    listed = [row for row in witness.rows["mounts"] if row["snapshot"] == snapshot]
+    assert {row["mnt_id_unique"] for row in listed} == {mount.unique_id for mount in table}
+    assert not witness.losses["cut_walk"]
+
+
+def test_namespaces_that_live_for_milliseconds(kernel: Kernel, witness: Witness) -> None:
+    receivers(kernel, 2)
+    witness.begin(kernel)
+    lived = {}
+    for _ in range(50):
+        begun = time.monotonic()
+        short = kernel.copy("host", "short")
+        short.do("mount", path="/a", fstype="tmpfs")
+        short.do("umount", path="/a", lazy=False)
+        kernel.end("short")
+        lived[short.namespace_id] = time.monotonic() - begun
+    witness.session.look()
+    witness.session.settle()
+    assert min(lived.values()) < 0.005
+    effects = [row for row in witness.rows["effects"] if row["ns_id"] in lived]
+    assert Counter((row["ns_id"], row["action"], row["via"]) for row in effects) == Counter(
+        (namespace, *what)
+        for namespace in lived
+        for what in [
+            ("attach", "namespace-copy"),
+            ("attach", "direct"),
+            ("detach", "direct"),
+            ("detach", "namespace-death"),
+        ]
+    )
+    # When a namespace went that nobody watched yet only the next survey tells.
+    assert {row["evidence"] for row in effects if row["via"] != "namespace-death"} == {"kernel"}
