@@ -107,6 +107,7 @@ BPF_HASH(followed, u32, u8, 65536);
 #define FSCONFIG_SET_STRING 1
 #define FSCONFIG_SET_PATH 3
 #define FSCONFIG_SET_PATH_EMPTY 4
+#define FSCONFIG_CMD_RECONFIGURE 7
 #define AT_FDCWD -100
 #define FMODE_PATH 0x4000
 #define FAN_MNT_ATTACH 0x01000000
@@ -407,6 +408,9 @@ static __always_inline bool begin_list(struct traits *t, struct inflight *call, 
 		watermark = call->watermark;
 	} else if (does == DOES_MOUNT) {
 		/* Changes what is there. */
+	} else if (does == DOES_RECONFIGURE) {
+		if (call->arguments[1] != FSCONFIG_CMD_RECONFIGURE)
+			return false;
 	} else if (does != DOES_PIVOT && does != DOES_SETATTR) {
 		return false;
 	}

@@ -155,6 +155,8 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 	e->master = master ? FIELD(u32, master, MOUNT_GROUP) : 0;
 	e->device = FIELD(u32, sb, SB_DEV);
 	e->flags = COPIED(u32, MOUNT_MNT + VFSMOUNT_FLAGS);
+	e->super_flags = FIELD(u32, sb, SB_FLAGS);
+	e->spare = 0;
 #ifdef MOUNT_T_FLAGS
 	/* T_UNBINDABLE of 6.17, where it was MNT_UNBINDABLE before. */
 	if (COPIED(u32, MOUNT_T_FLAGS) & 2)

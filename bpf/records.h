@@ -49,6 +49,8 @@
 #define DOES_NAMESPACE 7
 /* Removes or renames a file or folder: an operation only if mounts were detached by that. */
 #define DOES_REMOVE 8
+/* fsconfig: changes a super block, if that is its command. */
+#define DOES_RECONFIGURE 9
 
 /* `argument` of a path record: an argument of the call, or one of these. */
 #define ARGUMENT_RESULT 7
@@ -172,6 +174,8 @@ struct mount_entry {
 	u32 how;
 	u32 root_hash;
 	u32 mountpoint_hash;
+	u32 super_flags;
+	u32 spare;
 	u8 fstype[16];
 	u8 devname[32];
 };

@@ -7,11 +7,12 @@ made after only if the call was about that mount.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from mnttrace.capture.effect_rows import EffectRows, Row, settings
 from mnttrace.capture.tables import Known, MountTables
-from mnttrace.linux.flags import MNT_SHOWN
+from mnttrace.linux.flags import MNT_SHOWN, super_options
 
 
 class Changes:
@@ -58,6 +59,23 @@ class Changes:
             self._set(known, entry, "slave", evidence, cause)
         else:
             self._set(known, entry, "", "snapshot", when)
+
+    def super_blocks(self, entries: Iterable[Any], evidence: str, cause: Row) -> None:
+        """Super blocks are set as entries of a list have them; all mounts of each show that.
+
+        Args:
+            entries: mount_entry.
+            evidence: the column of that name.
+            cause: the call, or columns `ts` and `monotonic` of what nobody is known to have done.
+        """
+        for entry in entries:
+            known = self._tables.get(entry.unique)
+            if known is None or not is_super_set_otherwise(known, entry):
+                continue
+            before, after = super_options(known.super_flags), super_options(entry.super_flags)
+            for mount in self._tables.of_device(known.device):
+                mount.super_flags = entry.super_flags
+                self._rows.super_block(mount, evidence, cause, before, after)
 
     def explains(self, known: Known, entry: Any) -> bool:
         """Whether what is different about a mount was expected."""
@@ -113,6 +131,11 @@ class Changes:
         self._rows.change(known, via, evidence, cause, before)
         if group != old_group:
             self.left(known, old_group, old_master, cause)
+
+
+def is_super_set_otherwise(known: Known, entry: Any) -> bool:
+    """Whether the super block of a mount is not set as an entry has it."""
+    return super_options(known.super_flags) != super_options(entry.super_flags)
 
 
 def is_set_otherwise(known: Known, entry: Any) -> bool:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from mnttrace.capture.changes import Changes, is_set_otherwise
+from mnttrace.capture.changes import Changes, is_set_otherwise, is_super_set_otherwise
 from mnttrace.capture.decode import MountList
 from mnttrace.capture.detached import Detached
 from mnttrace.capture.effect_rows import EffectRows, Row
@@ -81,6 +81,8 @@ class Differences:
                 self._naming.from_line(known, lines.get(entry.mount_id), lines)
                 if self._changes.explains(known, entry):
                     self._changes.found(known, entry, when)
+                if is_super_set_otherwise(known, entry):
+                    found_here.append(("super block", entry.unique, entry))
                 if known.has_moved(entry) or is_set_otherwise(known, entry):
                     found_here.append(("change", entry.unique, entry))
                 else:
@@ -100,6 +102,8 @@ class Differences:
                 self._attach(entry, lines, None if is_new else when)
             elif what == "change":
                 self._change(entry, when)
+            elif what == "super block":
+                self._changes.super_blocks([entry], "snapshot", when)
 
     def are_doubtful(self, namespace: int) -> bool:
         """Whether another survey of a namespace is needed, some time later."""

@@ -63,6 +63,10 @@ class EffectRows:
         """A mount's propagation or options have changed; `before` were the old ones."""
         self._write("change", mount, via, evidence, cause, None, before, settings(mount))
 
+    def super_block(self, mount: Known, evidence: str, cause: Row, before: str, after: str) -> None:
+        """The options of a mount's file system have changed."""
+        self._write("change", mount, "super-block", evidence, cause, None, before, after)
+
     def place(self, mount: Known) -> str:
         """Where a mount is, and on which one."""
         parent = self._tables.recall(mount.parent)

@@ -153,6 +153,8 @@ class Effects:
                 self.changes.direct(mount, entry, call.row)
         for mount, entry in known:
             self.changes.found(mount, entry, nobody, call.row)
+        if call.does == Does.RECONFIGURE or mount_action(call.mount_flags) == "remount":
+            self.changes.super_blocks(listed, "kernel", call.row)
         if lists[-1].last and not call.cut:
             self.changes.looked_at(namespace_key(lists[0].ns, lists[0].ns_id))
         for before, entry in both:
@@ -187,7 +189,7 @@ class Effects:
             about = {unique for mount, _ in moved for unique in self._tables.tree(mount.unique)}
             self._move(call, moved, "direct")
             return about
-        if call.does in (Does.UMOUNT, Does.PIVOT):
+        if call.does in (Does.UMOUNT, Does.PIVOT, Does.RECONFIGURE):
             return set()
         key = namespace_key(call.row["ns"], call.row["ns_id"])
         told = call.row["path_unique"]
@@ -234,7 +236,7 @@ def _can_move(call: Call) -> bool:
     """Whether a call after which mounts turn out to have moved can have moved them."""
     if call.does == Does.MOUNT:
         return mount_action(call.mount_flags) == "move"
-    return call.does != Does.SETATTR
+    return call.does not in (Does.SETATTR, Does.RECONFIGURE)
 
 
 def _age(entry: Any) -> tuple[bool, bool, int]:

@@ -64,6 +64,7 @@ class Naming:
             group=entry.group,
             master=entry.master,
             flags=entry.flags,
+            super_flags=entry.super_flags,
         )
 
     def from_table(self, lines: dict[int, Mount]) -> None:

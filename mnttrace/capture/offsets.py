@@ -39,6 +39,7 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
     "INODE_PRIVATE": ("inode.i_private",),
     "INODE_SB": ("inode.i_sb",),
     "SB_MAGIC": ("super_block.s_magic",),
+    "SB_FLAGS": ("super_block.s_flags",),
     "SB_DEV": ("super_block.s_dev",),
     "SB_TYPE": ("super_block.s_type",),
     "FS_TYPE_NAME": ("file_system_type.name",),

@@ -24,7 +24,14 @@ from mnttrace.linux.syscalls import Does
 
 _JOIN_AT_ONCE = 0.1  # seconds between looks at what else is due
 _LOOK_AGAIN = 1.0  # seconds between surveys of a namespace that operations may have changed
-_CHANGES_MOUNTS = {Does.MOUNT, Does.UMOUNT, Does.PIVOT, Does.MOVE_MOUNT, Does.SETATTR}
+_CHANGES_MOUNTS = {
+    Does.MOUNT,
+    Does.UMOUNT,
+    Does.PIVOT,
+    Does.MOVE_MOUNT,
+    Does.SETATTR,
+    Does.RECONFIGURE,
+}
 
 
 class Session:

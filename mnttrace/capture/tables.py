@@ -33,6 +33,7 @@ class Known:
         place_hash, root_hash: of their names, as the addresses are used again.
         group: peer group, 0 for none; `master`: that of its master.
         flags: MNT_* bits of the kernel.
+        super_flags: SB_* bits of its file system.
     """
 
     unique: int
@@ -52,6 +53,7 @@ class Known:
     group: int
     master: int
     flags: int
+    super_flags: int
 
     @property
     def propagation(self) -> str:
@@ -132,6 +134,10 @@ class MountTables:
     def of_namespace(self, namespace: int) -> set[int]:
         """The unique ids of a namespace's mounts."""
         return set(self._by_namespace.get(namespace, ()))
+
+    def of_device(self, device: str) -> list[Known]:
+        """All mounts of a file system."""
+        return [mount for mount in self._mounts.values() if mount.device == device]
 
     def child_at(self, parent: int, place_key: int) -> Known | None:
         """What is mounted on a dentry of a mount."""

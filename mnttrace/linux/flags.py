@@ -357,6 +357,9 @@ _MNT_OPTIONS = {
     0x80: "nosymfollow",
 }
 _MNT_READONLY = 0x40
+# The same of super_block.s_flags, which show_sb_opts() shows; include/linux/fs.h numbers them.
+_SB_OPTIONS = {0x10: "sync", 0x80: "dirsync", 0x40: "mand", 1 << 25: "lazytime"}
+_SB_RDONLY = 0x1
 MNT_UNBINDABLE = 0x2000  # in mnt_t_flags from 6.17 on, which mnttrace's probes put here
 
 
@@ -368,6 +371,12 @@ def mount_options(mnt_flags: int) -> str:
     """The bits of a mount's mnt_flags in the kernel, in the words of field 6 of mountinfo."""
     first = "ro" if mnt_flags & _MNT_READONLY else "rw"
     return ",".join([first, *(word for bit, word in _MNT_OPTIONS.items() if mnt_flags & bit)])
+
+
+def super_options(s_flags: int) -> str:
+    """The bits of a super block's s_flags in the kernel, as the last field of mountinfo begins."""
+    first = "ro" if s_flags & _SB_RDONLY else "rw"
+    return ",".join([first, *(word for bit, word in _SB_OPTIONS.items() if s_flags & bit)])
 
 
 # How an argument is decoded, by the `meaning` that mnttrace.linux.syscalls gives it.

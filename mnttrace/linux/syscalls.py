@@ -37,6 +37,7 @@ class Does(IntEnum):
     SETATTR = 6
     NAMESPACE = 7  # makes a mount namespace
     REMOVE = 8  # removes or renames: what is mounted there in other namespaces goes
+    RECONFIGURE = 9  # fsconfig: changes a super block, if that is its command
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ SYSCALLS: tuple[Syscall, ...] = (
             _A("value", _F.VALUE_BY_COMMAND),
             _A("aux"),
         ),
+        does=Does.RECONFIGURE,
     ),
     Syscall(
         "fsmount",

@@ -67,7 +67,8 @@ COLUMNS: dict[str, tuple[tuple[str, pa.DataType, str], ...]] = {
             "via",
             _TEXT,
             "how it came there: direct, peer, slave, beneath (another mount was slipped under it), "
-            'namespace-copy, namespace-death, mountpoint-removed; "" if not known',
+            "namespace-copy, namespace-death, mountpoint-removed, super-block (of the file system, "
+            'which all its mounts share); "" if not known',
         ),
         ("evidence", _TEXT, "kernel, snapshot, model or ambiguous"),
         ("mount_id", _I64, "mount id, recycled by the kernel"),
@@ -85,7 +86,12 @@ COLUMNS: dict[str, tuple[tuple[str, pa.DataType, str], ...]] = {
         ("propagation", _TEXT, "shared, slave, shared-and-slave, private, unbindable"),
         ("unbindable", _BOOL, "whether it is unbindable, which a slave can be, too"),
         ("locked", _BOOL, "whether it may not be taken from its parent (mount_namespaces(7))"),
-        ("before", _TEXT, "move: place before; change, namespace-copy: propagation and options"),
+        (
+            "before",
+            _TEXT,
+            "move: place before; change, namespace-copy: propagation and options, or those of the "
+            "super block",
+        ),
         ("after", _TEXT, "the same, afterwards"),
         ("copy_of", _I64, "mount id of the mount that it is (or was) a copy of"),
         ("copy_of_unique", _U64, "its unique id"),
