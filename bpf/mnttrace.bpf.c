@@ -347,7 +347,7 @@ static __always_inline void fill_caller(struct operation_record *r)
 /* The mount in the last event of this thread that the recorder's fanotify group has, if it tells
  * what is asked for: where the events of this call end, unless it caused none. Others may have
  * caused some since. The answer is to be checked, as events may be read and freed meanwhile. */
-static __always_inline u64 last_notified(struct recorder *own, u32 mask)
+static __always_inline u64 last_notified(struct recorder *own, u32 asked)
 {
 #ifdef FANOTIFY_MNT_ID
 	u64 head = own->group + GROUP_LIST;
@@ -360,9 +360,12 @@ static __always_inline u64 last_notified(struct recorder *own, u32 mask)
 		u64 event = last - FSNOTIFY_EVENT_LIST;
 
 		if (FIELD(u64, event, FANOTIFY_PID) == thread) {
-			bool is_asked_for = FIELD(u32, event, FANOTIFY_MASK) & mask;
+			u32 mask = FIELD(u32, event, FANOTIFY_MASK);
 
-			return is_asked_for ? FIELD(u64, event, FANOTIFY_MNT_ID) : 0;
+			/* Both: it was moved. */
+			if ((mask & (FAN_MNT_ATTACH | FAN_MNT_DETACH)) != asked)
+				return 0;
+			return FIELD(u64, event, FANOTIFY_MNT_ID);
 		}
 		last = FIELD(u64, last, 8);
 	}

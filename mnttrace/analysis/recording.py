@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
 
 from mnttrace.recording.reader import read_meta, read_table
 from mnttrace.recording.schema import CATEGORIES
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.crosscheck import CrossCheck
 
 _DTYPES: dict[pa.DataType, Any] = {
     pa.uint64(): pd.UInt64Dtype(),
@@ -106,6 +109,13 @@ class Recording:
         from mnttrace.analysis.leaks import leaks
 
         return leaks(self)
+
+    @cached_property
+    def crosscheck(self) -> CrossCheck:
+        """What was recorded against the model, see :mod:`mnttrace.analysis.crosscheck`."""
+        from mnttrace.analysis.crosscheck import crosscheck
+
+        return crosscheck(self)
 
     @cached_property
     def births(self) -> pd.DataFrame:

@@ -46,21 +46,24 @@ class Detached:
         mounts = self._attached(dict.fromkeys([*missing, *told]))
         if not mounts:
             return
-        direct = self._direct(mounts, key, call.row)
+        direct, is_at_path = self._direct(mounts, key, call.row)
+        # Nobody else tells who detached what is missing: it may be what others did meanwhile.
+        evidence = "kernel" if told or is_at_path else "ambiguous"
         gone = [mount for mount in mounts if mount.unique in direct]
-        origins = {mount.unique: _original(mount, gone) for mount in mounts}
+        carried = [mount for mount in gone if self._is_carried(mount)]
+        origins = {mount.unique: _original(mount, carried) for mount in mounts}
         # What was to go with an earlier call did, if nobody told that it went with this one.
         origins |= dict.fromkeys(self._expected.keys() & origins.keys() - set(told))
         others = [m for m in mounts if m.unique not in direct and origins[m.unique] is None]
         when = {"ts": call.row["ts"], "monotonic": call.row["monotonic"]}
-        # These went before the call: what the thread did without one, and what nobody told of.
+        # What the thread did before the call, without one. What else is missing may be of calls
+        # that are not over: they or a survey tell.
         self._without_call([mount for mount in others if mount.unique in told], tid, when)
-        self.lost([mount.unique for mount in others if mount.unique not in told], when)
-        gone = [mount for mount in mounts if mount.unique in self._tables]
+        gone = [mount for mount in mounts if mount not in others]
         for mount in gone:
             origin = None if mount.unique in direct else origins[mount.unique]
             via = "direct" if mount.unique in direct else self._carried_as(mount, origin)
-            self._rows.detach(mount, via, "kernel", call.row, origin)
+            self._rows.detach(mount, via, evidence, call.row, origin)
         self._expect_to_go_along(gone, call.row)
         self._take_away(gone, [call.row] * len(gone))
 
@@ -90,9 +93,11 @@ class Detached:
                     break  # here the next call begins
         return found
 
-    def _direct(self, mounts: list[Known], namespace: int, call: Row) -> dict[int, Known]:
-        """Which of the detached mounts a umount took itself: the one at its path; a lazy one, all
-        that was mounted on that."""
+    def _direct(
+        self, mounts: list[Known], namespace: int, call: Row
+    ) -> tuple[dict[int, Known], bool]:
+        """Which of the detached mounts a umount took itself, and whether that is the one at its
+        path; a lazy one, all that was mounted on that."""
         own = [mount for mount in mounts if mount.namespace == namespace]
         likely = [mount for mount in own if mount.unique not in self._expected]
         at_path = [mount for mount in likely if self._tables.path(mount) == call["path"]]
@@ -102,7 +107,7 @@ class Detached:
             for mount in likely:
                 if mount.parent in direct:
                     direct[mount.unique] = mount
-        return direct
+        return direct, bool(at_path)
 
     def _expect_to_go_along(self, gone: list[Known], cause: Row) -> None:
         """What is at the same place on peers and slaves goes, too (propagate_umount(), fs/pnode.c):
@@ -115,7 +120,7 @@ class Detached:
                 if there is None or there.unique in here:
                     continue
                 if not self._notes.is_watched(there.namespace, cause["monotonic"]):
-                    self._expected[there.unique] = (cause, mount)
+                    self._expected.setdefault(there.unique, (cause, mount))
 
     def removed(self, call: Call) -> None:
         """A call that removed or renamed what mounts were on in other namespaces."""
@@ -170,6 +175,11 @@ class Detached:
 
     def _attached(self, uniques: Iterable[int]) -> list[Known]:
         return [mount for unique in uniques if (mount := self._tables.get(unique))]
+
+    def _is_carried(self, mount: Known) -> bool:
+        """Whether what happens to a mount propagates: it is on a shared one, or one that went."""
+        parent = self._tables.recall(mount.parent)
+        return parent is None or bool(parent.group) or parent.unique not in self._tables
 
     def _carried_as(self, mount: Known, origin: Known | None) -> str:
         parent = self._tables.recall(mount.parent)

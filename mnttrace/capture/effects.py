@@ -72,10 +72,15 @@ class Effects:
         """Write the effects of one call."""
         if call.row["result"] < 0:
             return
-        made = (entry for found in call.lists if found.why == _LIST_MADE for entry in found.entries)
+        made = [entry for found in call.lists if found.why == _LIST_MADE for entry in found.entries]
         # The kernel lists the newest first; a mount's parent, and what it is a copy of, are older.
-        for entry in sorted(made, key=_age):
-            self._made(call, entry)
+        made.sort(key=_age)
+        evidence = "kernel"
+        key = namespace_key(call.row["ns"], call.row["ns_id"])
+        if made and not self._notes.is_watched(key, call.row["monotonic"]):
+            made, evidence = self._own(call, made)
+        for entry in made:
+            self._made(call, entry, evidence)
         after = [found for found in call.lists if found.why == _AFTER]
         missing = self._after(call, after) if after else []
         born = [found for found in call.lists if found.why == _BIRTH]
@@ -90,7 +95,23 @@ class Effects:
         if call.cut:
             self._notes.remember_cut(call)
 
-    def _made(self, call: Call, entry: Any) -> None:
+    def _own(self, call: Call, made: list[Any]) -> tuple[list[Any], str]:
+        """What of a list a call made, and the evidence for that, where fanotify does not tell who
+        made what: others may have made mounts in the namespace at the same time."""
+        new = {entry.unique for entry in made if entry.unique not in self._tables}
+        tops = [
+            e for e in made if e.how == _MADE and e.unique in new and e.parent_unique not in new
+        ]
+        at_path = [top for top in tops if self._naming.path(top, call.names) == call.row["path"]]
+        if not at_path:
+            return made, "ambiguous" if tops else "kernel"
+        others = {top.unique for top in tops} - {top.unique for top in at_path}
+        for entry in made:  # those below them, and copies, come later
+            if entry.parent_unique in others or entry.origin_unique in others:
+                others.add(entry.unique)
+        return [entry for entry in made if entry.unique not in others], "kernel"
+
+    def _made(self, call: Call, entry: Any, evidence: str = "kernel") -> None:
         """A mount that the call made or moved, itself or as a copy elsewhere."""
         if not entry.mntns_id:
             return  # in a detached tree, whose anonymous namespace has no id; or already gone
@@ -102,18 +123,19 @@ class Effects:
             return
         origin = self._tables.get(entry.origin_unique) if entry.how == _CARRIED else None
         mount = self._naming.make(entry, call.names, origin)
-        if entry.how == _MADE:
+        if entry.how == _MADE and evidence == "kernel":
             self._naming.from_call(mount, call)
         self._tables.attach(mount)
         self._notes.claim(entry.unique)
         via = "direct"
         if entry.how == _CARRIED:
             via = "peer" if origin and mount.group and mount.group == origin.group else "slave"
-        self.rows.attach(mount, via, "kernel", call.row, origin)
+        self.rows.attach(mount, via, evidence, call.row, origin)
 
     def _made_other(self, call: Call, known: Known, entry: Any) -> None:
         """A mount that was there before. If the call neither moved nor covered it, it is another's
         that was made at the same time, and may be half gone."""
+        self._naming.from_names(known, call.names)
         is_moved = call.does == Does.MOVE_MOUNT and entry.how == _MADE
         if (is_moved or entry.how == _COVERED) and known.has_moved(entry):
             self._move(call, [(known, entry)], "direct" if is_moved else "beneath")
@@ -158,7 +180,8 @@ class Effects:
         if lists[-1].last and not call.cut:
             self.changes.looked_at(namespace_key(lists[0].ns, lists[0].ns_id))
         for before, entry in both:
-            if before is None and not self._tables.is_gone(entry.unique):
+            # What nobody attached as far as is known may be of a call that is not over.
+            if before is None and self._notes.was_cut(entry.unique):
                 new = self._naming.make(entry, call.names, None)
                 self._tables.attach(new)
                 self.differences.missed(new, nobody)

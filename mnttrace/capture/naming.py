@@ -97,6 +97,12 @@ class Naming:
         if mount.place is None:
             mount.place = self._place_at(mount.parent, mount.place_key, row["path"])
 
+    def from_names(self, mount: Known, names: dict[int, str]) -> None:
+        """Name a mount whose names were not known when it was listed first."""
+        if mount.place is None or mount.root is None:
+            root = mount.root or names.get(mount.root_key)
+            self._tables.rename(mount, root, mount.place or names.get(mount.place_key))
+
     def new_place(self, entry: Any, cause: Row, names: dict[int, str]) -> str | None:
         """Where a mount was moved to within the file system of its parent; None: not known."""
         name = self._place(entry, names)
@@ -105,6 +111,19 @@ class Naming:
         # pivot_root moves what was the root to its second argument.
         column = "source_path" if cause.get("syscall") == "pivot_root" else "path"
         return self._place_at(entry.parent_unique, entry.mountpoint, cause.get(column) or "")
+
+    def path(self, entry: Any, names: dict[int, str]) -> str | None:
+        """Where a mount is that is not in the tables yet; None: not known."""
+        parent = self._tables.get(entry.parent_unique)
+        place = self._place(entry, names)
+        if parent is None or parent.root is None:
+            return None
+        if entry.mountpoint == parent.root_key:
+            return self._tables.path(parent)
+        if place is None or not place.startswith(folder(parent.root)):
+            return None
+        below = place[len(folder(parent.root)) :]
+        return self._tables.path(parent).rstrip("/") + below
 
     def _filesystem(self, device: str, entry: Any) -> tuple[str, str]:
         """Type and source of a mount: the kernel's list has no subtype and cuts a long source; a

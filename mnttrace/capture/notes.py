@@ -79,6 +79,10 @@ class Notes:
         if len(self._cut) > _CUT_KEPT:
             self._cut.popitem(last=False)
 
+    def was_cut(self, unique: int) -> bool:
+        """Whether a mount was attached by a thread whose call's list was cut."""
+        return self._attached.get(unique) in self._cut
+
     def cause_of(self, unique: int) -> dict[str, Any] | None:
         """The call whose list was cut and whose thread attached a mount."""
         tid = self._attached.pop(unique, None)

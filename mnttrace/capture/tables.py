@@ -223,7 +223,7 @@ class MountTables:
             mount.place_key, mount.root_key, mount.place_hash, mount.root_hash = keys
             self._link(mount)
 
-    def rename(self, mount: Known, root: str, place: str | None) -> None:
+    def rename(self, mount: Known, root: str | None, place: str | None) -> None:
         """Give a mount, attached or not, other names: those that mountinfo shows."""
         if (mount.root, mount.place) == (root, place):
             return

@@ -15,19 +15,49 @@ from mnttrace.commands._common import RECORDING, warn_of_losses
 @click.command("info")
 @RECORDING
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-def command(recording: Path, as_json: bool) -> None:
+@click.option("--check", is_flag=True, help="Hold it against the model of shared subtrees.")
+def command(recording: Path, as_json: bool, check: bool) -> None:
     """Say what a recording holds, and what it lost."""
     from mnttrace.recording.reader import count_rows, read_meta
 
     meta = read_meta(recording)
     rows = count_rows(recording)
     if as_json:
-        click.echo(json.dumps(meta | {"rows": rows}, indent=1))
+        found = {"check": _check_as_json(recording)} if check else {}
+        click.echo(json.dumps(meta | {"rows": rows} | found, indent=1))
         return
     warn_of_losses(meta)
     for key, text in _lines(meta):
         click.echo(f"{key:12} {text}")
     click.echo(f"{'rows':12} " + ", ".join(f"{count} {table}" for table, count in rows.items()))
+    if check:
+        click.echo(f"{'check':12} " + "\n             ".join(_check(recording)))
+
+
+def _check_as_json(recording: Path) -> dict[str, Any]:
+    from mnttrace.analysis.recording import Recording
+
+    found = Recording(recording).crosscheck
+    return {
+        "checked": found.checked,
+        "skipped": found.skipped,
+        "disagreements": found.disagreements.to_dict("records"),
+    }
+
+
+def _check(recording: Path) -> list[str]:
+    from mnttrace.analysis.recording import Recording
+    from mnttrace.report.text import safe
+
+    found = Recording(recording).crosscheck
+    wrong = found.disagreements
+    agreed = found.checked - wrong["seq"].nunique()
+    lines = [f"the model agrees with {agreed} operations, {found.skipped} could not be checked"]
+    for row in wrong.itertuples(index=False):
+        only = "not recorded" if row.said_by == "model" else "not in the model"
+        where = f"{safe(row.mountpoint)} in mount namespace {row.ns_id}"
+        lines.append(f"operation {row.seq}: {row.action} of {where}: {only}")
+    return lines
 
 
 def _lines(meta: dict[str, Any]) -> list[tuple[str, str]]:

@@ -6,10 +6,12 @@ MNTTRACE_LOOP_SECONDS says how long, 3 s if it does not.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from witness import Witness
 
 from mnttrace.analysis.recording import Recording
 
@@ -71,3 +73,43 @@ def test_nothing_is_missing_nothing_is_there_twice_and_every_owner_is_right(
     by_thread = certain[certain["action"] == "attach"].groupby("made_by").size() / (1 + RECEIVERS)
     assert by_thread.astype(int).to_dict() == made
     assert isinstance(by_thread, pd.Series)
+
+
+def test_no_owner_is_wrong_in_a_namespace_that_is_not_watched_yet(
+    in_namespace, tmp_path: Path
+) -> None:
+    """Born and gone before the recorder looks: only the kernel's lists tell, and they overlap."""
+    with Witness() as witness:
+        in_namespace(
+            f"""
+            mkdir shared
+            unshare -m --propagation private sh -c '
+                mount -t tmpfs shared shared
+                python3 {LOOPS} $PWD/shared 3 1 threads >made'
+            """
+        )
+    made = sum(int(line.split()[1]) for line in (tmp_path / "made").read_text().splitlines())
+    operations = {row["seq"]: row for row in witness.rows["operations"]}
+    effects = [row for row in witness.rows["effects"] if row["source"].startswith("loop")]
+    counts = Counter((row["action"], row["evidence"]) for row in effects)
+    print(made, counts)
+    for action in ("attach", "detach"):
+        told = [row["mnt_id_unique"] for row in effects if row["action"] == action]
+        assert len(told) == len(set(told)) == made
+    for row in effects:
+        if row["evidence"] == "kernel":
+            place = operations[row["seq"]]["path"].rpartition("/")[2]
+            assert place == row["source"].removeprefix("loop"), [
+                row[c]
+                for c in (
+                    "action",
+                    "via",
+                    "mountpoint",
+                    "source",
+                    "root",
+                    "mnt_id_unique",
+                    "parent_path",
+                    "copy_of_unique",
+                )
+            ]
+    assert counts["detach", "ambiguous"] * 10 < made

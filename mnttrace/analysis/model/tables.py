@@ -8,7 +8,7 @@ kernel do to tables is in :mod:`mnttrace.analysis.model.propagation`.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 from mnttrace.analysis.model.mounts import (
     Detached,
@@ -255,7 +255,25 @@ class Tables:
         Args:
             via: for the mounts that nothing else was said of.
         """
-        found = []
+        found = sorted(self._effects(via), key=lambda effect: effect.via in ("peer", "slave"))
+        self._journal.clear()
+        self._causes.clear()
+        return found
+
+    def foretold(self) -> list[tuple[Effect, str]]:
+        """Take the running operation back: its effects, with the paths of the mounts."""
+        found = list(self._effects("direct"))
+        here = {
+            effect.mount.id: self.path(effect.mount.id)
+            for effect in found
+            if effect.action != "detach"
+        }
+        self.take_back()
+        return [
+            (effect, here.get(effect.mount.id) or self.path(effect.mount.id)) for effect in found
+        ]
+
+    def _effects(self, via: Via) -> Iterator[Effect]:
         for mount, before in self._journal.items():
             after = self.mounts.get(mount)
             cause, copy_of = self._causes.get(mount, (via, None))
@@ -264,10 +282,7 @@ class Tables:
             action = action_of(was, now)
             if action and (shown := now or was):
                 kept = was if action in ("move", "change") else None
-                found.append(Effect(action, shown, kept, cause, copy_of))
-        self._journal.clear()
-        self._causes.clear()
-        return sorted(found, key=lambda effect: effect.via in ("peer", "slave"))
+                yield Effect(action, shown, kept, cause, copy_of)
 
     def take_back(self) -> None:
         """End the running operation as if it had not been."""
