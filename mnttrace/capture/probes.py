@@ -81,6 +81,7 @@ class Probes:
     Args:
         ring_bytes: size of the ring buffer, a power of two times the page size.
         follow: processes whose descendants are to be told apart (`descends` of an operation).
+        only_syscalls: trace the calls alone, as on kernels that have no more to tell.
 
     Attributes:
         ring: what they write to; its records are structs of bpf/records.h.
@@ -92,13 +93,21 @@ class Probes:
         CaptureError: the kernel refused a program.
     """
 
-    def __init__(self, ring_bytes: int = 1 << 24, follow: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        ring_bytes: int = 1 << 24,
+        follow: Iterable[int] = (),
+        only_syscalls: bool = False,
+    ) -> None:
         check_privileges()
         self.traced: list[str] = []
         self.missing: list[str] = []
         self._events: list[int] = []
         self._calls = by_number(os.uname().machine)
         self._definitions = offsets.definitions(Btf.load())
+        if only_syscalls:
+            self._definitions.pop("CAN_WALK", None)
+            self._definitions.pop("FANOTIFY_MNT_ID", None)
         self._definitions["RING_PAGES"] = ring_bytes // os.sysconf("SC_PAGE_SIZE")
         followed = list(follow)
         if followed:
@@ -116,6 +125,11 @@ class Probes:
     def can_walk(self) -> bool:
         """Whether this kernel lets the mounts that a call made be walked to (6.16 and newer)."""
         return "CAN_WALK" in self._definitions
+
+    @property
+    def can_notify(self) -> bool:
+        """Whether this kernel tells what is attached and detached by fanotify (6.15 and newer)."""
+        return "FANOTIFY_MNT_ID" in self._definitions
 
     def _compile(self, definitions: dict[str, int]) -> Any:
         flags = [f"-D{name}={value}" for name, value in definitions.items()]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from mnttrace.capture.causes import Causes
 from mnttrace.capture.decode import Call, Decoder, MountList, Process
 from mnttrace.capture.effect_rows import Add, Row
 from mnttrace.capture.effects import Birth, Effects
+from mnttrace.capture.entries import Entries
 from mnttrace.capture.filters import Filter
 from mnttrace.capture.identity import Identity
 from mnttrace.capture.intake import Intake, Portion
@@ -23,6 +25,7 @@ from mnttrace.linux.namespaces import mount_namespaces
 from mnttrace.linux.syscalls import Does
 
 _JOIN_AT_ONCE = 0.1  # seconds between looks at what else is due
+_LOOK_AT_TABLES = 0.1  # seconds between surveys, where there is nothing else
 _LOOK_AGAIN = 1.0  # seconds between surveys of a namespace that operations may have changed
 _CHANGES_MOUNTS = {
     Does.MOUNT,
@@ -63,7 +66,7 @@ class Session:
         self._add = add
         self._offset = wall_offset
         self._wanted = wanted
-        self._group = _mount_group()
+        self._group = _mount_group() if probes.can_notify else None
         self.has_fanotify = self._group is not None
         if self._group:
             probes.show_group(self._group.descriptor)
@@ -73,8 +76,15 @@ class Session:
         self._decoder = Decoder(wall_offset, keep_secrets)
         self._notes = Notes()
         self._pending: list[Row] = []
-        self._effects = Effects(MountTables(), self._notes, self._take_effect)
+        tables = MountTables()
+        self._effects = Effects(tables, self._notes, self._take_effect)
         self._people = People(add)
+        # For where mounts cannot be walked: there are but calls, and mount tables between them.
+        self._entries = None if probes.can_walk else Entries()
+        self._causes = Causes(tables, self._effects.rows)
+        self._calls: list[Row] = []
+        self._births: dict[int, Row] = {}
+        self._looked = 0.0
         self._surveys: dict[int, Survey] = {}
         self._changed: dict[int, float] = {}
         self.operations = 0
@@ -103,6 +113,10 @@ class Session:
         """
         self._take_some(timeout)
         now = time.monotonic()
+        if self._entries:
+            if self._calls and now - self._looked >= _LOOK_AT_TABLES:
+                self._compare_all("operation")
+            return
         due = {key for key, since in self._changed.items() if now - since >= _LOOK_AGAIN}
         for key in due:
             del self._changed[key]
@@ -174,6 +188,8 @@ class Session:
         born, self._effects.born = self._effects.born, []
         for birth in born:
             self._survey_birth(birth)
+        if self._entries and row["result"] >= 0:
+            self._remember(call)
         if row["result"] >= 0 and call.does in _CHANGES_MOUNTS:
             key = namespace_key(row["ns"], row["ns_id"])
             self._changed.setdefault(key, time.monotonic())
@@ -186,6 +202,13 @@ class Session:
             self._add("operations", row)
             for effect in effects:
                 self._add("effects", effect)
+
+    def _remember(self, call: Call) -> None:
+        row = call.row
+        if call.does == Does.NAMESPACE and row["ns_target_id"] not in (None, row["ns_id"]):
+            self._births[row["ns_target_id"]] = row
+        if call.does in _CHANGES_MOUNTS or call.does == Does.NAMESPACE:
+            self._calls.append(row)
 
     def _take_effect(self, _table: str, row: Row) -> None:
         self._pending.append(row)
@@ -207,16 +230,38 @@ class Session:
 
     # ---- surveys
 
+    def _compare_all(self, reason: str) -> None:
+        """Survey all namespaces, and find the calls that made them what they are."""
+        self._take_all()
+        calls, self._calls = self._calls, []
+        self._looked = time.monotonic()
+        alive = self._begin_all(reason)
+        self._end_of_survey(reason, alive)
+        self._causes.find(calls, self._pending)
+        self._write_effects()
+
     def _survey_all(self, reason: str) -> None:
+        if self._entries:
+            self._compare_all(reason)
+            return
+        alive = self._begin_all(reason)
+        self._take_all()
+        for survey in list(self._surveys.values()):
+            self._surveyed(survey, complete=False)
+        self._end_of_survey(reason, alive)
+        self._write_effects()
+
+    def _begin_all(self, reason: str) -> set[int]:
+        """The keys of the namespaces that there are."""
         alive = set()
         for namespace in mount_namespaces(kernel=True).namespaces.values():
             survey = self._surveyor.survey(namespace, reason)
             if survey:
                 alive.add(survey.key)
-                self._begin(survey)
-        self._take_all()
-        for survey in list(self._surveys.values()):
-            self._surveyed(survey, complete=False)
+                self._begin(survey, self._births.get(survey.key))
+        return alive
+
+    def _end_of_survey(self, reason: str, alive: set[int]) -> None:
         # What fanotify told of namespaces that died says who ended them.
         self._effects.detached.settle(self._now(), everything=reason == "end")
         if reason == "end":
@@ -224,7 +269,6 @@ class Session:
                 self._effects.detached.gone(key, self._now())
                 self._snapshots.gone(key, self._people.namespaces[key], self.operations)
                 self._surveyor.forget(key)
-        self._write_effects()
 
     def _survey_birth(self, birth: Birth) -> None:
         row = birth.row
@@ -269,13 +313,25 @@ class Session:
     def _surveyed(self, survey: Survey, complete: bool) -> None:
         del self._surveys[survey.key]
         found = survey.take_lists()
-        if found:
+        if self._entries:
+            self._compare(survey, self._entries)
+        elif found:
             when = self._when(survey.ended)
             is_final = survey.reason == "end"
             self._effects.differences.survey(found, complete, survey.table, when, is_final)
             if self._effects.differences.are_doubtful(survey.key):
                 self._changed.setdefault(survey.key, time.monotonic())
         self._snapshots.take(survey, self.operations)
+
+    def _compare(self, survey: Survey, entries: Entries) -> None:
+        """Compare a mount table with the one before."""
+        made_of = entries.of(survey.ns, survey.ns_id, survey.table, survey.unique_ids)
+        found = MountList(0, survey.ns, survey.ns_id, True, True, made_of)
+        when = self._when(survey.ended)
+        self._effects.differences.survey(found, True, survey.table, when, final=True)
+        birth = self._births.pop(survey.key, None)
+        if birth:
+            self._causes.born(survey.key, birth)
 
 
 def _mount_group() -> MountGroup | None:

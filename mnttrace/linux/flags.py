@@ -379,6 +379,23 @@ def super_options(s_flags: int) -> str:
     return ",".join([first, *(word for bit, word in _SB_OPTIONS.items() if s_flags & bit)])
 
 
+def mount_bits(options: str) -> int:
+    """The bits that :func:`mount_options` shows as these."""
+    return _bits(options, _MNT_OPTIONS, _MNT_READONLY)
+
+
+def super_bits(options: str) -> int:
+    """The bits that :func:`super_options` shows as these; other options are passed over."""
+    return _bits(options, _SB_OPTIONS, _SB_RDONLY)
+
+
+def _bits(options: str, names: Mapping[int, str], read_only: int) -> int:
+    words = set(options.split(","))
+    return sum(bit for bit, name in names.items() if name in words) | (
+        read_only if "ro" in words else 0
+    )
+
+
 # How an argument is decoded, by the `meaning` that mnttrace.linux.syscalls gives it.
 DECODERS: Mapping[str, Callable[[int], str]] = {
     "mount": mount_flags,

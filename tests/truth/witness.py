@@ -62,15 +62,17 @@ class Witness:
         late: how many operations are let pass before the recorder looks: 0, it looks after each.
             If it looks late, it cannot always know when a mount lost its master by what was done
             in another namespace, or by the end of a detached tree: changes are not compared.
+        only_syscalls: as of :class:`mnttrace.capture.probes.Probes`.
     """
 
-    def __init__(self, late: int = 0) -> None:
+    def __init__(self, late: int = 0, only_syscalls: bool = False) -> None:
         self.late = late
+        self.only_syscalls = only_syscalls
         self.score = Score()
 
     def __enter__(self) -> Witness:
         self.rows: dict[str, list[dict[str, Any]]] = {}
-        self.probes = Probes()
+        self.probes = Probes(only_syscalls=self.only_syscalls)
         self.session = Session(self.probes, self._add, 0, Filter())
         self.session.begin()
         return self
@@ -93,7 +95,7 @@ class Witness:
         self.session.settle()
         self.tables = Tables()
         self.names = {process.namespace_id: name for name, process in kernel.processes.items()}
-        for row in self.rows["effects"]:
+        for row in self.rows.setdefault("effects", []):
             self._apply(row)
         self.rows["effects"] = []
         self.rows["operations"] = []
@@ -108,7 +110,12 @@ class Witness:
         for process in kernel.processes.values():
             self.names.setdefault(process.namespace_id, process.name)
         seen = self._look(kernel)
-        self.steps.append(Step(name, self.begun, ended, _difference(self.seen, seen)))
+        truth = _difference(self.seen, seen)
+        for what in list(truth):
+            table = seen if what[0] == "attach" else self.seen
+            if what[0] in ("attach", "detach") and not self._is_told(what[1], table):
+                del truth[what]
+        self.steps.append(Step(name, self.begun, ended, truth))
         self.seen = seen
         if len(self.steps) > self.late:
             self.check(kernel)
@@ -180,6 +187,11 @@ class Witness:
         )
         return {int(str(mount.id)): mount for mount in tables.mounts.values()}
 
+    def _is_told(self, id: int, seen: Seen) -> bool:
+        """Whether it is told that a mount came or went: of what has no parent that a table shows it
+        is not, where there are but tables."""
+        return not self.only_syscalls or seen[id].parent in seen
+
     def _compare(self, kernel: Kernel, step: str) -> None:
         """The tables that the recording leads to, and those of the kernel, mount by mount."""
         alive = {process.namespace_id for process in kernel.processes.values()}
@@ -187,7 +199,10 @@ class Witness:
         problems = [
             f"{name} {self.seen.get(id, ours.get(id))}"
             for name, ids in (
-                ("missing", self.seen.keys() - ours.keys()),
+                (
+                    "missing",
+                    {id for id in self.seen.keys() - ours.keys() if self._is_told(id, self.seen)},
+                ),
                 ("too much", ours.keys() - self.seen.keys()),
             )
             for id in ids

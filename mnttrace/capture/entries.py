@@ -1,0 +1,127 @@
+"""Mount tables as the kernel's lists have them, for kernels that do not let their mounts be walked.
+
+What only a list tells is made up here: where the kernel has no unique ids (before 6.8), a mount is
+the same one as in the survey before if all is equal that tells mounts apart; and in place of the
+addresses of dentries are numbers for paths within file systems.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mnttrace.capture.layout import constants
+from mnttrace.capture.tables import folder
+from mnttrace.linux.flags import MNT_UNBINDABLE, mount_bits, super_bits
+from mnttrace.linux.mountinfo import Mount
+
+_LISTED = constants()["HOW_LISTED"]
+FIRST_MADE_UP = 1 << 62  # unique ids from here on are not the kernel's
+
+
+class Entry(NamedTuple):
+    """A mount: the members of struct mount_entry in bpf/records.h that are read by name."""
+
+    unique: int
+    parent_unique: int
+    origin_unique: int
+    mntns_id: int
+    root: int
+    mountpoint: int
+    mount_id: int
+    parent_id: int
+    mntns: int
+    group: int
+    master: int
+    device: int
+    flags: int
+    how: int
+    root_hash: int
+    mountpoint_hash: int
+    super_flags: int
+    fstype: bytes
+    devname: bytes
+
+
+class Entries:
+    """Makes entries of the mount tables of namespaces, from survey to survey."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(FIRST_MADE_UP)
+        self._made_up: dict[int, dict[tuple[int, int, int], int]] = {}
+        self._dentries: dict[tuple[str, str], int] = {}
+
+    def of(self, ns: int, ns_id: int, table: list[Mount], unique: dict[int, int]) -> list[Entry]:
+        """The entries of one namespace's table.
+
+        Args:
+            ns, ns_id: the namespace's inode number and unique id.
+            table: its mountinfo.
+            unique: mount id → unique id, as far as the kernel tells.
+        """
+        lines = {line.mount_id: line for line in table}
+        if not unique:
+            unique = self._numbered(ns_id or ns, lines)
+        return [self._entry(ns, ns_id, line, lines, unique) for line in self._parents_first(lines)]
+
+    def _entry(
+        self, ns: int, ns_id: int, line: Mount, lines: dict[int, Mount], unique: dict[int, int]
+    ) -> Entry:
+        parent = lines.get(line.parent_id)
+        own = unique.get(line.mount_id, 0)
+        place, above = "/", line.device
+        if parent is not None:
+            below = line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
+            place = (folder(parent.root) + below) or "/"
+            above = parent.device
+        return Entry(
+            unique=own,
+            parent_unique=unique.get(line.parent_id, own) if parent else own,
+            origin_unique=0,
+            mntns_id=ns_id,
+            root=self._dentry(line.device, line.root),
+            mountpoint=self._dentry(above, place),
+            mount_id=line.mount_id,
+            parent_id=line.parent_id,
+            mntns=ns,
+            group=line.shared or 0,
+            master=line.master or 0,
+            device=line.major << 20 | line.minor,
+            flags=mount_bits(line.options) | (MNT_UNBINDABLE if line.unbindable else 0),
+            how=_LISTED,
+            root_hash=0,
+            mountpoint_hash=0,
+            super_flags=super_bits(line.super_options),
+            fstype=line.fstype.encode(errors="surrogateescape"),
+            devname=line.source.encode(errors="surrogateescape"),
+        )
+
+    def _numbered(self, key: int, lines: dict[int, Mount]) -> dict[int, int]:
+        """Numbers in place of unique ids; those of mounts that are gone are not used again."""
+        before = self._made_up.get(key, {})
+        now = {}
+        for line in lines.values():
+            what = (
+                line.mount_id,
+                line.major << 20 | line.minor,
+                self._dentry(line.device, line.root),
+            )
+            now[what] = before.get(what) or next(self._numbers)
+        self._made_up[key] = now
+        return {mount_id: number for (mount_id, *_), number in now.items()}
+
+    def _dentry(self, device: str, path: str) -> int:
+        return self._dentries.setdefault((device, path), len(self._dentries) + 1)
+
+    @staticmethod
+    def _parents_first(lines: dict[int, Mount]) -> Iterable[Mount]:
+        done: set[int] = set()
+        for line in lines.values():
+            chain = []
+            at: Mount | None = line
+            while at is not None and at.mount_id not in done:
+                done.add(at.mount_id)
+                chain.append(at)
+                at = lines.get(at.parent_id)
+            yield from reversed(chain)
