@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from mnttrace.capture.effect_rows import EffectRows, Row, settings
 from mnttrace.capture.tables import Known, MountTables
 
-_ATTACHING = {"mount", "move_mount"}
 _DETACHING = {"umount", "umount2"}
 
 
@@ -71,26 +70,27 @@ class Causes:
 
     def _fitting(self, call: Row, left: list[Row]) -> list[tuple[Row, str, Known | None]]:
         """The effects of a call, how each came there, and what each is a copy of."""
-        action = self._action(call)
+        actions = self._actions(call)
         here = [row for row in left if row["ns_id"] == call["ns_id"]]
-        direct = [row for row in here if row["action"] == action and self._is_at(row, call)]
+        direct = [row for row in here if row["action"] in actions and self._is_at(row, call)]
         found: list[tuple[Row, str, Known | None]] = [(row, "direct", None) for row in direct]
-        if action in ("attach", "detach"):
-            taken = {row["mnt_id_unique"] for row in direct}
-            for row in direct:
-                found += self._copies(row, [r for r in left if r["mnt_id_unique"] not in taken])
+        taken = {row["mnt_id_unique"] for row in direct}
+        for row in direct:
+            found += self._copies(row, [r for r in left if r["mnt_id_unique"] not in taken])
         return found
 
     @staticmethod
-    def _action(call: Row) -> str:
+    def _actions(call: Row) -> set[str]:
         if call["syscall"] in _DETACHING:
-            return "detach"
+            return {"detach"}
         flags = call["flags"].split("|")
         if call["syscall"] == "pivot_root" or "MS_MOVE" in flags:
-            return "move"
-        if call["syscall"] in _ATTACHING and not call["propagation"] and "MS_REMOUNT" not in flags:
-            return "attach"
-        return "change"
+            return {"move"}
+        if call["syscall"] == "move_mount":
+            return {"move", "attach"}
+        if call["syscall"] == "mount" and not call["propagation"] and "MS_REMOUNT" not in flags:
+            return {"attach"}
+        return {"change"}
 
     @staticmethod
     def _is_at(row: Row, call: Row) -> bool:
@@ -111,7 +111,8 @@ class Causes:
         found: list[tuple[Row, str, Known | None]] = []
         for row in left:
             mount = self._tables.recall(row["mnt_id_unique"])
-            if mount is None or row["action"] != direct["action"]:
+            action = "detach" if direct["action"] == "detach" else "attach"
+            if mount is None or row["action"] != action or direct["action"] == "change":
                 continue
             if mount.parent in receivers and mount.place_key == origin.place_key:
                 above = self._tables.recall(mount.parent)

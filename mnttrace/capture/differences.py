@@ -14,7 +14,7 @@ from mnttrace.capture.changes import Changes, is_set_otherwise, is_super_set_oth
 from mnttrace.capture.decode import MountList
 from mnttrace.capture.detached import Detached
 from mnttrace.capture.effect_rows import EffectRows, Row
-from mnttrace.capture.naming import Naming
+from mnttrace.capture.naming import Naming, place_in
 from mnttrace.capture.notes import Notes
 from mnttrace.capture.tables import Known, MountTables, namespace_key
 from mnttrace.linux.mountinfo import Mount
@@ -78,7 +78,8 @@ class Differences:
         for entry in found.entries:
             known = self._tables.get(entry.unique)
             if known is not None:
-                self._naming.from_line(known, lines.get(entry.mount_id), lines)
+                if not known.has_moved(entry):
+                    self._naming.from_line(known, lines.get(entry.mount_id), lines)
                 if self._changes.explains(known, entry):
                     self._changes.found(known, entry, when)
                 if is_super_set_otherwise(known, entry):
@@ -101,7 +102,7 @@ class Differences:
             if what == "attach":
                 self._attach(entry, lines, None if is_new else when)
             elif what == "change":
-                self._change(entry, when)
+                self._change(entry, lines, when)
             elif what == "super block":
                 self._changes.super_blocks([entry], "snapshot", when)
 
@@ -140,13 +141,14 @@ class Differences:
         if when is not None:
             self.missed(mount, when)
 
-    def _change(self, entry: Any, when: Row) -> None:
+    def _change(self, entry: Any, lines: dict[int, Mount], when: Row) -> None:
         known = self._tables.get(entry.unique)
         if known is None:
             return
         if known.has_moved(entry):
             before = self._rows.place(known)
             at = entry.mountpoint, entry.mountpoint_hash
-            self._tables.move(known, entry.parent_unique, *at, self._tables.name(*at))
+            place = self._tables.name(*at) or place_in(lines.get(entry.mount_id), lines)
+            self._tables.move(known, entry.parent_unique, *at, place)
             self._rows.move(known, "", "snapshot", when, before)
         self._changes.found(known, entry, when)

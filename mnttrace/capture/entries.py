@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mnttrace.capture.layout import constants
-from mnttrace.capture.tables import folder
+from mnttrace.capture.naming import place_in
 from mnttrace.linux.flags import MNT_UNBINDABLE, mount_bits, super_bits
 from mnttrace.linux.mountinfo import Mount
 
@@ -72,9 +72,7 @@ class Entries:
         own = unique.get(line.mount_id, 0)
         place, above = "/", line.device
         if parent is not None:
-            below = line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
-            place = (folder(parent.root) + below) or "/"
-            above = parent.device
+            place, above = place_in(line, lines) or "/", parent.device
         return Entry(
             unique=own,
             parent_unique=unique.get(line.parent_id, own) if parent else own,

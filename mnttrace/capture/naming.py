@@ -76,13 +76,7 @@ class Naming:
         """Name a mount as its mount table does."""
         if line is None:
             return
-        parent = lines.get(line.parent_id)
-        place = mount.place
-        if parent is not None:
-            below = line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
-            place = (folder(parent.root) + below) or "/"
-        elif place is None:
-            place = line.mountpoint
+        place = place_in(line, lines) or mount.place or line.mountpoint
         mount.fstype, mount.source = line.fstype, line.source
         self._tables.rename(mount, line.root, place)
 
@@ -151,6 +145,21 @@ class Naming:
         if not path.startswith(f"{above}/"):
             return None
         return folder(parent.root) + path[len(above) :]
+
+
+def place_in(line: Mount | None, lines: dict[int, Mount]) -> str | None:
+    """The place of a mount within the file system of its parent, as a mount table tells; None if
+    that has not both.
+
+    Args:
+        line: of the mount.
+        lines: mount id → line.
+    """
+    parent = lines.get(line.parent_id) if line else None
+    if line is None or parent is None:
+        return None
+    below = line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
+    return (folder(parent.root) + below) or "/"
 
 
 def _ask(entry: Any) -> tuple[str | None, str]:

@@ -34,6 +34,7 @@ class Recorder:
         keep_secrets: do not redact mount data.
         wanted: which operations to record.
         command: what to record, started once the probes are armed; empty: what others do.
+        only_syscalls: as of :class:`mnttrace.capture.probes.Probes`.
 
     Raises:
         BadInput: there is no such command.
@@ -47,13 +48,14 @@ class Recorder:
         keep_secrets: bool = False,
         wanted: Filter | None = None,
         command: Sequence[str] = (),
+        only_syscalls: bool = False,
     ) -> None:
         wanted = wanted or Filter()
         self._command = list(command)
         if command and not shutil.which(command[0]):
             raise _not_startable(command, "there is no such command")
         Writer.check(directory, force)
-        self._probes = Probes(follow=descendants(wanted.pids))
+        self._probes = Probes(follow=descendants(wanted.pids), only_syscalls=only_syscalls)
         try:
             self.writer = Writer(directory, force)
             meta = about(command)

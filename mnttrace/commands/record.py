@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 @click.option(
     "--path", multiple=True, type=click.Path(path_type=Path), help="Only mounts at PATH or below."
 )
+@click.option(
+    "--probes",
+    type=click.Choice(["walk", "syscalls"]),
+    default="walk",
+    show_default=True,
+    help="Where mounts come from: the kernel's own lists, or mount tables between the calls.",
+)
 @click.option("--keep-secrets", is_flag=True, help="Do not redact passwords in mount data.")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 def command(
@@ -42,6 +49,7 @@ def command(
     container: tuple[str, ...],
     cgroup: tuple[str, ...],
     path: tuple[Path, ...],
+    probes: str,
     keep_secrets: bool,
     cmd: tuple[str, ...],
 ) -> None:
@@ -60,7 +68,7 @@ def command(
         cgroups=cgroup,
         paths=tuple(os.path.abspath(place) for place in path),
     )
-    recorder = Recorder(output, force, keep_secrets, wanted, cmd)
+    recorder = Recorder(output, force, keep_secrets, wanted, cmd, probes == "syscalls")
     click.echo("mnttrace: recording" + ("" if cmd else "; Ctrl-C stops"), err=True)
     is_terminal = sys.stderr.isatty()
     status = recorder.run(duration, _show if is_terminal else lambda _: None)
