@@ -1,0 +1,173 @@
+"""Why a mount is where it is: who has it, how it came to each, and what follows from that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mnttrace.analysis.replay import rows
+from mnttrace.analysis.targets import IDENTITY, find, known_mounts
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step on the way of a mount, from where it is back to where it was made.
+
+    Attributes:
+        how: "mounted", by an operation; "carried", by a peer group to a peer or slave;
+            "inherited", as a copy of its namespace's maker; "there", before the recording began.
+        effect: the row of `effects`, None for "there".
+        operation: the row of `operations` that caused it, where it is known.
+        shared_since: for "carried" the operation that made the carrying mount shared; None: it was
+            before the recording began.
+    """
+
+    how: str
+    effect: Row | None = None
+    operation: Row | None = None
+    shared_since: Row | None = None
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A mount that is, or was, the one that is asked about, in one namespace.
+
+    Attributes:
+        mount: a row of :func:`mnttrace.analysis.targets.known_mounts`.
+        namespace: its row of `namespaces`; of kind "host" where the recorder was.
+        steps: how it came there, the last one first.
+        kind: "held", inherited at the birth of its namespace, and its original is gone; "residue",
+            carried there, and its original is gone; "leak", carried there from another namespace;
+            else "".
+    """
+
+    mount: Row
+    namespace: Row
+    steps: list[Step]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Why:
+    """The answer.
+
+    Attributes:
+        said: how the target was understood.
+        holders: those that are there first, the worst of them first.
+        failed: operations at these mount points that failed, rows of `operations`.
+        traced: whether operations were recorded at all.
+    """
+
+    said: str
+    holders: list[Holder]
+    failed: list[Row] = field(default_factory=list)
+    traced: bool = True
+
+
+_KINDS = ("held", "residue", "leak", "")
+
+
+def why(run: Recording, text: str) -> Why:
+    """Explain a mount, or what mounts a namespace has from elsewhere.
+
+    Args:
+        run: the recording.
+        text: as for :func:`mnttrace.analysis.targets.find`.
+
+    Raises:
+        BadInput: nothing in the recording is that.
+    """
+    target = find(run, text)
+    known = known_mounts(run)
+    if target.said != "namespace":
+        same = known.merge(target.mounts[IDENTITY].drop_duplicates(), on=IDENTITY)
+    else:
+        same = target.mounts
+    ways = _Ways(run)
+    names = {row["ns_id"]: row for row in rows(run.namespaces)}
+    # Who recorded is at home there, as in leaks.
+    home = run.meta.get("home_ns_id")
+    names[home] = names.get(home, {}) | {"kind": "host", "name": "host"}
+    holders = [ways.holder(row, names.get(row["ns_id"], {})) for row in rows(same)]
+    if target.said == "namespace":
+        told = [one for one in holders if one.kind]
+        holders = told or [one for one in holders if one.mount["present"]]
+    holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
+    operations = run.operations
+    places = set(same["mountpoint"])
+    failed = operations[(operations["error"] != "") & operations["path"].isin(places)]
+    return Why(target.said, holders, list(rows(failed)), bool(run.meta.get("traced")))
+
+
+class _Ways:
+    """How mounts came where they are."""
+
+    def __init__(self, run: Recording) -> None:
+        effects = run.effects
+        attached = effects[effects["action"] == "attach"]
+        self._attached = {row["mnt_id_unique"]: row for row in rows(attached)}
+        self._gone = set(effects.loc[effects["action"] == "detach", "mnt_id_unique"])
+        changes = effects[effects["action"] == "change"]
+        self._changes: dict[int, list[Row]] = {}
+        for row in rows(changes):
+            self._changes.setdefault(row["mnt_id_unique"], []).append(row)
+        self._operations = {row["seq"]: row for row in rows(run.operations)}
+
+    def holder(self, mount: Row, namespace: Row) -> Holder:
+        steps = self._steps(mount["mnt_id_unique"])
+        return Holder(mount, namespace, steps, self._kind(mount, steps))
+
+    def _steps(self, unique: int | None) -> list[Step]:
+        steps: list[Step] = []
+        seen: set[int] = set()
+        while unique is not None and unique not in seen:
+            seen.add(unique)
+            effect = self._attached.get(unique)
+            if effect is None:
+                steps.append(Step("there"))
+                break
+            operation = self._operations.get(effect["seq"])
+            if effect["via"] in ("peer", "slave"):
+                since = self._shared_since(effect["carrier_unique"], effect["seq"])
+                steps.append(Step("carried", effect, operation, since))
+            elif effect["via"] == "namespace-copy":
+                steps.append(Step("inherited", effect, operation))
+            else:
+                steps.append(Step("mounted", effect, operation))
+                break
+            unique = effect["copy_of_unique"]
+        return steps
+
+    def _shared_since(self, carrier: int | None, seq: int | None) -> Row | None:
+        """The operation that made a mount shared."""
+        if carrier is None:
+            return None
+        made = [
+            row
+            for row in self._changes.get(carrier, [])
+            if row["shared"] is not None
+            and not str(row["before"]).startswith("shared:")
+            and (seq is None or row["seq"] is None or row["seq"] <= seq)
+        ]
+        first = self._attached.get(carrier)
+        cause = made[-1] if made else first
+        return self._operations.get(cause["seq"]) if cause else None
+
+    def _kind(self, mount: Row, steps: list[Step]) -> str:
+        if not mount["present"] or not steps or steps[0].effect is None:
+            return ""
+        last = steps[0]
+        original = last.effect["copy_of_unique"] if last.effect else None
+        is_orphan = original is not None and original in self._gone
+        if last.how == "inherited":
+            return "held" if is_orphan else ""
+        if last.how != "carried" or last.effect is None:
+            return ""
+        if is_orphan:
+            return "residue"
+        return "leak" if last.effect["copy_of_ns_id"] != mount["ns_id"] else ""

@@ -1,0 +1,64 @@
+"""`mnttrace why`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mnttrace.commands._common import warn_of_losses
+from mnttrace.errors import BadInput
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.why import Why
+
+
+@click.command("why")
+@click.argument("words", nargs=-1, metavar="[RECORDING] TARGET")
+@click.option("--live", is_flag=True, help="Ask the mount tables of now; no RECORDING then.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+def command(words: tuple[str, ...], live: bool, as_json: bool) -> None:
+    """Explain a mount: who has it, how it came there, what keeps it, and what to do.
+
+    TARGET is a path, a device (8:1), a source (/dev/loop0), a mount id, the name or id of a
+    container, a unit, or a pid.
+    """
+    if len(words) != (1 if live else 2):
+        raise BadInput(
+            f"{len(words)} arguments",
+            "mnttrace why RECORDING TARGET, or mnttrace why --live TARGET",
+        )
+    answer = _ask_now(words[0]) if live else _ask(Path(words[0]), words[1])
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(answer), default=_plain, indent=1))
+        return
+    from mnttrace.report.why import lines
+
+    for line in lines(answer):
+        click.echo(line)
+
+
+def _ask(recording: Path, target: str) -> Why:
+    from mnttrace.analysis.recording import Recording
+    from mnttrace.analysis.why import why
+
+    run = Recording(recording)
+    warn_of_losses(run.meta)
+    return why(run, target)
+
+
+def _ask_now(target: str) -> Why:
+    from mnttrace.capture.still import record_still
+
+    with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
+        recording = Path(directory) / "now.mnttrace"
+        record_still(recording)
+        return _ask(recording, target)
+
+
+def _plain(value: Any) -> str:
+    return str(value)

@@ -1,0 +1,156 @@
+"""An answer to `why`, as text: what it is, who has it, how it came there, what to do."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from mnttrace.analysis.why import Holder, Step, Why
+from mnttrace.report.calls import call_text
+from mnttrace.report.text import safe
+
+Row = dict[str, Any]
+_SHOWN = 20  # holders that are told in full
+_KINDS = {
+    "held": "HELD: inherited when the namespace was made; the original is gone, this copy stays",
+    "residue": "RESIDUE: carried there by propagation; the original is gone, this copy stays",
+    "leak": "carried there by propagation from another namespace",
+}
+
+
+def lines(answer: Why) -> Iterator[str]:
+    """The answer, line by line."""
+    first = answer.holders[0].mount
+    if answer.said == "namespace":
+        yield f"{_name(answer.holders[0])}: what it has from elsewhere"
+    else:
+        what = f"{safe(first['fstype'])} {safe(first['source'])}, device {safe(first['device'])}"
+        root = "" if first["root"] in ("/", None) else f", of which {safe(first['root'])}"
+        yield f"{what}{root} ({answer.said})"
+    there = [one for one in answer.holders if one.mount["present"]]
+    gone = [one for one in answer.holders if not one.mount["present"]]
+    yield f"  {_count(len(there), 'mount')} in {_count(_namespaces(there), 'mount namespace')}" + (
+        f"; {len(gone)} more were there and are gone" if gone else ""
+    )
+    for holder in there[:_SHOWN]:
+        yield ""
+        yield from _holder(holder)
+    if len(there) > _SHOWN:
+        yield f"\n{len(there) - _SHOWN} more: --json has all of them"
+    if not there and gone:
+        yield ""
+        yield from _holder(gone[-1])
+    for row in answer.failed[-_SHOWN:]:
+        yield f"\nfailed: {_operation(row)}"
+    if not answer.traced:
+        yield "\nThese are mount tables alone: mnttrace record would tell who did it, and when."
+    yield from _remedies(there)
+
+
+def _holder(holder: Holder) -> Iterator[str]:
+    mount = holder.mount
+    tags = [f"{tag}:{mount[tag]}" for tag in ("shared", "master") if mount[tag] is not None]
+    state = " ".join(tags) or str(mount["propagation"])
+    gone = "" if mount["present"] else ", gone"
+    yield (
+        f"{_name(holder)}: {safe(mount['mountpoint'])} as mount {mount['mount_id']}, {state}{gone}"
+    )
+    if holder.kind:
+        yield f"    {_KINDS[holder.kind]}"
+    for step in holder.steps:
+        yield from (f"    {line}" for line in _step(step))
+
+
+def _step(step: Step) -> Iterator[str]:
+    effect = step.effect
+    if effect is None:
+        yield "there before the recording began"
+        return
+    by = _operation(step.operation) if step.operation else "nobody that was seen"
+    if step.how == "mounted":
+        yield f"mounted at {safe(effect['mountpoint'])} by {by}"
+        return
+    origin = safe(effect["copy_of_path"] or "?")
+    source = f"mnt:[{effect['copy_of_ns'] or '?'}]"
+    if step.how == "inherited":
+        yield f"inherited from {origin} in {source} at the birth of the namespace: {by}"
+        if effect["before"] and effect["before"] != effect["after"]:
+            yield f"  which made it {safe(effect['after'])}; it was {safe(effect['before'])}"
+        return
+    yield (
+        f"carried from {origin} in {source} by peer group {effect['carried_by'] or '?'}, "
+        f"as a {effect['via']}: {by}"
+    )
+    since = f"since {_operation(step.shared_since)}" if step.shared_since else "before that began"
+    yield f"  {safe(effect['carrier_path'] or '?')} there was shared {since}"
+    if effect["evidence"] != "kernel":
+        yield f"  evidence: {effect['evidence']}"
+
+
+def _operation(row: Row) -> str:
+    when = row["ts"]
+    at = f"{when:%H:%M:%S.%f} " if isinstance(when, datetime) else ""
+    return f"{safe(row['comm'])}[{row['pid']}] {at}{call_text(row)} (operation {row['seq']})"
+
+
+def _name(holder: Holder) -> str:
+    namespace = holder.namespace
+    kind = namespace.get("kind") or "process"
+    name = safe(namespace.get("name") or "?")
+    return f"{kind} {name}, mnt:[{holder.mount['ns']}]" if kind != "host" else "host"
+
+
+def _remedies(there: list[Holder]) -> Iterator[str]:
+    wrong = [one for one in there if one.kind]
+    if not wrong:
+        return
+    yield "\nWhat to do now:"
+    for holder in wrong[:_SHOWN]:
+        path = shlex.quote(safe(holder.mount["mountpoint"])) + _caution(holder)
+        pid = holder.namespace.get("pid")
+        if holder.namespace.get("kind") == "host":
+            yield f"    umount {path}"
+        elif pid:
+            yield f"    nsenter --target {pid} --mount -- umount {path}"
+        else:
+            yield f"    end what keeps mnt:[{holder.mount['ns']}] alive: it has no process"
+    yield "So that it does not come again:"
+    yield from (f"    {line}" for line in dict.fromkeys(_advice(one) for one in wrong))
+
+
+def _caution(holder: Holder) -> str:
+    """Where a umount propagates back: what is below a peer goes with it."""
+    effect = holder.steps[0].effect or {}
+    is_back = holder.kind == "leak" and effect.get("via") == "peer"
+    return "  # takes the original along: they are peers" if is_back else ""
+
+
+def _advice(holder: Holder) -> str:
+    path = safe(holder.mount["mountpoint"])
+    if holder.kind == "held":
+        return (
+            f"let umounts reach {_name(holder)}: make its copies slaves, not private "
+            "(rslave in place of rprivate; MountFlags=slave; docker run -v …:rslave; "
+            "mountPropagation: HostToContainer), or mount after it has started"
+        )
+    carried = holder.steps[0].effect or {}
+    carrier = safe(carried.get("carrier_path") or path)
+    if holder.namespace.get("kind") == "host":
+        return (
+            f"make {carrier} a slave where that was mounted (mount --make-rslave {carrier}; rslave "
+            "in place of rshared; mountPropagation: HostToContainer in place of Bidirectional)"
+        )
+    return (
+        f"make {carrier} private in {_name(holder)} (mount --make-rprivate; rprivate in place of "
+        "rslave; mountPropagation: None), if it is not to get what is mounted there"
+    )
+
+
+def _namespaces(holders: list[Holder]) -> int:
+    return len({one.mount["ns_id"] for one in holders})
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")
