@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mnttrace.analysis.propagations import COLUMNS as PROPAGATIONS
+
 if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
@@ -21,8 +23,23 @@ _WORST = (
     "host→other",
     "host→host",
 )
+# What a leak can be called by (`--fail-on`): of what has several kinds the first one counts.
+KINDS = (
+    "held",
+    "residue",
+    "escape",
+    "container-to-container",
+    "host-to-container",
+    "other",
+)
+_BY_DIRECTION = {
+    "container→host": "escape",
+    "container→container": "container-to-container",
+    "host→container": "host-to-container",
+}
 _CAUSE = ["src_ns_id", "dst_ns_id", "carried_by", "via", "comm"]
 COLUMNS = [
+    "kind",
     "direction",
     "src_name",
     "dst_name",
@@ -56,6 +73,9 @@ COLUMNS = [
 def leaks(run: Recording) -> pd.DataFrame:
     """Copies in other namespaces than their operation's: one row a cause, worst first.
 
+    And what namespaces hold: copies that they inherited when they were made, and that stay though
+    what they were copied from was unmounted since.
+
     A cause is a program in one namespace (`src_ns`), the peer group that carried what it mounted
     (`carried_by`) and the namespace that it came to (`dst_ns`).
 
@@ -66,13 +86,17 @@ def leaks(run: Recording) -> pd.DataFrame:
         `src_ns`, to the mount whose peer group carried them, `carrier_seq` is the operation that
         attached it (null: it was there before), `receiver_path` leads to its peer or slave in
         `dst_ns`. `direction` is like "container→host"; `mount_ids` are those of all that are
-        present, comma separated.
+        present, comma separated. `kind` is one of KINDS: "held" (`via` is namespace-copy),
+        "residue" where the original is gone, else what the direction is.
 
     Raises:
         RecordingError: a table cannot be read.
     """
     copies = run.propagations
     copies = copies[(copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])]
+    inherited = held(run)
+    if len(inherited):
+        copies = pd.concat([copies, inherited], ignore_index=True)
     if copies.empty:
         return pd.DataFrame({name: pd.Series(dtype="string[pyarrow]") for name in COLUMNS})
     effects = run.effects
@@ -92,10 +116,41 @@ def leaks(run: Recording) -> pd.DataFrame:
     ]
     found = _with_carriers(found, run)
     found = _with_names(found, run)
+    kind = found["direction"].map(_BY_DIRECTION).fillna("other")
+    kind = kind.mask(found["residue"] > 0, "residue").mask(found["via"] == "namespace-copy", "held")
+    found["kind"] = kind.astype("string[pyarrow]")
     order = found["direction"].map(_WORST.index).astype("int64")
     found = found.assign(order=order, gone=found["present"] == 0)
     found = found.sort_values(["gone", "order", "seq"], kind="stable")
     return found[COLUMNS].reset_index(drop=True)
+
+
+def held(run: Recording) -> pd.DataFrame:
+    """What namespaces inherited and still have, though it was unmounted where it came from.
+
+    Returns:
+        Rows as of :func:`mnttrace.analysis.propagations.propagations`, `via` namespace-copy; the
+        operation is that which made the namespace.
+    """
+    effects = run.effects
+    gone = effects[effects["action"] == "detach"]
+    unmounted = gone[gone["via"].isin(["direct", "peer", "slave"])]
+    found = effects[
+        (effects["via"] == "namespace-copy")
+        & (effects["action"] == "attach")
+        & effects["copy_of_unique"].isin(unmounted["mnt_id_unique"])
+        & ~effects["mnt_id_unique"].isin(gone["mnt_id_unique"])
+    ]
+    operations = run.operations.set_index("seq")
+    found = found.rename(columns={"ns": "dst_ns", "ns_id": "dst_ns_id"}).assign(
+        src_ns=found["copy_of_ns"],
+        src_ns_id=found["copy_of_ns_id"],
+        syscall=found["seq"].map(operations["syscall"].astype("string[pyarrow]")),
+        comm=found["seq"].map(operations["comm"]),
+        receiver_path=found["parent_path"],
+        present=True,
+    )
+    return found[PROPAGATIONS]
 
 
 def _with_carriers(found: pd.DataFrame, run: Recording) -> pd.DataFrame:

@@ -2,32 +2,73 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mnttrace.commands._common import RECORDING, warn_of_losses
+from mnttrace.errors import BadInput
 from mnttrace.report.text import safe
 
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
 _BIRTHS_SHOWN = 8
+_TITLES = {"held": "held, "}
+_FOUND = 3  # exit status
 
 
 @click.command("leaks")
 @RECORDING
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-def command(recording: Path, as_json: bool) -> None:
+@click.option(
+    "--fail-on",
+    metavar="KIND[,KIND]",
+    default="",
+    help="Exit with status 3 if there is a leak of such a kind, or of any: held, residue, escape, "
+    "container-to-container, host-to-container, other, any.",
+)
+def command(recording: Path, as_json: bool, fail_on: str) -> None:
     """Show which mounts reached other mount namespaces, and who did it."""
     from mnttrace.analysis.recording import Recording
-    from mnttrace.analysis.replay import rows
-    from mnttrace.report.calls import call_text
 
+    kinds = _kinds(fail_on)
     run = Recording(recording)
     found = run.leaks
     warn_of_losses(run.meta)
     if as_json:
         click.echo(found.to_json(orient="records", date_format="iso", indent=1))
-        return
+    else:
+        _tell(run)
+    if found["kind"].isin(kinds).any():
+        sys.exit(_FOUND)
+
+
+def _kinds(text: str) -> set[str]:
+    """The kinds of leak that are asked for.
+
+    Raises:
+        BadInput: there is no such kind.
+    """
+    from mnttrace.analysis.leaks import KINDS
+
+    asked = {kind for kind in text.split(",") if kind}
+    unknown = asked - {*KINDS, "any"}
+    if unknown:
+        raise BadInput(
+            f"there is no kind of leak called {', '.join(sorted(unknown))}",
+            f"there are {', '.join(KINDS)}, and any",
+        )
+    return set(KINDS) if "any" in asked else asked
+
+
+def _tell(run: Recording) -> None:
+    from mnttrace.analysis.replay import rows
+    from mnttrace.report.calls import call_text
+
+    found = run.leaks
     if found.empty:
         click.echo("No mount reached another mount namespace.")
     carriers = run.operations[run.operations["seq"].isin(found["carrier_seq"])]
@@ -51,8 +92,9 @@ def _story(number: int, row: dict[str, Any], calls: dict[int, str]) -> list[str]
         state = "still there" if row["mounts"] == 1 else f"{row['present']} still there"
     if row["residue"]:
         state += ", though the original is gone"
+    title = _TITLES.get(row["kind"], "") + row["direction"]
     lines = [
-        f"{number}. {row['direction']}: {text('fstype')} at {text('mountpoint')}{more}, {state}",
+        f"{number}. {title}: {text('fstype')} at {text('mountpoint')}{more}, {state}",
         f"   in         {text('dst_name')} (mnt:[{row['dst_ns']}])"
         + (f" as mount {row['mount_ids']}" if row["mount_ids"] else ""),
         f"   made by    {text('comm')}[{text('pid')}] in {text('src_name')} "
@@ -61,6 +103,12 @@ def _story(number: int, row: dict[str, Any], calls: dict[int, str]) -> list[str]
     ]
     if row["command"]:
         lines.append(f"              {safe(row['command'])}")
+    if row["kind"] == "held":
+        lines.append(
+            f"   held       inherited from {text('copy_of_path')} when the namespace was made; "
+            "unmounted there since"
+        )
+        return lines
     lines.append(
         f"   carried by peer group {text('carried_by')}: from {text('carrier_path')} "
         f"to its {row['via']} {text('receiver_path')}"

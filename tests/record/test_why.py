@@ -102,3 +102,21 @@ def test_live_needs_no_recording(in_namespace, tmp_path: Path) -> None:
     answer = (tmp_path / "answer").read_text()
     assert "2 mounts in 2 mount namespaces" in answer
     assert "mount tables alone: mnttrace record would tell who did it" in answer
+
+
+def test_leaks_name_what_is_held_and_a_pipeline_can_fail_on_it(record, mnttrace) -> None:
+    recorded = record(HELD, before="mkdir data; mount -t tmpfs disk data", after=":")
+    run = recorded.folder / "run.mnttrace"
+    leaks = recorded.run.leaks
+    [row] = leaks[leaks["source"] == "disk"].to_dict("records")
+    assert (row["kind"], row["via"], row["syscall"]) == ("held", "namespace-copy", "unshare")
+    assert row["direction"] == "host→other"
+    done = mnttrace("leaks", run, "--fail-on", "escape,held")
+    assert done.returncode == 3
+    assert "held, host→other: tmpfs at" in done.stdout
+    assert "unmounted there since" in done.stdout
+    assert mnttrace("leaks", run, "--fail-on", "container-to-container").returncode == 0
+    assert mnttrace("leaks", run, "--fail-on", "any", "--json").returncode == 3
+    wrong = mnttrace("leaks", run, "--fail-on", "spill")
+    assert wrong.returncode == 2
+    assert "there is no kind of leak called spill (there are held, residue" in wrong.stderr
