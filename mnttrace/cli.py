@@ -15,6 +15,7 @@ _COMMANDS = {
     "completion": "Write the script that completes commands in a shell.",
     "doctor": "Say what this machine offers, what is missing, and what mends it.",
     "export": "Write one table of a recording as CSV, JSON or Parquet.",
+    "import": "Make a recording of mountinfo files from a report.",
     "info": "Say what a recording holds, and what it lost.",
     "leaks": "Show which mounts reached other mount namespaces, and who did it.",
     "record": "Record mount operations and mount tables, system-wide.",
