@@ -22,6 +22,7 @@ _COMMANDS = {
     "snapshot": "Record all mount tables as they are now (no eBPF).",
     "timeline": "Tell the operations in order, with what each did to mounts.",
     "tree": "Show the mounts and peer groups of every namespace as a tree.",
+    "watch": "Tell each mount operation as it happens, with its propagations.",
     "why": "Explain a mount: who has it, how it came there, and what to do.",
 }
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.replay import rows
 from mnttrace.analysis.targets import IDENTITY, find, known_mounts
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mnttrace.analysis.recording import Recording
 
 Row = dict[str, Any]
@@ -44,12 +46,15 @@ class Holder:
         kind: "held", inherited at the birth of its namespace, and its original is gone; "residue",
             carried there, and its original is gone; "leak", carried there from another namespace;
             else "".
+        follows: whether a umount of the host's mount takes this one along, by the peer groups of
+            what the two are mounted on; None where the host has no such mount.
     """
 
     mount: Row
     namespace: Row
     steps: list[Step]
     kind: str
+    follows: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,14 @@ class Why:
         holders: those that are there first, the worst of them first.
         failed: operations at these mount points that failed, rows of `operations`.
         traced: whether operations were recorded at all.
+        imported: whether these are mount tables from elsewhere, without processes.
     """
 
     said: str
     holders: list[Holder]
     failed: list[Row] = field(default_factory=list)
     traced: bool = True
+    imported: bool = False
 
 
 _KINDS = ("held", "residue", "leak", "")
@@ -97,11 +104,39 @@ def why(run: Recording, text: str) -> Why:
     if target.said == "namespace":
         told = [one for one in holders if one.kind]
         holders = told or [one for one in holders if one.mount["present"]]
+    reached = _reached(known, same, home)
+    if reached is not None:
+        holders = [
+            replace(one, follows=(one.mount["ns_id"], one.mount["parent_id"]) in reached)
+            if one.mount["present"] and one.mount["ns_id"] != home
+            else one
+            for one in holders
+        ]
     holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
     operations = run.operations
     places = set(same["mountpoint"])
     failed = operations[(operations["error"] != "") & operations["path"].isin(places)]
-    return Why(target.said, holders, list(rows(failed)), bool(run.meta.get("traced")))
+    traced, imported = bool(run.meta.get("traced")), "boot_id" not in run.meta
+    return Why(target.said, holders, list(rows(failed)), traced, imported)
+
+
+def _reached(
+    known: pd.DataFrame, same: pd.DataFrame, home: int | None
+) -> set[tuple[int, int]] | None:
+    """The mounts, as (namespace, mount id), that get what happens on those which the host's mounts
+    are on; None if the host has none of these."""
+    there = known[known["present"]]
+    at_home = same[same["present"] & (same["ns_id"] == home)]
+    if at_home.empty:
+        return None
+    parents = there[(there["ns_id"] == home) & there["mount_id"].isin(at_home["parent_id"])]
+    groups = set(parents["shared"].dropna())
+    while True:
+        receivers = there[there["shared"].isin(groups) | there["master"].isin(groups)]
+        more = set(receivers["shared"].dropna()) - groups
+        if not more:
+            return set(zip(receivers["ns_id"], receivers["mount_id"], strict=True))
+        groups |= more
 
 
 class _Ways:
@@ -123,6 +158,8 @@ class _Ways:
         return Holder(mount, namespace, steps, self._kind(mount, steps))
 
     def _steps(self, unique: int | None) -> list[Step]:
+        if unique is None:
+            return [Step("there")]
         steps: list[Step] = []
         seen: set[int] = set()
         while unique is not None and unique not in seen:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from mnttrace.commands._filters import filters, wanted
 
 if TYPE_CHECKING:
     from mnttrace.capture.recorder import Recorder
@@ -24,13 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Replace a recording that exists.")
 @click.option("--duration", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
-@click.option("--pid", type=int, multiple=True, help="Only what this process and its children do.")
-@click.option("--ns", type=int, multiple=True, help="Only this mount namespace (inode number).")
-@click.option("--container", multiple=True, help="Only this container (name or id).")
-@click.option("--cgroup", multiple=True, help="Only processes in this cgroup or below.")
-@click.option(
-    "--path", multiple=True, type=click.Path(path_type=Path), help="Only mounts at PATH or below."
-)
+@filters
 @click.option(
     "--probes",
     type=click.Choice(["walk", "syscalls"]),
@@ -44,31 +39,19 @@ def command(
     output: Path,
     force: bool,
     duration: float | None,
-    pid: tuple[int, ...],
-    ns: tuple[int, ...],
-    container: tuple[str, ...],
-    cgroup: tuple[str, ...],
-    path: tuple[Path, ...],
     probes: str,
     keep_secrets: bool,
     cmd: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Record mount operations and mount tables until CMD ends, or Ctrl-C.
 
     All of the system is recorded, unless an option says what alone is wanted. An option that is
     given more than once wants any of what it names; of different options all have to fit.
     """
-    from mnttrace.capture.filters import Filter
     from mnttrace.capture.recorder import Recorder
 
-    wanted = Filter(
-        pids=frozenset(pid),
-        namespaces=frozenset(ns),
-        containers=container,
-        cgroups=cgroup,
-        paths=tuple(os.path.abspath(place) for place in path),
-    )
-    recorder = Recorder(output, force, keep_secrets, wanted, cmd, probes == "syscalls")
+    recorder = Recorder(output, force, keep_secrets, wanted(options), cmd, probes == "syscalls")
     click.echo("mnttrace: recording" + ("" if cmd else "; Ctrl-C stops"), err=True)
     is_terminal = sys.stderr.isatty()
     status = recorder.run(duration, _show if is_terminal else lambda _: None)

@@ -21,9 +21,13 @@ class Timeline:
     Args:
         file: where to.
         names: key of a namespace → what to call it; looked at when it is needed.
+        marks_leaks: put a ! before mounts that come to another namespace than the caller's.
     """
 
-    def __init__(self, file: TextIO, names: Mapping[int, str]) -> None:
+    def __init__(
+        self, file: TextIO, names: Mapping[int, str], *, marks_leaks: bool = False
+    ) -> None:
+        self._marks_leaks = marks_leaks
         self._file = file
         self._names = names
 
@@ -55,7 +59,9 @@ class Timeline:
         for _, group in groupby(effects, _kind):
             rows = list(group)
             for row in rows[:_SHOWN]:
-                self._line(f"{'':6}{_SIGNS[row['action']]} {self._effect(row, home)}")
+                is_leak = row["via"] in ("peer", "slave") and row["ns_id"] != home
+                mark = "!" if self._marks_leaks and is_leak and row["action"] == "attach" else ""
+                self._line(f"{mark:6}{_SIGNS[row['action']]} {self._effect(row, home)}")
             if len(rows) > _SHOWN:
                 self._line(f"{'':6}  and {len(rows) - _SHOWN} more like it")
 

@@ -46,7 +46,7 @@ def lines(answer: Why) -> Iterator[str]:
         yield f"\nfailed: {_operation(row)}"
     if not answer.traced:
         yield "\nThese are mount tables alone: mnttrace record would tell who did it, and when."
-    yield from _remedies(there)
+    yield from _remedies(there, answer.imported)
 
 
 def _holder(holder: Holder) -> Iterator[str]:
@@ -59,6 +59,12 @@ def _holder(holder: Holder) -> Iterator[str]:
     )
     if holder.kind:
         yield f"    {_KINDS[holder.kind]}"
+    if holder.follows is not None:
+        yield "    " + (
+            "a umount on the host takes it along"
+            if holder.follows
+            else "a umount on the host does not reach it: it stays, and keeps the file system"
+        )
     for step in holder.steps:
         yield from (f"    {line}" for line in _step(step))
 
@@ -102,8 +108,8 @@ def _name(holder: Holder) -> str:
     return f"{kind} {name}, mnt:[{holder.mount['ns']}]" if kind != "host" else "host"
 
 
-def _remedies(there: list[Holder]) -> Iterator[str]:
-    wrong = [one for one in there if one.kind]
+def _remedies(there: list[Holder], imported: bool) -> Iterator[str]:
+    wrong = [one for one in there if one.kind or one.follows is False]
     if not wrong:
         return
     yield "\nWhat to do now:"
@@ -112,8 +118,9 @@ def _remedies(there: list[Holder]) -> Iterator[str]:
         pid = holder.namespace.get("pid")
         if holder.namespace.get("kind") == "host":
             yield f"    umount {path}"
-        elif pid:
-            yield f"    nsenter --target {pid} --mount -- umount {path}"
+        elif pid or imported:
+            whom = pid or f"$(pidof {safe(holder.namespace.get('name') or '?')})"
+            yield f"    nsenter --target {whom} --mount -- umount {path}"
         else:
             yield f"    end what keeps mnt:[{holder.mount['ns']}] alive: it has no process"
     yield "So that it does not come again:"
@@ -129,7 +136,7 @@ def _caution(holder: Holder) -> str:
 
 def _advice(holder: Holder) -> str:
     path = safe(holder.mount["mountpoint"])
-    if holder.kind == "held":
+    if holder.kind == "held" or holder.follows is False:
         return (
             f"let umounts reach {_name(holder)}: make its copies slaves, not private "
             "(rslave in place of rprivate; MountFlags=slave; docker run -v …:rslave; "

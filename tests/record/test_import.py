@@ -49,6 +49,8 @@ def test_tables_become_a_recording_to_ask(files: Path, mnttrace, form: str) -> N
     answer = mnttrace("why", "i.mnttrace", "/var/lib/kubelet/pods/a/volumes/x").stdout
     assert "2 mounts in 2 mount namespaces" in answer
     assert "exporter, mnt:" in answer
+    assert "a umount on the host does not reach it: it stays" in answer
+    assert "rslave in place of rprivate" in answer
     assert "mnttrace record would tell who did it" in answer
     assert mnttrace("leaks", "i.mnttrace").returncode == 0
 

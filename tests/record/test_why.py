@@ -101,6 +101,7 @@ def test_live_needs_no_recording(in_namespace, tmp_path: Path) -> None:
     )
     answer = (tmp_path / "answer").read_text()
     assert "2 mounts in 2 mount namespaces" in answer
+    assert "a umount on the host takes it along" in answer
     assert "mount tables alone: mnttrace record would tell who did it" in answer
 
 

@@ -1,0 +1,93 @@
+"""What happens to mounts, told as it happens: a session whose rows are shown, not written."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from mnttrace.capture.filters import Filter, descendants
+from mnttrace.capture.probes import Probes
+from mnttrace.capture.session import Session
+
+_POLL = 0.05  # seconds between looks at what has come
+
+Row = dict[str, Any]
+Tell = Callable[[Row | None, list[Row]], None]
+
+
+class Watcher:
+    """Tells of each operation with its effects, and of effects without one.
+
+    Args:
+        wanted: which operations are told.
+        tell: takes a row of `operations`, None for effects that no call caused, and its rows of
+            `effects`.
+
+    Attributes:
+        names: key of a namespace → what to call it.
+        lost: how many records could not be sent or seen, once it is over.
+
+    Raises:
+        MnttraceError: as the probes.
+    """
+
+    def __init__(self, wanted: Filter, tell: Tell) -> None:
+        self.names: dict[int, str] = {}
+        self.lost = 0
+        self._tell = tell
+        self._row: Row | None = None
+        self._effects: list[Row] = []
+        self._is_on = True
+        self._probes = Probes(follow=descendants(wanted.pids))
+        try:
+            offset = time.time_ns() - time.monotonic_ns()
+            self._session = Session(self._probes, self._add, offset, wanted)
+        except BaseException:
+            self._probes.close()
+            raise
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Watch until SIGINT or SIGTERM.
+
+        Args:
+            ready: called once nothing can be missed any more.
+        """
+        handled = (signal.SIGINT, signal.SIGTERM)
+        old = {number: signal.signal(number, self._stop) for number in handled}
+        try:
+            self._session.begin()
+            ready()
+            while self._is_on:
+                self._session.look(_POLL)
+                self._flush()
+            losses = self._session.end()
+            self._flush()
+            self.lost = sum(n for kind, n in losses.items() if kind.startswith("lost"))
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+            self._session.close()
+            self._probes.close()
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_on = False
+
+    def _add(self, table: str, row: Row) -> None:
+        if table == "operations":
+            self._flush()
+            self._row = row
+        elif table == "effects":
+            if row["seq"] != (self._row["seq"] if self._row else None):
+                self._flush()
+            self._effects.append(row)
+        elif table == "namespaces" and row.get("name"):
+            self.names[row["ns_id"]] = row["name"]
+
+    def _flush(self) -> None:
+        if self._row or self._effects:
+            row, effects = self._row, self._effects
+            self._row, self._effects = None, []
+            self._tell(row, effects)

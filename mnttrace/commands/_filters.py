@@ -1,0 +1,46 @@
+"""The options that say which operations are wanted, for record and watch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mnttrace.capture.filters import Filter
+
+_OPTIONS = (
+    click.option("--pid", type=int, multiple=True, help="Only what it and its children do."),
+    click.option("--ns", type=int, multiple=True, help="Only this mount namespace (inode number)."),
+    click.option("--container", multiple=True, help="Only this container (name or id)."),
+    click.option("--cgroup", multiple=True, help="Only processes in this cgroup or below."),
+    click.option(
+        "--path",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Only mounts at PATH or below.",
+    ),
+)
+
+
+def filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command these options; an option given more than once wants any of what it names."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def wanted(options: dict[str, Any]) -> Filter:
+    """The filter that the options' values make."""
+    from mnttrace.capture.filters import Filter
+
+    return Filter(
+        pids=frozenset(options["pid"]),
+        namespaces=frozenset(options["ns"]),
+        containers=options["container"],
+        cgroups=options["cgroup"],
+        paths=tuple(os.path.abspath(place) for place in options["path"]),
+    )
