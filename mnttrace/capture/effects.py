@@ -90,7 +90,7 @@ class Effects:
             self.detached.umount(call, missing)
         elif call.does == Does.REMOVE:
             self.detached.removed(call)
-        elif call.does == Does.NAMESPACE or call.row["syscall"] == "setns":
+        elif call.row["ns_after"] not in (None, call.row["ns"]):
             self.detached.left(call)
         if call.cut:
             self._notes.remember_cut(call)

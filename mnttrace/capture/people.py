@@ -55,7 +55,11 @@ class People:
         self._remember(row)
         self._add("processes", row)
         namespace = self._unnamed.get(row["ns_id"])
-        if namespace is None:
+        # What makes a container may be in that one's cgroup, and works from its maker's namespace,
+        # as runc's first two processes do. So one that was there before is not called by it.
+        if namespace is None or "seq" not in namespace:
+            return None
+        if row["comm"].startswith(("runc:[0", "runc:[1")):
             return None
         identity = self._identities.of(row["pid"], _seen(row))
         if identity.kind not in _NAMED:
