@@ -25,6 +25,7 @@ _WORST = (
 )
 # What a leak can be called by (`--fail-on`): of what has several kinds the first one counts.
 KINDS = (
+    "doubling",  # of these :mod:`mnttrace.analysis.doublings` tells
     "held",
     "residue",
     "escape",

@@ -118,6 +118,13 @@ class Recording:
         return crosscheck(self)
 
     @cached_property
+    def doublings(self) -> pd.DataFrame:
+        """Binds that grow, see :mod:`mnttrace.analysis.doublings`."""
+        from mnttrace.analysis.doublings import doublings
+
+        return doublings(self)
+
+    @cached_property
     def births(self) -> pd.DataFrame:
         """The namespaces that were made, see :mod:`mnttrace.analysis.births`."""
         from mnttrace.analysis.births import births

@@ -37,6 +37,15 @@ def about(command: Sequence[str] = ()) -> dict[str, Any]:
         "missing": [],
         "sees": {"mounts made": False, "mounts detached": False},
         "filters": {},
+        "mount_max": _mount_max(),
         "home_ns_id": namespace_key(os.stat(_HOME).st_ino, namespace_id(_HOME) or 0),
         "complete": False,
     }
+
+
+def _mount_max() -> int | None:
+    """How many mounts a namespace may have (proc_sys_fs(5)); None before Linux 4.9."""
+    try:
+        return int(Path("/proc/sys/fs/mount-max").read_text())
+    except (OSError, ValueError):
+        return None

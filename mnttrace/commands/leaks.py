@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ _FOUND = 3  # exit status
     metavar="KIND[,KIND]",
     default="",
     help="Exit with status 3 if there is a leak of such a kind, or of any: held, residue, escape, "
-    "container-to-container, host-to-container, other, any.",
+    "container-to-container, host-to-container, doubling, other, any.",
 )
 def command(recording: Path, as_json: bool, fail_on: str) -> None:
     """Show which mounts reached other mount namespaces, and who did it."""
@@ -38,11 +39,15 @@ def command(recording: Path, as_json: bool, fail_on: str) -> None:
     run = Recording(recording)
     found = run.leaks
     warn_of_losses(run.meta)
+    growing = run.doublings.assign(kind="doubling")
     if as_json:
-        click.echo(found.to_json(orient="records", date_format="iso", indent=1))
+        told = [
+            json.loads(one.to_json(orient="records", date_format="iso")) for one in (found, growing)
+        ]
+        click.echo(json.dumps([*told[0], *told[1]], indent=1))
     else:
         _tell(run)
-    if found["kind"].isin(kinds).any():
+    if kinds & {*found["kind"], *growing["kind"]}:
         sys.exit(_FOUND)
 
 
@@ -75,6 +80,8 @@ def _tell(run: Recording) -> None:
     calls = {row["seq"]: call_text(row) for row in rows(carriers)}
     for number, row in enumerate(rows(found), 1):
         click.echo(("\n" if number > 1 else "") + "\n".join(_story(number, row, calls)))
+    for row in rows(run.doublings):
+        click.echo("\n" + "\n".join(_doubling(row)))
     births = run.births
     for row in rows(births.head(_BIRTHS_SHOWN)):
         click.echo(_birth(row))
@@ -119,6 +126,19 @@ def _story(number: int, row: dict[str, Any], calls: dict[int, str]) -> list[str]
     if row["evidence"] == "ambiguous":
         lines.append("   ambiguous: other operations fit, too")
     return lines
+
+
+def _doubling(row: dict[str, Any]) -> list[str]:
+    left = "" if row["left"] is None else f"; at most {row['left']} more until fs.mount-max refuses"
+    path = safe(row["path"])
+    return [
+        f"doubling: {safe(row['comm'])} binds {safe(row['source_path'])} where that propagates to",
+        f"   in         mnt:[{row['ns']}], last at {path}",
+        f"   made       {row['made']} mounts (operations {row['operations']}); "
+        f"{row['total']} mounts in the namespace{left}",
+        f"   so that it does not grow: bind a directory that does not contain {path}, or make it "
+        "private first (mount --make-rprivate; rprivate or rslave in place of rshared)",
+    ]
 
 
 def _birth(row: dict[str, Any]) -> str:

@@ -1,0 +1,64 @@
+"""Binds that grow: a shared mount that is bound below itself is copied there, too.
+
+The next bind takes what the last one made along, so the mounts of a namespace double with every
+restart of what does that, until `fs.mount-max` (proc_sys_fs(5)) refuses more with ENOSPC.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+COLUMNS = ["ns_id", "ns", "comm", "source_path", "path", "operations", "made", "total", "left"]
+_GROWTH = 1.5  # times as many mounts as the one before
+
+
+def doublings(run: Recording) -> pd.DataFrame:
+    """What binds of one source into one namespace have made more and more mounts.
+
+    Returns:
+        A row a program, source and namespace, with COLUMNS: `operations` the numbers of the binds,
+        `made` how many mounts each made in its own namespace, as "21, 42, 84", `path` the target
+        of the last one, `total` how many mounts the namespace had, `left` at most how many more
+        such binds are possible before `fs.mount-max`, null if that is not known.
+    """
+    effects, operations = run.effects, run.operations
+    made = effects[(effects["action"] == "attach") & effects["seq"].notna()]
+    own = made.merge(operations[["seq", "ns_id"]], on=["seq", "ns_id"])
+    peers = own.loc[own["via"] == "peer", "seq"].unique()
+    counts = own.groupby("seq").size()
+    is_bind = operations["flags"].str.contains("MS_BIND") | (operations["syscall"] == "move_mount")
+    binds = operations[is_bind & operations["seq"].isin(counts.index)]
+    binds = binds.assign(made=binds["seq"].map(counts))
+    found = []
+    keys = ["ns_id", "ns", "comm", "source_path"]
+    for key, group in binds.groupby(keys, observed=True, sort=False):
+        sizes = group["made"].to_list()
+        grows = len(sizes) > 1 and all(
+            later >= _GROWTH * earlier for earlier, later in pairwise(sizes)
+        )
+        if grows and group["seq"].isin(peers).any():
+            total = _mounts_at_end(run, group["ns_id"].iloc[-1])
+            told = ", ".join(map(str, group["seq"])), ", ".join(map(str, sizes))
+            left = _left(run.meta.get("mount_max"), total, sizes[-1] / sizes[-2])
+            found.append((*key, group["path"].iloc[-1], *told, total, left))
+    return pd.DataFrame(found, columns=COLUMNS).astype({"total": "Int64", "left": "Int64"})
+
+
+def _mounts_at_end(run: Recording, ns_id: int) -> int:
+    from mnttrace.analysis.mount_tables import last_tables
+
+    tables = last_tables(run)
+    return int((tables["ns_id"] == ns_id).sum())
+
+
+def _left(most: int | None, total: int, growth: float) -> int | None:
+    if most is None or not total:
+        return None
+    return max(0, math.floor(math.log(most / total) / math.log(growth)))
