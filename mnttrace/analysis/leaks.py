@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mnttrace.analysis.mount_tables import last_tables
 from mnttrace.analysis.propagations import COLUMNS as PROPAGATIONS
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ _BY_DIRECTION = {
     "container→container": "container-to-container",
     "host→container": "host-to-container",
 }
+# What something that was bound from an inherited mount has of that one.
+_ORIGIN = ["seq", "ts", "pid", "tid", "via", "copy_of", "copy_of_unique", "copy_of_path"]
+_ORIGIN += ["copy_of_ns", "copy_of_ns_id"]
 _CAUSE = ["src_ns_id", "dst_ns_id", "carried_by", "via", "comm"]
 COLUMNS = [
     "kind",
@@ -100,6 +104,7 @@ def leaks(run: Recording) -> pd.DataFrame:
         copies = pd.concat([copies, inherited], ignore_index=True)
     if copies.empty:
         return pd.DataFrame({name: pd.Series(dtype="string[pyarrow]") for name in COLUMNS})
+    copies = _where_they_are(copies, run)
     effects = run.effects
     gone = set(effects.loc[effects["action"] == "detach", "mnt_id_unique"])
     copies = copies.assign(
@@ -126,6 +131,16 @@ def leaks(run: Recording) -> pd.DataFrame:
     return found[COLUMNS].reset_index(drop=True)
 
 
+def _where_they_are(copies: pd.DataFrame, run: Recording) -> pd.DataFrame:
+    """With the mount points of the last tables: what was mounted may have moved since, as a
+    container's root does."""
+    tables = last_tables(run)
+    there = tables[~tables["gone"] & tables["mnt_id_unique"].notna()]
+    now = there.drop_duplicates("mnt_id_unique").set_index("mnt_id_unique")["mountpoint"]
+    moved = copies["mnt_id_unique"].map(now).astype("string[pyarrow]")
+    return copies.assign(mountpoint=moved.fillna(copies["mountpoint"]))
+
+
 def held(run: Recording) -> pd.DataFrame:
     """What namespaces inherited and still have, though it was unmounted where it came from.
 
@@ -136,12 +151,20 @@ def held(run: Recording) -> pd.DataFrame:
     effects = run.effects
     gone = effects[effects["action"] == "detach"]
     unmounted = gone[gone["via"].isin(["direct", "peer", "slave"])]
-    found = effects[
-        (effects["via"] == "namespace-copy")
-        & (effects["action"] == "attach")
-        & effects["copy_of_unique"].isin(unmounted["mnt_id_unique"])
-        & ~effects["mnt_id_unique"].isin(gone["mnt_id_unique"])
-    ]
+    made = effects[effects["action"] == "attach"].set_index("mnt_id_unique", drop=False)
+    inherited = made[made["via"] == "namespace-copy"]
+    orphans = inherited[inherited["copy_of_unique"].isin(unmounted["mnt_id_unique"])]
+    # And what was bound from these, as a container's volumes are.
+    bound = made[(made["via"] == "direct") & made["copy_of_unique"].notna()]
+    copies, source = [orphans], orphans["mnt_id_unique"]
+    while len(source):
+        more = bound[bound["copy_of_unique"].isin(source)]
+        first = pd.concat(copies).loc[more["copy_of_unique"].to_numpy()]
+        came = {name: first[name].to_numpy() for name in _ORIGIN}
+        copies.append(more.assign(**came))
+        source = more["mnt_id_unique"]
+    found = pd.concat(copies)
+    found = found[~found["mnt_id_unique"].isin(gone["mnt_id_unique"])]
     operations = run.operations.set_index("seq")
     found = found.rename(columns={"ns": "dst_ns", "ns_id": "dst_ns_id"}).assign(
         src_ns=found["copy_of_ns"],

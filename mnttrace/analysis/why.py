@@ -21,8 +21,9 @@ class Step:
     """One step on the way of a mount, from where it is back to where it was made.
 
     Attributes:
-        how: "mounted", by an operation; "carried", by a peer group to a peer or slave;
-            "inherited", as a copy of its namespace's maker; "there", before the recording began.
+        how: "mounted", by an operation; "bound", by one from another mount; "carried", by a peer
+            group to a peer or slave; "inherited", as a copy of its namespace's maker; "there",
+            before the recording began.
         effect: the row of `effects`, None for "there".
         operation: the row of `operations` that caused it, where it is known.
         shared_since: for "carried" the operation that made the carrying mount shared; None: it was
@@ -146,7 +147,8 @@ class _Ways:
         effects = run.effects
         attached = effects[effects["action"] == "attach"]
         self._attached = {row["mnt_id_unique"]: row for row in rows(attached)}
-        self._gone = set(effects.loc[effects["action"] == "detach", "mnt_id_unique"])
+        gone = effects[(effects["action"] == "detach") & (effects["via"] != "namespace-death")]
+        self._gone = set(gone["mnt_id_unique"])
         changes = effects[effects["action"] == "change"]
         self._changes: dict[int, list[Row]] = {}
         for row in rows(changes):
@@ -174,6 +176,8 @@ class _Ways:
                 steps.append(Step("carried", effect, operation, since))
             elif effect["via"] == "namespace-copy":
                 steps.append(Step("inherited", effect, operation))
+            elif effect["copy_of_unique"] is not None:
+                steps.append(Step("bound", effect, operation))
             else:
                 steps.append(Step("mounted", effect, operation))
                 break
@@ -196,14 +200,13 @@ class _Ways:
         return self._operations.get(cause["seq"]) if cause else None
 
     def _kind(self, mount: Row, steps: list[Step]) -> str:
-        if not mount["present"] or not steps or steps[0].effect is None:
+        last = next((step for step in steps if step.how != "bound"), None)
+        if not mount["present"] or last is None or last.effect is None:
             return ""
-        last = steps[0]
-        original = last.effect["copy_of_unique"] if last.effect else None
-        is_orphan = original is not None and original in self._gone
+        is_orphan = last.effect["copy_of_unique"] in self._gone
         if last.how == "inherited":
             return "held" if is_orphan else ""
-        if last.how != "carried" or last.effect is None:
+        if last.how != "carried":
             return ""
         if is_orphan:
             return "residue"

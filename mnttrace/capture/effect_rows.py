@@ -85,7 +85,7 @@ class EffectRows:
     ) -> None:
         tables = self._tables
         parent = tables.recall(mount.parent)
-        above = tables.recall(origin.parent) if origin else None
+        above = tables.recall(origin.parent) if origin and via != "direct" else None
         self.count += 1
         self._add(
             "effects",

@@ -67,6 +67,8 @@ class Effects:
             tables, notes, self.rows, self._naming, self.changes, self.detached
         )
         self.born: list[Birth] = []
+        # What the mounts of the call that is being written were bound from.
+        self._sources: dict[int, Known] = {}
 
     def call(self, call: Call) -> None:
         """Write the effects of one call."""
@@ -75,6 +77,7 @@ class Effects:
         made = [entry for found in call.lists if found.why == _LIST_MADE for entry in found.entries]
         # The kernel lists the newest first; a mount's parent, and what it is a copy of, are older.
         made.sort(key=_age)
+        self._sources.clear()
         evidence = "kernel"
         key = namespace_key(call.row["ns"], call.row["ns_id"])
         if made and not self._notes.is_watched(key, call.row["monotonic"]):
@@ -125,12 +128,28 @@ class Effects:
         mount = self._naming.make(entry, call.names, origin)
         if entry.how == _MADE and evidence == "kernel":
             self._naming.from_call(mount, call)
+        if entry.how == _MADE:
+            origin = self._bound_from(call, entry, mount)
         self._tables.attach(mount)
         self._notes.claim(entry.unique)
         via = "direct"
         if entry.how == _CARRIED:
             via = "peer" if origin and mount.group and mount.group == origin.group else "slave"
         self.rows.attach(mount, via, evidence, call.row, origin)
+
+    def _bound_from(self, call: Call, entry: Any, mount: Known) -> Known | None:
+        """The mount that a bind made this one of; None where it was not bound, or is not known."""
+        if mount_action(call.mount_flags) != "bind":
+            return None
+        above = self._sources.get(entry.parent_unique)
+        if above is not None:
+            source = self._tables.child_at(above.unique, entry.mountpoint)
+        else:
+            key = namespace_key(call.row["ns"], call.row["ns_id"])
+            source = self._tables.below(key, call.row["source_path"], mount.device)
+        if source is not None:
+            self._sources[entry.unique] = source
+        return source
 
     def _made_other(self, call: Call, known: Known, entry: Any) -> None:
         """A mount that was there before. If the call neither moved nor covered it, it is another's

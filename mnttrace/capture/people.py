@@ -42,6 +42,7 @@ class People:
         self._identities = Identities()
         self._processes: OrderedDict[int, Row] = OrderedDict()
         self._unnamed: dict[int, Row] = {}
+        self._told: dict[int, Row] = {}
         self.namespaces: dict[int, int] = {}
 
     def process(self, process: Process) -> tuple[int, Identity] | None:
@@ -123,9 +124,17 @@ class People:
         self._write(key, row, identity)
         return identity
 
+    def last_seen(self, key: int, pid: int) -> None:
+        """Write that a process is in a namespace now; the one that was seen first may be gone."""
+        told = self._told.get(key)
+        if told and told["pid"] != pid:
+            self._told[key] = told | {"pid": pid}
+            self._add("namespaces", self._told[key])
+
     def _write(self, key: int, row: Row, identity: Identity) -> None:
         told = {name: getattr(identity, name) for name in _COLUMNS}
-        self._add("namespaces", row | told | {"command": " ".join(identity.command)})
+        self._told[key] = row | told | {"command": " ".join(identity.command)}
+        self._add("namespaces", self._told[key])
         if identity.kind in _NAMED:
             self._unnamed.pop(key, None)
         else:

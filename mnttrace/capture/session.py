@@ -298,6 +298,8 @@ class Session:
         if self._surveyor.watched(survey.key):
             self._notes.watch(survey.key, survey.started)
         self._identify(survey.key, survey.ns, survey.pid or 0, birth)
+        if survey.reason == "end" and survey.pid:
+            self._people.last_seen(survey.key, survey.pid)
         if not survey.listed:
             self._surveyed(survey, complete=False)
 

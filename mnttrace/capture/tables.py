@@ -181,6 +181,18 @@ class MountTables:
                 found = mount
         return found
 
+    def below(self, namespace: int, path: str, device: str) -> Known | None:
+        """The mount of a file system that a path leads into, from the root of its namespace on."""
+        found, longest = None, -1
+        for unique in self._by_namespace.get(namespace, ()):
+            mount = self._mounts[unique]
+            if mount.device == device:
+                at = self.path(mount)
+                is_in = path == at or path.startswith(at.rstrip("/") + "/")
+                if is_in and len(at) > longest:
+                    found, longest = mount, len(at)
+        return found
+
     def name(self, key: int, name_hash: int) -> str | None:
         """The path of a dentry that something is mounted on, or that is a root, now.
 

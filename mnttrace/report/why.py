@@ -80,6 +80,9 @@ def _step(step: Step) -> Iterator[str]:
         return
     origin = safe(effect["copy_of_path"] or "?")
     source = f"mnt:[{effect['copy_of_ns'] or '?'}]"
+    if step.how == "bound":
+        yield f"bound from {origin} by {by}"
+        return
     if step.how == "inherited":
         yield f"inherited from {origin} in {source} at the birth of the namespace: {by}"
         if effect["before"] and effect["before"] != effect["after"]:

@@ -1,0 +1,66 @@
+"""Problems that people had with real containers: each ends in its kind, its cause and a remedy.
+
+What they had, and how they found it by hand, is in the threads that are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from runtimes import RUNTIMES, Container, own_cgroups, script
+
+from mnttrace.analysis.recording import Recording
+
+Run = Callable[..., CompletedProcess[str]]
+
+INNER = """
+touch /volume/ready
+read -r word </volume/gate
+cat /proc/self/mountinfo >/volume/after; touch /volume/done
+"""
+# The host unmounts what the container was given with the folder around it; then the remedy is done.
+HELD = """
+mkfifo volume/gate; mkdir volume/data; mount -t tmpfs disk volume/data
+$MNTTRACE record -o run.mnttrace -- sh -ec '
+    sh -ec "$CONTAINER" >container.log 2>&1 &
+    until [ -e volume/ready ]; do sleep .02; done
+    umount volume/data'
+$MNTTRACE leaks run.mnttrace >leaks
+$MNTTRACE why run.mnttrace $PWD/volume/data >answer
+sh -ec "$(grep -o 'nsenter --target .*' answer)"
+echo go >volume/gate
+until [ -e volume/done ]; do sleep .02; done
+cp volume/after after
+"""
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        pytest.param(name, marks=pytest.mark.kernel(*RUNTIMES[name].commands))
+        for name in ("runc", "crun", "podman", "containerd", "docker")
+    ],
+)
+def test_a_container_holds_what_the_host_unmounted(
+    runtime: str, in_namespace: Run, tmp_path: Path
+) -> None:
+    """moby#34672, moby#27381; with the host's root prometheus-operator#2578, node_exporter#602."""
+    with own_cgroups() as cgroups:
+        text = script(runtime, tmp_path, Container(INNER, propagation="rprivate"), HELD)
+        in_namespace(text, CGROUPS=cgroups, timeout=120)
+    leaks = Recording(tmp_path / "run.mnttrace").leaks
+    held = leaks[(leaks["kind"] == "held") & (leaks["source"] == "disk")]
+    assert set(held["direction"]) == {"host→container"}
+    assert set(held["dst_name"]) == {"web"}
+    assert set(held["mountpoint"]) == {"/volume/data"}
+    answer = (tmp_path / "answer").read_text()
+    assert "container web, mnt:" in answer
+    assert "HELD: inherited when the namespace was made; the original is gone" in answer
+    assert f"bound from {tmp_path}/volume/data by " in answer
+    assert f"inherited from {tmp_path}/volume/data in mnt:" in answer
+    assert "rslave in place of rprivate" in answer
+    # The remedy freed it.
+    assert "disk" not in (tmp_path / "after").read_text()
