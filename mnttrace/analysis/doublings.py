@@ -1,7 +1,7 @@
-"""Binds that grow: a shared mount that is bound below itself is copied there, too.
+"""Binds that grow: a tree that is bound below itself, recursively, again and again.
 
-The next bind takes what the last one made along, so the mounts of a namespace double with every
-restart of what does that, until `fs.mount-max` (proc_sys_fs(5)) refuses more with ENOSPC.
+The next bind takes what the last one made along, so the mounts double with every restart of what
+does that; if the tree is shared each copy is copied to all others, too, and they grow faster: until `fs.mount-max` (proc_sys_fs(5)) refuses more with ENOSPC.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
 COLUMNS = ["ns_id", "ns", "comm", "source_path", "path", "operations", "made", "total", "left"]
+_BINDS = 3  # as many have to be seen, each with more than the one before
 _GROWTH = 1.5  # times as many mounts as the one before
 
 
@@ -31,7 +32,6 @@ def doublings(run: Recording) -> pd.DataFrame:
     effects, operations = run.effects, run.operations
     made = effects[(effects["action"] == "attach") & effects["seq"].notna()]
     own = made.merge(operations[["seq", "ns_id"]], on=["seq", "ns_id"])
-    peers = own.loc[own["via"] == "peer", "seq"].unique()
     counts = own.groupby("seq").size()
     is_bind = operations["flags"].str.contains("MS_BIND") | (operations["syscall"] == "move_mount")
     binds = operations[is_bind & operations["seq"].isin(counts.index)]
@@ -40,10 +40,10 @@ def doublings(run: Recording) -> pd.DataFrame:
     keys = ["ns_id", "ns", "comm", "source_path"]
     for key, group in binds.groupby(keys, observed=True, sort=False):
         sizes = group["made"].to_list()
-        grows = len(sizes) > 1 and all(
+        grows = len(sizes) >= _BINDS and all(
             later >= _GROWTH * earlier for earlier, later in pairwise(sizes)
         )
-        if grows and group["seq"].isin(peers).any():
+        if grows:
             total = _mounts_at_end(run, group["ns_id"].iloc[-1])
             told = ", ".join(map(str, group["seq"])), ", ".join(map(str, sizes))
             left = _left(run.meta.get("mount_max"), total, sizes[-1] / sizes[-2])

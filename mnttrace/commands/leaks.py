@@ -132,12 +132,12 @@ def _doubling(row: dict[str, Any]) -> list[str]:
     left = "" if row["left"] is None else f"; at most {row['left']} more until fs.mount-max refuses"
     path = safe(row["path"])
     return [
-        f"doubling: {safe(row['comm'])} binds {safe(row['source_path'])} where that propagates to",
+        f"doubling: {safe(row['comm'])} binds {safe(row['source_path'])} below itself",
         f"   in         mnt:[{row['ns']}], last at {path}",
         f"   made       {row['made']} mounts (operations {row['operations']}); "
         f"{row['total']} mounts in the namespace{left}",
-        f"   so that it does not grow: bind a directory that does not contain {path}, or make it "
-        "private first (mount --make-rprivate; rprivate or rslave in place of rshared)",
+        f"   so that it does not grow: bind a directory that does not contain {path}, or without "
+        "what is mounted below it (bind in place of rbind), and unmount when the restart begins",
     ]
 
 

@@ -33,6 +33,12 @@ def test_growth_is_told_with_when_it_ends(record, mnttrace) -> None:
     assert f"at most {row['left']} more until fs.mount-max refuses" in done.stdout
 
 
-def test_what_does_not_grow_is_none(record) -> None:
+def test_a_private_tree_doubles(record) -> None:
     recorded = record(BINDS.format(kind=""), before=BEFORE.format(kind="private"))
+    assert list(recorded.run.doublings["made"]) == ["1, 2, 4, 8"]
+
+
+def test_what_is_not_recursive_does_not_grow(record) -> None:
+    binds = BINDS.format(kind="").replace("--rbind", "--bind")
+    recorded = record(binds, before=BEFORE.format(kind="private"))
     assert recorded.run.doublings.empty
