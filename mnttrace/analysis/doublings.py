@@ -1,7 +1,8 @@
 """Binds that grow: a tree that is bound below itself, recursively, again and again.
 
 The next bind takes what the last one made along, so the mounts double with every restart of what
-does that; if the tree is shared each copy is copied to all others, too, and they grow faster: until `fs.mount-max` (proc_sys_fs(5)) refuses more with ENOSPC.
+does that; if the tree is shared each copy is copied to all others, too, and they grow faster: until
+`fs.mount-max` (proc_sys_fs(5)) refuses more with ENOSPC.
 """
 
 from __future__ import annotations

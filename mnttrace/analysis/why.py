@@ -104,7 +104,7 @@ def why(run: Recording, text: str) -> Why:
     holders = [ways.holder(row, names.get(row["ns_id"], {})) for row in rows(same)]
     if target.said == "namespace":
         told = [one for one in holders if one.kind]
-        holders = told or [one for one in holders if one.mount["present"]]
+        holders = told or [one for one in holders if one.mount["present"]] or holders
     reached = _reached(known, same, home)
     if reached is not None:
         holders = [
@@ -147,8 +147,9 @@ class _Ways:
         effects = run.effects
         attached = effects[effects["action"] == "attach"]
         self._attached = {row["mnt_id_unique"]: row for row in rows(attached)}
-        gone = effects[(effects["action"] == "detach") & (effects["via"] != "namespace-death")]
+        gone = effects[effects["action"] == "detach"]
         self._gone = set(gone["mnt_id_unique"])
+        self._unmounted = set(gone.loc[gone["via"] != "namespace-death", "mnt_id_unique"])
         changes = effects[effects["action"] == "change"]
         self._changes: dict[int, list[Row]] = {}
         for row in rows(changes):
@@ -203,11 +204,11 @@ class _Ways:
         last = next((step for step in steps if step.how != "bound"), None)
         if not mount["present"] or last is None or last.effect is None:
             return ""
-        is_orphan = last.effect["copy_of_unique"] in self._gone
+        original = last.effect["copy_of_unique"]
         if last.how == "inherited":
-            return "held" if is_orphan else ""
+            return "held" if original in self._unmounted else ""
         if last.how != "carried":
             return ""
-        if is_orphan:
+        if original in self._gone:
             return "residue"
         return "leak" if last.effect["copy_of_ns_id"] != mount["ns_id"] else ""

@@ -64,3 +64,38 @@ def test_a_container_holds_what_the_host_unmounted(
     assert "rslave in place of rprivate" in answer
     # The remedy freed it.
     assert "disk" not in (tmp_path / "after").read_text()
+
+
+# The container mounts below its volume, and ends.
+RESIDUE = """
+$MNTTRACE record -o run.mnttrace -- sh -ec "$CONTAINER" >container.log 2>&1
+grep " $PWD/volume/inner " /proc/self/mountinfo
+$MNTTRACE why run.mnttrace $PWD/volume/inner >answer
+sh -ec "$(grep -o '^    umount .*' answer)"
+! grep " $PWD/volume/inner " /proc/self/mountinfo
+"""
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        pytest.param(name, marks=pytest.mark.kernel(*RUNTIMES[name].commands))
+        for name in ("runc", "crun", "podman", "containerd", "docker")
+    ],
+)
+def test_what_a_container_mounted_outlives_it(
+    runtime: str, in_namespace: Run, tmp_path: Path
+) -> None:
+    """kubernetes#115054: as a pod with Bidirectional mount propagation leaves it."""
+    inner = "mkdir /volume/inner; mount -t tmpfs inside /volume/inner"
+    with own_cgroups() as cgroups:
+        text = script(runtime, tmp_path, Container(inner, propagation="rshared"), RESIDUE)
+        in_namespace(text, CGROUPS=cgroups, timeout=120)
+    leaks = Recording(tmp_path / "run.mnttrace").leaks
+    [row] = leaks[(leaks["source"] == "inside") & (leaks["present"] > 0)].to_dict("records")
+    assert (row["kind"], row["direction"]) == ("residue", "container→host")
+    assert row["src_name"] == "web"
+    answer = (tmp_path / "answer").read_text()
+    assert "RESIDUE: carried there by propagation; the original is gone" in answer
+    assert "carried from /volume/inner in mnt:" in answer
+    assert "mountPropagation: HostToContainer in place of Bidirectional" in answer
