@@ -326,11 +326,13 @@ def _remove(cgroups: list[Path]) -> None:
     while True:
         left = [Path(place) for cgroup in cgroups for place, _, _ in os.walk(cgroup, topdown=False)]
         for cgroup in left:
-            for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
             try:
+                for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 cgroup.rmdir()
+            except FileNotFoundError:
+                continue  # its runtime was quicker
             except OSError as error:
                 if error.errno not in (errno.EBUSY, errno.ENOTEMPTY) or time.monotonic() > end:
                     raise
