@@ -28,7 +28,8 @@ class Detached:
         self._notes = notes
         self._rows = rows
         self._changes = changes
-        self._expected: dict[int, tuple[Row, Known]] = {}
+        # Mount → the call that it goes with, what that took itself, and how it comes to this one.
+        self._expected: dict[int, tuple[Row, Known, str]] = {}
 
     def umount(self, call: Call, missing: Iterable[int]) -> None:
         """What a umount detached.
@@ -120,7 +121,8 @@ class Detached:
                 if there is None or there.unique in here:
                     continue
                 if not self._notes.is_watched(there.namespace, cause["monotonic"]):
-                    self._expected.setdefault(there.unique, (cause, mount))
+                    via = self._carried_as(there, mount)
+                    self._expected.setdefault(there.unique, (cause, mount, via))
 
     def removed(self, call: Call) -> None:
         """A call that removed or renamed what mounts were on in other namespaces."""
@@ -167,8 +169,7 @@ class Detached:
         mounts = self._attached(uniques)
         causes = []
         for mount in mounts:
-            cause, origin = self._expected.pop(mount.unique, (when, None))
-            via = self._carried_as(mount, origin) if origin else ""
+            cause, origin, via = self._expected.pop(mount.unique, (when, None, ""))
             self._rows.detach(mount, via, "snapshot", cause, origin)
             causes.append(cause)
         self._take_away(mounts, causes)

@@ -179,19 +179,17 @@ class Effects:
         """All mounts of the call's namespace, as they were after it; those that a umount took."""
         entries = [entry for found in lists for entry in found.entries if entry.mntns_id]
         self._name_places(call, entries)
-        # Copies first: what propagation slipped beneath others changes their parents.
+        listed = [entry for entry in entries if entry.how not in (_CARRIED, _COVERED)]
+        # What the call moved comes first: its copies are carried from where it is then. What has a
+        # copy for its parent comes after that copy, which was slipped beneath it.
+        self._settle(call, self._known(listed), carried=False)
         for entry in sorted(entries, key=_age):
             if entry.how in (_CARRIED, _COVERED):
                 self._made(call, entry)
-        listed = [entry for entry in entries if entry.how not in (_CARRIED, _COVERED)]
         nobody = {"ts": call.row["ts"], "monotonic": call.row["monotonic"]}
         both = [(self._tables.get(entry.unique), entry) for entry in listed]
-        known = [(mount, entry) for mount, entry in both if mount is not None]
-        moved = [(mount, entry) for mount, entry in known if mount.has_moved(entry)]
-        about = self._about(call, moved if _can_move(call) else [])
-        for mount, entry in known:
-            if about is None or mount.unique in about:
-                self.changes.direct(mount, entry, call.row)
+        known = self._known(listed)
+        self._settle(call, known, carried=True)
         for mount, entry in known:
             self.changes.found(mount, entry, nobody, call.row)
         if call.does == Does.RECONFIGURE or mount_action(call.mount_flags) == "remount":
@@ -213,6 +211,31 @@ class Effects:
         if not self._notes.is_watched(key, call.row["monotonic"]):
             self.detached.lost(missing, nobody)
         return []
+
+    def _known(self, listed: list[Any]) -> list[tuple[Known, Any]]:
+        """Those of a list's entries whose mounts are known, with these."""
+        both = ((self._tables.get(entry.unique), entry) for entry in listed)
+        return [(mount, entry) for mount, entry in both if mount is not None]
+
+    def _settle(self, call: Call, known: list[tuple[Known, Any]], carried: bool) -> None:
+        """Write what the call itself moved and changed.
+
+        Args:
+            call: the call.
+            known: mounts, and entries that have them as they are after it.
+            carried: whether the copies that it made are in the tables already.
+        """
+        moved = [(mount, entry) for mount, entry in known if mount.has_moved(entry)]
+        if not carried:
+            moved = [
+                (mount, entry) for mount, entry in moved if entry.parent_unique in self._tables
+            ]
+        elif not moved:
+            return
+        about = self._about(call, moved if _can_move(call) else [])
+        for mount, entry in known:
+            if about is None or mount.unique in about:
+                self.changes.direct(mount, entry, call.row)
 
     def _name_places(self, call: Call, entries: list[Any]) -> None:
         """Find where mounts were moved to, before anything is: the call's paths are of that time.

@@ -35,6 +35,9 @@ class Both:
         compared: how many operations were.
         refused: the error of the last operation, or "".
         effects: of the last operation, by the model.
+        actor: the namespace whose process did it, "" if it ended.
+        ways: (action, unique id in the kernel) → how the model says that the operation came to that
+            mount, for what it attached and detached.
         after: is called with the name of each operation when it has been compared.
     """
 
@@ -50,6 +53,8 @@ class Both:
         self.compared = 0
         self.refused = ""
         self.effects: list[Effect] = []
+        self.actor = ""
+        self.ways: dict[tuple[str, int], str] = {}
         self.after: Callable[[str], None] = lambda _: None
 
     def spot(self, ns: str, path: str, *, follow: bool = True) -> Spot:
@@ -147,7 +152,7 @@ class Both:
 
     def copy(self, source: str, name: str, *, user: bool = False) -> Both:
         """Make a namespace, owned by a new user namespace or not."""
-        self.refused = ""
+        self.refused, self.actor = "", name  # its process unshares itself
         self.kernel.copy(source, name, user=user)
         owner = name if user else None
         return self._model(
@@ -156,7 +161,7 @@ class Both:
 
     def end(self, name: str) -> Both:
         """End the only process of a namespace."""
-        self.refused = ""
+        self.refused = self.actor = ""
         self.kernel.end(name)
         for tree in [tree for tree in self.trees if tree[0] == name]:
             self.trees.remove(tree)
@@ -203,7 +208,7 @@ class Both:
         assert self.refused == error
 
     def _kernel(self, ns: str, command: str, **arguments: object) -> Any:
-        self.refused = ""
+        self.refused, self.actor = "", ns
         try:
             return self.kernel[ns].do(command, **arguments)
         except OSError as error:
@@ -219,7 +224,14 @@ class Both:
             refused, reason = error.errno, error.reason
         told = f"the model says {refused!r} ({reason}), the kernel {self.refused!r}"
         assert refused == self.refused, told
+        before = self.likeness.mounts
         self.likeness.check(self.model, self.kernel.tables())
+        known = before | self.likeness.mounts
+        self.ways = {
+            (effect.action, int(str(known[effect.mount.id]))): effect.via
+            for effect in self.effects
+            if effect.action in ("attach", "detach")
+        }
         self.compared += 1
         self.after(sys._getframe(1).f_code.co_name)
         return self

@@ -36,5 +36,5 @@ def both(tmp_path: Path, witness: Witness) -> Iterator[Both]:
     with Kernel(tmp_path) as kernel:
         both = Both(kernel)
         witness.begin(kernel)
-        both.after = lambda name: witness.step(kernel, name)
+        both.after = lambda name: witness.step(kernel, name, both)
         yield both

@@ -22,7 +22,7 @@ def test_every_effect_is_recorded_with_its_cause(late: int) -> None:
             def __init__(self) -> None:
                 super().__init__()
                 witness.begin(self.kernel)
-                self.both.after = lambda name: witness.step(self.kernel, name)
+                self.both.after = lambda name: witness.step(self.kernel, name, self.both)
 
             def teardown(self) -> None:
                 try:

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from both import Both
 from harness import Kernel, tables_of
 
 from mnttrace.analysis.model.mounts import DELETED, Mount
@@ -25,12 +26,18 @@ What = tuple[str, int]  # action, unique id of the mount
 
 
 class Step(NamedTuple):
-    """An operation that was done: when (CLOCK_MONOTONIC, ns), and the truth of it."""
+    """An operation that was done: when (CLOCK_MONOTONIC, ns), and the truth of it.
+
+    `actor` is the process that did it, 0 for none; `ways` how it came to each mount, by the model,
+    None where no model is asked.
+    """
 
     name: str
     begun: int
     ended: int
     truth: Counter[What]
+    actor: int
+    ways: dict[What, str] | None
 
 
 @dataclass
@@ -43,6 +50,7 @@ class Score:
     ambiguous: int = 0
     caused: int = 0
     elsewhere: int = 0
+    ways: int = 0
     by_action: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
@@ -51,7 +59,8 @@ class Score:
         return (
             f"{self.truth} effects ({dict(self.by_action)}), {self.elsewhere} of them in other "
             f"namespaces than the caller's: precision {precision:.4f}, recall {recall:.4f}, "
-            f"with their cause {self.caused / (self.told or 1):.4f}, ambiguous {self.ambiguous}"
+            f"with their cause {self.caused / (self.told or 1):.4f}, ambiguous {self.ambiguous}; "
+            f"how {self.ways} of them came there is what the model says"
         )
 
 
@@ -104,8 +113,14 @@ class Witness:
         self._compare(kernel, "begin")
         self.begun = time.monotonic_ns()
 
-    def step(self, kernel: Kernel, name: str) -> None:
-        """Take the truth of an operation that was just done; compare, if it is time for that."""
+    def step(self, kernel: Kernel, name: str, both: Both | None = None) -> None:
+        """Take the truth of an operation that was just done; compare, if it is time for that.
+
+        Args:
+            kernel: what it was done in.
+            name: of the operation.
+            both: what the model says of it.
+        """
         ended = time.monotonic_ns()
         for process in kernel.processes.values():
             self.names.setdefault(process.namespace_id, process.name)
@@ -115,7 +130,9 @@ class Witness:
             table = seen if what[0] == "attach" else self.seen
             if what[0] in ("attach", "detach") and not self._is_told(what[1], table):
                 del truth[what]
-        self.steps.append(Step(name, self.begun, ended, truth))
+        actor = kernel.processes[both.actor].pid if both and both.actor else 0
+        ways = dict(both.ways) if both else None
+        self.steps.append(Step(name, self.begun, ended, truth, actor, ways))
         self.seen = seen
         if len(self.steps) > self.late:
             self.check(kernel)
@@ -163,10 +180,21 @@ class Witness:
             if row["ns_id"] not in self.names:
                 continue
             cause = operations.get(row["seq"])
-            told[self._step_of(row, what, cause["monotonic"] if cause else None)][what] += 1
-            self.score.caused += row["tid"] is not None
+            at = self._step_of(row, what, cause["monotonic"] if cause else None)
+            told[at][what] += 1
             self.score.elsewhere += row["ns_id"] != (cause or row)["ns_id"]
+            if cause:
+                self._check_cause(row, cause, self.steps[at])
         return told
+
+    def _check_cause(self, row: dict[str, Any], cause: dict[str, Any], step: Step) -> None:
+        """That the operation is that of the process that did it, and came to the mount that way."""
+        self.score.caused += 1
+        assert not step.actor or cause["tid"] == step.actor, (step.name, row, cause)
+        way = (step.ways or {}).get((row["action"], row["mnt_id_unique"]))
+        if way is not None and row["via"]:
+            assert row["via"] == way, (step.name, way, row, self._log())
+            self.score.ways += 1
 
     def _step_of(self, row: dict[str, Any], what: What, moment: int | None) -> int:
         if moment is None:
