@@ -92,6 +92,7 @@ def _readings(run: Recording, known: pd.DataFrame, text: str) -> list[tuple[str,
         ("mount id", known[(known["mount_id"] == number) & known["present"]]),
         ("path", _at(run, known, path) if path else known.head(0)),
         ("namespace", known[known["ns_id"].isin(_namespaces(run, text, number))]),
+        ("what the path is on", _below(run, known, path) if path else known.head(0)),
     ]
 
 
@@ -100,6 +101,14 @@ def _at(run: Recording, known: pd.DataFrame, path: str) -> pd.DataFrame:
     there = known[known["mountpoint"] == path]
     at_home = there[there["ns_id"] == run.meta.get("home_ns_id")]
     return at_home if len(at_home) else there
+
+
+def _below(run: Recording, known: pd.DataFrame, path: str) -> pd.DataFrame:
+    """The mount that a path on the host is on; not what is at "/", where everything is."""
+    there = known[known["present"] & (known["ns_id"] == run.meta.get("home_ns_id"))]
+    above = [place for place in there["mountpoint"] if path.startswith(place.rstrip("/") + "/")]
+    longest = max(above, key=len, default="/")
+    return there[(there["mountpoint"] == longest) & (longest != "/")]
 
 
 def _namespaces(run: Recording, text: str, number: int) -> set[int]:

@@ -64,6 +64,7 @@ class Why:
 
     Attributes:
         said: how the target was understood.
+        namespace: that of the first mount that was found, or that is asked about.
         holders: those that are there first, the worst of them first.
         failed: operations at these mount points that failed, rows of `operations`.
         traced: whether operations were recorded at all.
@@ -71,6 +72,7 @@ class Why:
     """
 
     said: str
+    namespace: Row
     holders: list[Holder]
     failed: list[Row] = field(default_factory=list)
     traced: bool = True
@@ -81,7 +83,7 @@ _KINDS = ("held", "residue", "leak", "")
 
 
 def why(run: Recording, text: str) -> Why:
-    """Explain a mount, or what mounts a namespace has from elsewhere.
+    """Explain a mount, or what a namespace has from elsewhere and others have from it.
 
     Args:
         run: the recording.
@@ -92,19 +94,20 @@ def why(run: Recording, text: str) -> Why:
     """
     target = find(run, text)
     known = known_mounts(run)
+    ways = _Ways(run)
     if target.said != "namespace":
         same = known.merge(target.mounts[IDENTITY].drop_duplicates(), on=IDENTITY)
     else:
-        same = target.mounts
-    ways = _Ways(run)
+        asked = set(target.mounts["ns_id"])
+        from_it = known["mnt_id_unique"].isin(ways.carried_from(asked))
+        same = known[known["present"] & (from_it | known["ns_id"].isin(asked))]
     names = {row["ns_id"]: row for row in rows(run.namespaces)}
     # Who recorded is at home there, as in leaks.
     home = run.meta.get("home_ns_id")
     names[home] = names.get(home, {}) | {"kind": "host", "name": "host"}
     holders = [ways.holder(row, names.get(row["ns_id"], {})) for row in rows(same)]
     if target.said == "namespace":
-        told = [one for one in holders if one.kind]
-        holders = told or [one for one in holders if one.mount["present"]] or holders
+        holders = [one for one in holders if one.kind]
     reached = _reached(known, same, home)
     if reached is not None:
         holders = [
@@ -115,10 +118,15 @@ def why(run: Recording, text: str) -> Why:
         ]
     holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
     operations = run.operations
-    places = set(same["mountpoint"])
-    failed = operations[(operations["error"] != "") & operations["path"].isin(places)]
+    places = {(one.mount["ns_id"], one.mount["mountpoint"]) for one in holders}
+    failed = [
+        row
+        for row in rows(operations[operations["error"] != ""])
+        if (row["ns_id"], row["path"]) in places
+    ]
     traced, imported = bool(run.meta.get("traced")), "boot_id" not in run.meta
-    return Why(target.said, holders, list(rows(failed)), traced, imported)
+    subject = names.get(target.mounts["ns_id"].iloc[0], {})
+    return Why(target.said, subject, holders, failed, traced, imported)
 
 
 def _reached(
@@ -159,6 +167,16 @@ class _Ways:
     def holder(self, mount: Row, namespace: Row) -> Holder:
         steps = self._steps(mount["mnt_id_unique"])
         return Holder(mount, namespace, steps, self._kind(mount, steps))
+
+    def carried_from(self, namespaces: set[int]) -> set[int]:
+        """The mounts that propagation carried from namespaces to others."""
+        return {
+            unique
+            for unique, row in self._attached.items()
+            if row["via"] in ("peer", "slave")
+            and row["copy_of_ns_id"] in namespaces
+            and row["ns_id"] not in namespaces
+        }
 
     def _steps(self, unique: int | None) -> list[Step]:
         if unique is None:

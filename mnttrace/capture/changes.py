@@ -12,7 +12,7 @@ from typing import Any
 
 from mnttrace.capture.effect_rows import EffectRows, Row, settings
 from mnttrace.capture.tables import Known, MountTables
-from mnttrace.linux.flags import MNT_SHOWN, super_options
+from mnttrace.linux.options import MNT_SHOWN, super_options
 
 
 class Changes:

@@ -10,6 +10,7 @@ from typing import Any
 from mnttrace.capture.layout import constants, layout
 from mnttrace.capture.story import Stories
 from mnttrace.linux import flags
+from mnttrace.linux.errnos import errno_name
 from mnttrace.linux.namespaces import namespace_link
 from mnttrace.linux.syscalls import Does, Fetch, Syscall, by_number
 
@@ -218,7 +219,7 @@ class Decoder:
             "latency": record.left - record.entered,
             "syscall": call.name,
             "result": record.result,
-            "error": flags.errno_name(record.result),
+            "error": errno_name(record.result),
             "pid": record.pid,
             "tid": record.tid,
             "parent": record.parent,

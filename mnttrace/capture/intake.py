@@ -32,7 +32,7 @@ _PRIORITY = -10  # to have a processor soon; it needs little of it
 _HEADER = struct.Struct("=QQQ")  # when, bytes of records, bytes of events
 # Numbers that both processes see: where the file's data ends, bytes that found no space in it.
 _END, _LOST = 0, 1
-_WOKEN, _CAUGHT_UP = b".", b"!"
+_WOKEN, _CAUGHT_UP, _FAILED = b".", b"!", b"?"
 _PUNCH_HOLE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 
@@ -119,6 +119,9 @@ class Intake:
     def _hear(self) -> bytes:
         with suppress(ConnectionResetError):
             heard = self._copier.recv(4096)
+            _, failed, why = heard.partition(_FAILED)
+            if failed:
+                raise CaptureError(f"the kernel's buffers cannot be copied: {why.decode()}")
             if heard:
                 return heard
         raise CaptureError(
@@ -201,5 +204,8 @@ def _copy_and_exit(copier: _Copier) -> NoReturn:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
         copier.run()
+    except BaseException as error:  # whatever it is, the recorder has to say it
+        with suppress(OSError):
+            copier.recorder.send(_FAILED + repr(error).encode())
     finally:
         os._exit(0)

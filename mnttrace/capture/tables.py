@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnttrace.linux import mountinfo
-from mnttrace.linux.flags import MNT_LOCKED, MNT_UNBINDABLE, mount_options
+from mnttrace.linux.options import MNT_LOCKED, MNT_UNBINDABLE, mount_options
 
 _GONE_KEPT = 65536  # detached mounts that are remembered, for events that come late
 

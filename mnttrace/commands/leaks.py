@@ -151,9 +151,9 @@ def _birth(row: dict[str, Any]) -> str:
         return (
             f"{who} shares {row['shared_before_use']} mounts with {parent}, which it was made from."
         )
-    text = f"{who} had its shared mounts made {row['became']} at its birth"
+    were, left = row["shared_at_birth"], row["shared_before_use"]
+    which = f"{were - left} of its {were} shared mounts" if left else "its shared mounts"
+    text = f"{who} had {which} made {row['became']} at its birth"
     if row["isolated_by"] != row["seq"]:
         text += f", by operation {row['isolated_by']}: {safe(row['call'])}"
-    if row["shared_before_use"]:
-        text += f"; {row['shared_before_use']} still are shared"
     return f"{text}."

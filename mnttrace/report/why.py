@@ -22,13 +22,13 @@ _KINDS = {
 
 def lines(answer: Why) -> Iterator[str]:
     """The answer, line by line."""
-    first = answer.holders[0].mount
     if answer.said == "namespace":
-        yield f"{_name(answer.holders[0])}: what it has from elsewhere"
+        yield f"{_title(answer.namespace)}: what it has from elsewhere, and others have from it"
+        if not answer.holders:
+            yield "  nothing: no mount was carried to it or from it, and it holds none"
+            return
     else:
-        what = f"{safe(first['fstype'])} {safe(first['source'])}, device {safe(first['device'])}"
-        root = "" if first["root"] in ("/", None) else f", of which {safe(first['root'])}"
-        yield f"{what}{root} ({answer.said})"
+        yield _what(answer)
     there = [one for one in answer.holders if one.mount["present"]]
     gone = [one for one in answer.holders if not one.mount["present"]]
     yield f"  {_count(len(there), 'mount')} in {_count(_namespaces(there), 'mount namespace')}" + (
@@ -47,6 +47,13 @@ def lines(answer: Why) -> Iterator[str]:
     if not answer.traced:
         yield "\nThese are mount tables alone: mnttrace record would tell who did it, and when."
     yield from _remedies(there, answer.imported)
+
+
+def _what(answer: Why) -> str:
+    mount = answer.holders[0].mount
+    root = "" if mount["root"] in ("/", None) else f", of which {safe(mount['root'])}"
+    what = f"{safe(mount['fstype'])} {safe(mount['source'])}, device {safe(mount['device'])}"
+    return f"{what}{root} ({answer.said})"
 
 
 def _holder(holder: Holder) -> Iterator[str]:
@@ -105,29 +112,44 @@ def _operation(row: Row) -> str:
 
 
 def _name(holder: Holder) -> str:
-    namespace = holder.namespace
+    name = _title(holder.namespace)
+    return name if name == "host" else f"{name}, mnt:[{holder.mount['ns']}]"
+
+
+def _title(namespace: Row) -> str:
     kind = namespace.get("kind") or "process"
-    name = safe(namespace.get("name") or "?")
-    return f"{kind} {name}, mnt:[{holder.mount['ns']}]" if kind != "host" else "host"
+    return "host" if kind == "host" else f"{kind} {safe(namespace.get('name') or '?')}"
 
 
 def _remedies(there: list[Holder], imported: bool) -> Iterator[str]:
-    wrong = [one for one in there if one.kind or one.follows is False]
-    if not wrong:
-        return
-    yield "\nWhat to do now:"
-    for holder in wrong[:_SHOWN]:
-        path = shlex.quote(safe(holder.mount["mountpoint"])) + _caution(holder)
-        pid = holder.namespace.get("pid")
-        if holder.namespace.get("kind") == "host":
-            yield f"    umount {path}"
-        elif pid or imported:
-            whom = pid or f"$(pidof {safe(holder.namespace.get('name') or '?')})"
-            yield f"    nsenter --target {whom} --mount -- umount {path}"
-        else:
-            yield f"    end what keeps mnt:[{holder.mount['ns']}] alive: it has no process"
-    yield "So that it does not come again:"
-    yield from (f"    {line}" for line in dict.fromkeys(_advice(one) for one in wrong))
+    wrong = [one for one in there if one.kind]
+    if wrong:
+        yield "\nWhat to do now:"
+        yield from (f"    {_command(one, imported)}" for one in wrong[:_SHOWN])
+        yield "So that it does not come again:"
+        yield from (f"    {line}" for line in dict.fromkeys(_advice(one) for one in wrong))
+    cut_off = [one for one in there if one.follows is False and not one.kind and not _is_root(one)]
+    if cut_off:
+        yield "\nIf the host unmounts it, what it does not reach stays. So that it does not:"
+        yield from (f"    {line}" for line in dict.fromkeys(_to_reach(one) for one in cut_off))
+
+
+def _command(holder: Holder, imported: bool) -> str:
+    """What frees a mount at once."""
+    if _is_root(holder):
+        return f"end {_name(holder)}: it is its root directory"
+    path = shlex.quote(safe(holder.mount["mountpoint"])) + _caution(holder)
+    pid = holder.namespace.get("pid")
+    if holder.namespace.get("kind") == "host":
+        return f"umount {path}"
+    if not pid and not imported:
+        return f"end what keeps mnt:[{holder.mount['ns']}] alive: it has no process"
+    whom = pid or f"$(pidof {safe(holder.namespace.get('name') or '?')})"
+    return f"nsenter --target {whom} --mount -- umount {path}"
+
+
+def _is_root(holder: Holder) -> bool:
+    return bool(holder.mount["mountpoint"] == "/")
 
 
 def _caution(holder: Holder) -> str:
@@ -139,12 +161,8 @@ def _caution(holder: Holder) -> str:
 
 def _advice(holder: Holder) -> str:
     path = safe(holder.mount["mountpoint"])
-    if holder.kind == "held" or holder.follows is False:
-        return (
-            f"let umounts reach {_name(holder)}: make its copies slaves, not private "
-            "(rslave in place of rprivate; MountFlags=slave; docker run -v …:rslave; "
-            "mountPropagation: HostToContainer), or mount after it has started"
-        )
+    if holder.kind == "held":
+        return _to_reach(holder)
     carried = holder.steps[0].effect or {}
     carrier = safe(carried.get("carrier_path") or path)
     if holder.namespace.get("kind") == "host":
@@ -155,6 +173,14 @@ def _advice(holder: Holder) -> str:
     return (
         f"make {carrier} private in {_name(holder)} (mount --make-rprivate; rprivate in place of "
         "rslave; mountPropagation: None), if it is not to get what is mounted there"
+    )
+
+
+def _to_reach(holder: Holder) -> str:
+    return (
+        f"let umounts reach {_name(holder)}: make its copies slaves, not private "
+        "(rslave in place of rprivate; MountFlags=slave; docker run -v …:rslave; "
+        "mountPropagation: HostToContainer), or mount after it has started"
     )
 
 

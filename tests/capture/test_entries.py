@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mnttrace.capture.entries import FIRST_MADE_UP, Entries
-from mnttrace.linux.flags import mount_options, super_options
 from mnttrace.linux.mountinfo import Mount, parse
+from mnttrace.linux.options import mount_options, super_options
 
 TABLE = """\
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnttrace.linux import flags
+from mnttrace.linux.errnos import ERRORS, errno_name
 
 LINUX = Path("/usr/include/linux")
 
@@ -96,7 +97,7 @@ def test_the_numbers_of_errors_are_those_of_this_system() -> None:
     generic = Path("/usr/include/asm-generic")
     headers = [constants(generic / name, "E") for name in ("errno-base.h", "errno.h")]
     found = {number: name for header in headers for name, number in header.items()}
-    assert {number: name for number, name in flags.ERRORS.items() if number < 512} == found
+    assert {number: name for number, name in ERRORS.items() if number < 512} == found
 
 
 def test_the_numbers_of_signals_are_those_of_this_system() -> None:
@@ -207,4 +208,4 @@ def test_arguments_are_decoded(meaning: str, value: int, text: str) -> None:
      (-524, "ENOTSUPP"), (-41, "errno 41"), (-4095, "errno 4095")],
 )  # fmt: skip
 def test_results_are_named(result: int, name: str) -> None:
-    assert flags.errno_name(result) == name
+    assert errno_name(result) == name

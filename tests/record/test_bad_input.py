@@ -200,6 +200,19 @@ def test_kill_9_keeps_what_was_flushed(mnttrace, tmp_path):
 
 
 @pytest.mark.kernel
+def test_a_recorder_without_its_copying_process_says_so(mnttrace, tmp_path):
+    process = recording(tmp_path)
+    subprocess.run(["unshare", "-m", "true"], check=True)
+    until(lambda: "namespace-copy" in set(Recording(tmp_path / "run.mnttrace").effects["via"]))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (copier,) = map(int, children)
+    os.kill(copier, signal.SIGKILL)
+    assert process.wait(30) == 7
+    told = mnttrace("leaks", "run.mnttrace")
+    assert "was not closed" in told.stderr
+
+
+@pytest.mark.kernel
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_cleanly(tmp_path, number):
     process = recording(tmp_path)

@@ -16,6 +16,14 @@ from mnttrace.analysis.recording import Recording
 
 Run = Callable[..., CompletedProcess[str]]
 
+each_runtime = pytest.mark.parametrize(
+    "runtime",
+    [
+        pytest.param(name, marks=pytest.mark.kernel(*RUNTIMES[name].commands))
+        for name in ("runc", "crun", "podman", "containerd", "docker")
+    ],
+)
+
 INNER = """
 touch /volume/ready
 read -r word </volume/gate
@@ -37,13 +45,7 @@ cp volume/after after
 """
 
 
-@pytest.mark.parametrize(
-    "runtime",
-    [
-        pytest.param(name, marks=pytest.mark.kernel(*RUNTIMES[name].commands))
-        for name in ("runc", "crun", "podman", "containerd", "docker")
-    ],
-)
+@each_runtime
 def test_a_container_holds_what_the_host_unmounted(
     runtime: str, in_namespace: Run, tmp_path: Path
 ) -> None:
@@ -76,13 +78,7 @@ sh -ec "$(grep -o '^    umount .*' answer)"
 """
 
 
-@pytest.mark.parametrize(
-    "runtime",
-    [
-        pytest.param(name, marks=pytest.mark.kernel(*RUNTIMES[name].commands))
-        for name in ("runc", "crun", "podman", "containerd", "docker")
-    ],
-)
+@each_runtime
 def test_what_a_container_mounted_outlives_it(
     runtime: str, in_namespace: Run, tmp_path: Path
 ) -> None:
@@ -99,3 +95,24 @@ def test_what_a_container_mounted_outlives_it(
     assert "RESIDUE: carried there by propagation; the original is gone" in answer
     assert "carried from /volume/inner in mnt:" in answer
     assert "mountPropagation: HostToContainer in place of Bidirectional" in answer
+
+
+# Nothing is wrong yet: the host has its mount still.
+SOUND = HELD.replace("umount volume/data", "true").replace(
+    """sh -ec "$(grep -o 'nsenter --target .*' answer)"\n""",
+    "$MNTTRACE why run.mnttrace web >web\n$MNTTRACE why run.mnttrace $PWD/bundle/rootfs >root\n",
+)
+
+
+@pytest.mark.kernel(*RUNTIMES["runc"].commands)
+def test_nothing_is_to_be_done_about_a_sound_container(in_namespace: Run, tmp_path: Path) -> None:
+    """What would be held is told, and nobody is told to unmount a container's root."""
+    with own_cgroups() as cgroups:
+        text = script("runc", tmp_path, Container(INNER, propagation="rprivate"), SOUND)
+        in_namespace(text, CGROUPS=cgroups, timeout=120)
+    answer = (tmp_path / "answer").read_text()
+    assert "a umount on the host does not reach it" in answer
+    assert "If the host unmounts it, what it does not reach stays." in answer
+    assert "nothing: no mount was carried to it or from it" in (tmp_path / "web").read_text()
+    for name in ("answer", "web", "root"):
+        assert "What to do now" not in (tmp_path / name).read_text()

@@ -6,24 +6,28 @@ peers and slaves after it; the model and the recording have to say the same of e
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from both import Both
+
+from mnttrace.analysis.model.mounts import PropagationType
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("kernel_that_is_modelled")]
 
 TYPES = ["private", "shared", "slave", "shared-and-slave", "unbindable"]
 
 
-def make(both: Both, path: str, propagation: str) -> None:
+def make(both: Both, path: str, propagation: PropagationType | Literal["shared-and-slave"]) -> None:
     """Set a mount of "here"; its master, if it is to have one, is in "before"."""
     if propagation == "shared-and-slave":
         both.change("here", path, "slave").change("here", path, "shared")
     elif propagation != "shared":
-        both.change("here", path, propagation)  # type: ignore[arg-type]
+        both.change("here", path, propagation)
 
 
 @pytest.fixture
-def here(both: Both, source: str, destination: str) -> Both:
+def here(both: Both, source: PropagationType, destination: PropagationType) -> Both:
     """/a, with /a/b on it, is the source, and /b the destination."""
     both.mount("host", "/a").mount("host", "/a/b").mount("host", "/b")
     both.change("host", "/", "shared", recursive=True).change("host", "/", "private")
@@ -78,6 +82,6 @@ class TestEveryDestination:
         here.mount("user", "/b/a/b").mount("after", "/b/a/b").remove("host", "/b/a/b")
 
     @pytest.mark.parametrize("to", ["private", "shared", "slave", "unbindable"])
-    def test_change(self, here: Both, to: str) -> None:
-        here.mount("here", "/b/a").change("here", "/b", to, recursive=True)  # type: ignore[arg-type]
+    def test_change(self, here: Both, to: PropagationType) -> None:
+        here.mount("here", "/b/a").change("here", "/b", to, recursive=True)
         here.mount("here", "/b/b").umount("here", "/b/b")

@@ -183,13 +183,14 @@ class Witness:
             at = self._step_of(row, what, cause["monotonic"] if cause else None)
             told[at][what] += 1
             self.score.elsewhere += row["ns_id"] != (cause or row)["ns_id"]
+            # Of what no operation did, as when a namespace ends, the thread that did it.
+            self.score.caused += row["tid"] is not None
             if cause:
                 self._check_cause(row, cause, self.steps[at])
         return told
 
     def _check_cause(self, row: dict[str, Any], cause: dict[str, Any], step: Step) -> None:
         """That the operation is that of the process that did it, and came to the mount that way."""
-        self.score.caused += 1
         assert not step.actor or cause["tid"] == step.actor, (step.name, row, cause)
         way = (step.ways or {}).get((row["action"], row["mnt_id_unique"]))
         if way is not None and row["via"]:

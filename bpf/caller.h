@@ -1,0 +1,83 @@
+/* Who calls: the process of an operation, and what may be gone when user space asks. */
+#ifndef MNTTRACE_CALLER_H
+#define MNTTRACE_CALLER_H
+
+/* The unique id of the mount that the caller's root directory is the root of, else 0. */
+static __always_inline u64 root_mount(u64 task)
+{
+#ifdef MOUNT_ID_UNIQUE
+	u64 root = FIELD(u64, task, TASK_FS) + FS_ROOT;
+	u64 vfsmount = FIELD(u64, root, PATH_MNT);
+
+	if (FIELD(u64, root, PATH_DENTRY) == FIELD(u64, vfsmount, VFSMOUNT_ROOT))
+		return FIELD(u64, vfsmount - MOUNT_MNT, MOUNT_ID_UNIQUE);
+#endif
+	return 0;
+}
+
+static __always_inline void fill_caller(struct operation_record *r)
+{
+	u64 task = bpf_get_current_task();
+	u64 thread = bpf_get_current_pid_tgid();
+	u64 parent = FIELD(u64, task, TASK_REAL_PARENT);
+	u64 cred = FIELD(u64, task, TASK_CRED);
+	u64 pid = FIELD(u64, task, TASK_THREAD_PID);
+	u64 upid = pid + PID_NUMBERS + FIELD(u32, pid, PID_LEVEL) * UPID_SIZE;
+
+	r->pid = thread >> 32;
+	r->tid = thread;
+	r->parent = FIELD(u32, parent, TASK_TGID);
+	r->uid = bpf_get_current_uid_gid();
+	r->cgroup = bpf_get_current_cgroup_id();
+	r->userns = FIELD(u32, FIELD(u64, cred, CRED_USER_NS), USER_NS_INUM);
+	r->pidns = FIELD(u32, FIELD(u64, upid, UPID_NS), PID_NS_INUM);
+	r->pid_inside = FIELD(u32, upid, UPID_NR);
+	r->root_unique = root_mount(task);
+	bpf_get_current_comm(r->comm, sizeof(r->comm));
+#ifdef FOLLOW_DESCENDANTS
+	r->descends = followed.lookup(&r->pid) != NULL;
+#endif
+}
+
+/* Tell of the calling process what may be gone by the time that user space asks for it. */
+static __always_inline void send_process(struct operation_record *r)
+{
+	u64 task = bpf_get_current_task();
+	u64 mm = FIELD(u64, task, TASK_MM);
+	u32 zero = 0;
+	struct sent_process now = {}, *known = processes.lookup(&r->pid);
+	struct process_scratch *s = process_scratch.lookup(&zero);
+
+	now.started = FIELD(u64, FIELD(u64, task, TASK_GROUP_LEADER), TASK_STARTED);
+	now.executed = FIELD(u32, task, TASK_EXEC_ID);
+	if (!s || (known && known->started == now.started && known->executed == now.executed))
+		return;
+	processes.update(&r->pid, &now);
+	u64 start = FIELD(u64, mm, MM_ARG_START);
+	u64 size = FIELD(u64, mm, MM_ARG_END) - start;
+	u64 parent = FIELD(u64, task, TASK_REAL_PARENT);
+	struct process_record *p = &s->record;
+
+	p->kind = RECORD_PROCESS;
+	p->pid = r->pid;
+	p->entered = r->entered;
+	p->started = now.started;
+	p->cgroup = r->cgroup;
+	p->parent = r->parent;
+	p->uid = r->uid;
+	p->mntns = r->mntns_before;
+	p->mntns_id = r->mntns_id_before;
+	p->cut = size > COMMAND_LINE_SIZE;
+	__builtin_memcpy(p->comm, r->comm, sizeof(p->comm));
+	read_kernel_str(p->parent_comm, sizeof(p->parent_comm),
+				  (void *)(parent + TASK_COMM));
+	u32 n = size > COMMAND_LINE_SIZE ? COMMAND_LINE_SIZE : size;
+	if (!mm || read_user(s->command_line, n, (void *)start))
+		n = 0;
+	p->size = n;
+	if (events.ringbuf_output(s, sizeof(*p) + n, BPF_RB_NO_WAKEUP))
+		count(LOST_PROCESS);
+	else
+		count(SENT_PROCESS);
+}
+#endif

@@ -1,0 +1,103 @@
+/* What is kept of a call from its beginning to its end, and what user space tells the programs. */
+#ifndef MNTTRACE_CALLS_H
+#define MNTTRACE_CALLS_H
+
+#define PROGRAM_ENTER 0
+#define PROGRAM_PATHS 1
+#define PROGRAM_WALK 2
+#define PROGRAM_FINISH 3
+#define PROGRAMS 4
+
+struct traits {
+	u8 fetch[6];
+	u8 always;
+	u8 does;
+};
+
+struct inflight {
+	u64 entered;
+	u64 arguments[6];
+	u64 mntns_id;
+	u64 child_mntns;
+	u64 child_mntns_id;
+	u64 moved;
+	u64 watermark;
+	u32 mntns;
+	u32 child;
+	u32 target_mntns;
+	u32 mounts;
+	u64 watched;
+};
+
+struct operation_scratch {
+	struct operation_record record;
+	char strings[STRINGS_SIZE + STRING_SIZE];
+	u64 wakeup;
+};
+
+/* What tells a process from one that had its number before, or was executed anew since. */
+struct sent_process {
+	u64 started;
+	u64 executed;
+};
+
+struct process_scratch {
+	struct process_record record;
+	char command_line[COMMAND_LINE_SIZE];
+};
+
+struct enter_context {
+	u64 common;
+	s64 number;
+	u64 arguments[6];
+};
+
+struct exit_context {
+	u64 common;
+	s64 number;
+	s64 result;
+};
+
+struct arguments {
+	u64 value[8];
+};
+
+/* The process that records: it is not traced. Its setns(2) on a mount namespace, which fails,
+ * asks for a list of that namespace's mounts; on its fanotify group, shows which one that is. */
+struct recorder {
+	u64 group;
+	u64 listed;
+	u32 pid;
+	u32 spare;
+};
+
+BPF_ARRAY(traits, struct traits, 512);
+BPF_ARRAY(recorder, struct recorder, 1);
+BPF_PERCPU_ARRAY(arguments, struct arguments, 1);
+BPF_PROG_ARRAY(programs, PROGRAMS);
+BPF_HASH(inflight, u64, struct inflight, 10240);
+BPF_PERCPU_ARRAY(operation_scratch, struct operation_scratch, 1);
+BPF_PERCPU_ARRAY(process_scratch, struct process_scratch, 1);
+BPF_TABLE("lru_hash", u32, struct sent_process, processes, 16384);
+/* Namespaces, by unique id, whose detached mounts are told by fanotify. */
+BPF_HASH(watched, u64, u8, 65536);
+#ifdef FOLLOW_DESCENDANTS
+BPF_HASH(followed, u32, u8, 65536);
+#endif
+
+#define CLONE_NEWNS 0x20000
+#define MS_REMOUNT 32
+#define MS_BIND 0x1000
+#define MS_MOVE 0x2000
+#define MS_PROPAGATION 0x1e0000
+#define MOVE_MOUNT_F_EMPTY_PATH 4
+#define FSCONFIG_SET_STRING 1
+#define FSCONFIG_SET_PATH 3
+#define FSCONFIG_SET_PATH_EMPTY 4
+#define FSCONFIG_CMD_RECONFIGURE 7
+#define AT_FDCWD -100
+#define FMODE_PATH 0x4000
+#define FAN_MNT_ATTACH 0x01000000
+#define FAN_MNT_DETACH 0x02000000
+#define EVENTS_LOOKED_AT 64
+#endif

@@ -1,0 +1,165 @@
+/* The state of a walk over mounts, and the list of mounts that it sends. */
+#ifndef MNTTRACE_LIST_H
+#define MNTTRACE_LIST_H
+
+#ifdef CAN_WALK
+
+/* What the walk does now. */
+#define PHASE_NAMESPACE 1
+#define PHASE_TREE 2
+#define PHASE_PROPAGATE 3
+#define PHASE_DONE 4
+#define PHASE_ASTRAY 5
+
+/* Where it is in the red-black tree of a namespace's mounts, or in the tree of mounts. */
+#define AT_NODE 1
+#define TO_FAR_END 2
+#define UPWARDS 3
+#define FROM_ROOT 4
+
+#define RB_RIGHT 8
+#define RB_LEFT 16
+
+struct walk {
+	struct mounts_record record;
+	struct mount_entry entries[ENTRIES];
+	u8 mount[STRUCT_MOUNT_SIZE];
+	volatile u64 watermark;
+	volatile u64 newest;
+	volatile u64 node;
+	volatile u64 cursor;
+	volatile u64 origin;
+	volatile u64 origin_unique;
+	volatile u64 origin_master;
+	volatile u64 top;
+	volatile u64 top_root;
+	volatile u64 top_mountpoint;
+	volatile u64 above;
+	volatile u64 start;
+	volatile u64 expected;
+	volatile u64 mark;
+	volatile u64 best;
+	volatile u64 passed;
+	volatile u32 steps;
+	volatile u32 met;
+	volatile u32 restarts;
+	volatile u32 phase;
+	volatile u32 back;
+	volatile u32 at;
+	volatile u32 down;
+	volatile u32 whole;
+	volatile u32 count;
+	volatile u32 calls;
+};
+
+BPF_PERCPU_ARRAY(walks, struct walk, 1);
+/* The highest unique id that any walk has come by: mounts at or below it are not new. */
+BPF_ARRAY(newest_seen, u64, 1);
+
+static __always_inline u64 unique_of(u64 mount)
+{
+	return FIELD(u64, mount, MOUNT_ID_UNIQUE);
+}
+
+static __always_inline u64 newest_of(u64 mntns)
+{
+	u32 zero = 0;
+	u64 *seen = newest_seen.lookup(&zero);
+	u64 node = FIELD(u64, mntns, MNT_NS_LAST_NODE);
+	u64 newest = node ? unique_of(node - MOUNT_NODE) : 0;
+
+	return seen && *seen > newest ? *seen : newest;
+}
+
+static __always_inline void remember_newest(u64 newest)
+{
+	u32 zero = 0;
+	u64 *seen = newest_seen.lookup(&zero);
+
+	if (seen && newest > *seen)
+		*seen = newest;
+}
+
+/* A descriptor that a call returned may be that of a detached tree, whose mounts are not new to
+ * the next call. */
+static __always_inline void remember_detached(s32 descriptor)
+{
+	u64 file = file_of(descriptor);
+	u64 vfsmount = file ? FIELD(u64, file + FILE_PATH, PATH_MNT) : 0;
+
+	if (vfsmount)
+		remember_newest(newest_of(FIELD(u64, vfsmount - MOUNT_MNT, MOUNT_NS)));
+}
+
+static __always_inline void send_mounts(struct walk *w, u8 last)
+{
+	u64 size = sizeof(w->record) + (u64)w->count * sizeof(struct mount_entry);
+
+	if (!w->count && !(last && w->whole))
+		return;
+	w->record.count = w->count;
+	w->record.last = last;
+	w->count = 0;
+	/* Keeps the compiler from turning the comparison into one that the verifier cannot use. */
+	asm volatile("" : "+r"(size));
+	if (size > sizeof(w->record) + sizeof(w->entries))
+		return;
+	if (events.ringbuf_output(w, size, BPF_RB_NO_WAKEUP))
+		count(LOST_MOUNTS);
+	else
+		count(SENT_MOUNTS);
+	w->record.first = 0;
+}
+
+#define COPIED(type, offset) (*(type *)(w->mount + (offset)))
+
+/* Append the mount whose struct is in w->mount to the list. */
+static __always_inline void list_mount(struct walk *w, u32 how)
+{
+	u32 n = w->count;
+
+	if (n >= ENTRIES)
+		return;
+	struct mount_entry *e = &w->entries[n];
+	u64 parent = COPIED(u64, MOUNT_PARENT);
+	u64 master = COPIED(u64, MOUNT_MASTER);
+	u64 mntns = COPIED(u64, MOUNT_NS);
+	u64 sb = COPIED(u64, MOUNT_MNT + VFSMOUNT_SB);
+
+	e->unique = COPIED(u64, MOUNT_ID_UNIQUE);
+	e->parent_unique = unique_of(parent);
+	e->origin_unique = how == HOW_CARRIED ? w->origin_unique : 0;
+	e->root = COPIED(u64, MOUNT_MNT + VFSMOUNT_ROOT);
+	e->mountpoint = COPIED(u64, MOUNT_MOUNTPOINT);
+	e->root_hash = dentry_hash(e->root);
+	e->mountpoint_hash = dentry_hash(e->mountpoint);
+	e->mount_id = COPIED(u32, MOUNT_ID);
+	e->parent_id = FIELD(u32, parent, MOUNT_ID);
+	e->mntns = mntns_inode(mntns);
+	e->mntns_id = mntns_id(mntns);
+	e->group = COPIED(u32, MOUNT_GROUP);
+	e->master = master ? FIELD(u32, master, MOUNT_GROUP) : 0;
+	e->device = FIELD(u32, sb, SB_DEV);
+	e->flags = COPIED(u32, MOUNT_MNT + VFSMOUNT_FLAGS);
+	e->super_flags = FIELD(u32, sb, SB_FLAGS);
+	e->spare = 0;
+#ifdef MOUNT_T_FLAGS
+	/* T_UNBINDABLE of 6.17, where it was MNT_UNBINDABLE before. */
+	if (COPIED(u32, MOUNT_T_FLAGS) & 2)
+		e->flags |= 0x2000;
+#endif
+	e->how = how;
+	read_kernel_str(e->fstype, sizeof(e->fstype),
+				  (void *)FIELD(u64, FIELD(u64, sb, SB_TYPE), FS_TYPE_NAME));
+	/* Without any source it is "none" in mountinfo; an empty one is empty there. */
+	if (read_kernel_str(e->devname, sizeof(e->devname),
+			    (void *)COPIED(u64, MOUNT_DEVNAME)) < 0)
+		__builtin_memcpy(e->devname, "none", 5);
+	if (e->unique > w->newest)
+		w->newest = e->unique;
+	if (e->unique == w->expected)
+		w->met = 1;
+	w->count = n + 1;
+}
+#endif
+#endif

@@ -1,0 +1,176 @@
+/* The single moves of a walk: over peers and slaves, a namespace's tree by id, a tree of mounts. */
+#ifndef MNTTRACE_STEPS_H
+#define MNTTRACE_STEPS_H
+
+#ifdef CAN_WALK
+
+static __always_inline void propagate_from(struct walk *w, u64 mount)
+{
+	w->origin = mount;
+	w->origin_unique = COPIED(u64, MOUNT_ID_UNIQUE);
+	w->origin_master = COPIED(u64, MOUNT_MASTER);
+	w->cursor = mount;
+	w->down = 1;
+	w->back = w->phase;
+	w->phase = PHASE_PROPAGATE;
+}
+
+static __always_inline bool is_new(struct walk *w, u64 mount)
+{
+	return unique_of(mount) > w->watermark;
+}
+
+static __always_inline u64 first_slave(u64 mount)
+{
+	u64 first = FIELD(u64, mount, MOUNT_SLAVE_LIST);
+
+#ifdef SLAVES_ARE_HLIST
+	return first ? first - MOUNT_SLAVE : 0;
+#else
+	return first != mount + MOUNT_SLAVE_LIST ? first - MOUNT_SLAVE : 0;
+#endif
+}
+
+static __always_inline u64 next_slave(u64 mount, u64 master)
+{
+	u64 next = FIELD(u64, mount, MOUNT_SLAVE);
+
+#ifdef SLAVES_ARE_HLIST
+	return next ? next - MOUNT_SLAVE : 0;
+#else
+	return next != master + MOUNT_SLAVE_LIST ? next - MOUNT_SLAVE : 0;
+#endif
+}
+
+/* One move over the peers and slaves of w->origin, as propagation_next() in fs/pnode.c goes.
+ * What is not new is passed by: only a new mount has new slaves. Gives the new mount that it came
+ * to, or 0. */
+static __always_inline u64 step_propagate(struct walk *w)
+{
+	u64 mount = w->cursor, next = 0;
+
+	if (w->down) {
+		w->down = 0;
+		next = first_slave(mount);
+	}
+	if (!next) {
+		u64 master = FIELD(u64, mount, MOUNT_MASTER);
+
+		if (master == w->origin_master) {
+			next = FIELD(u64, mount, MOUNT_SHARE) - MOUNT_SHARE;
+			if (next == w->origin) {
+				w->phase = w->back;
+				return 0;
+			}
+		} else {
+			next = next_slave(mount, master);
+			if (!next) {
+				w->cursor = master;
+				return 0;
+			}
+		}
+	}
+	w->cursor = next;
+	if (!is_new(w, next))
+		return 0;
+	w->down = 1;
+	return next;
+}
+
+/* One move from the root of a namespace's tree down to the mount that comes next to w->passed.
+ * Gives that one, or 0 on the way to it. */
+static __always_inline u64 step_downwards(struct walk *w)
+{
+	u64 node = w->node, unique;
+	bool beyond;
+
+	if (!node) {
+		node = w->best;
+		w->best = 0;
+		w->node = FIELD(u64, w->start, MNT_NS_TREE);
+		if (!node) {
+			w->phase = PHASE_DONE;
+			return 0;
+		}
+		w->passed = unique_of(node - MOUNT_NODE);
+		return node - MOUNT_NODE;
+	}
+	unique = unique_of(node - MOUNT_NODE);
+	beyond = w->whole ? unique > w->passed : unique < w->passed;
+	if (beyond)
+		w->best = node;
+	w->node = FIELD(u64, node, beyond == (w->whole != 0) ? RB_LEFT : RB_RIGHT);
+	return 0;
+}
+
+/* One move over a namespace's mounts, which are a red-black tree by unique id: from the lowest on
+ * if the whole is wanted, else from the highest down. Gives the mount that it came to, or 0. */
+static __always_inline u64 step_namespace(struct walk *w)
+{
+	u32 near = w->whole ? RB_RIGHT : RB_LEFT;
+	u64 node = w->node, next;
+
+	if (w->at == FROM_ROOT)
+		return step_downwards(w);
+	if (w->at == AT_NODE) {
+		next = FIELD(u64, node, near);
+		w->at = next ? TO_FAR_END : UPWARDS;
+		if (next)
+			w->node = next;
+		return node - MOUNT_NODE;
+	}
+	if (w->at == TO_FAR_END) {
+		next = FIELD(u64, node, RB_RIGHT + RB_LEFT - near);
+		if (next)
+			w->node = next;
+		else
+			w->at = AT_NODE;
+		return 0;
+	}
+	next = FIELD(u64, node, 0) & ~3ULL;
+	if (!next) {
+		w->phase = PHASE_DONE;
+		return 0;
+	}
+	if (FIELD(u64, next, near) != node)
+		w->at = AT_NODE;
+	w->node = next;
+	return 0;
+}
+
+/* One move over the tree below w->top, a mount that the caller held a descriptor of: its ids may
+ * be older than those of others in the namespace. Gives the mount that it came to, or 0. */
+static __always_inline u64 step_tree(struct walk *w)
+{
+	u64 mount = w->node, next;
+
+	if (w->at == AT_NODE) {
+		w->at = TO_FAR_END;
+		return mount;
+	}
+	if (w->at == TO_FAR_END) {
+		next = FIELD(u64, mount, MOUNT_MOUNTS);
+		w->at = UPWARDS;
+		if (next != mount + MOUNT_MOUNTS) {
+			w->node = next - MOUNT_CHILD;
+			w->at = AT_NODE;
+		}
+		return 0;
+	}
+	if (mount == w->top) {
+		w->phase = PHASE_DONE;
+		return 0;
+	}
+	u64 parent = FIELD(u64, mount, MOUNT_PARENT);
+
+	next = FIELD(u64, mount, MOUNT_CHILD);
+	if (next != parent + MOUNT_MOUNTS) {
+		w->node = next - MOUNT_CHILD;
+		w->at = AT_NODE;
+	} else {
+		w->node = parent;
+	}
+	return 0;
+}
+#endif
+#endif

@@ -1,0 +1,98 @@
+"""Which mounts changed, from what to what; and mounts that went without any mount syscall."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.kernel
+
+CALLS = Path(__file__).with_name("calls.py")
+TREE = """
+mkdir tree; mount -t tmpfs one tree; mkdir tree/in; mount -t tmpfs two tree/in
+cat /proc/self/mountinfo >before
+"""
+SETATTR = """
+call("mount_setattr", AT_FDCWD, "tree", 0x8000, mount_attr(2 | 4, 0, 1 << 19), 32)
+call("mount_setattr", AT_FDCWD, "tree/in", 0, mount_attr(1, 2, 0), 32)
+"""
+
+
+def test_attributes_and_propagation_as_both_mount_tables_have_them(record) -> None:
+    recorded = record(
+        f"python3 {CALLS} <<'END'\n{SETATTR}\nEND\nmount -o remount,bind,ro,noexec tree",
+        before=TREE,
+        after="cat /proc/self/mountinfo >after",
+    )
+    effects = recorded.rows("effects", action="change")
+    operations = {row["seq"]: row["syscall"] for row in recorded.rows("operations")}
+    told = [(row["source"], operations[row["seq"]], row["via"]) for row in effects]
+    assert told == [
+        ("one", "mount_setattr", "direct"),
+        ("two", "mount_setattr", "direct"),
+        ("two", "mount_setattr", "direct"),
+        ("one", "mount", "direct"),
+    ]
+    for source in ("one", "two"):
+        mine = [row for row in effects if row["source"] == source]
+        old, new = (
+            next(line for line in recorded.table(name) if line.source == source)
+            for name in ("before", "after")
+        )
+        assert mine[0]["before"] == f"{old.optional_fields} {old.options}"
+        assert mine[1]["before"] == mine[0]["after"]
+        # A slave without a master is private, which has no optional field.
+        assert mine[-1]["after"] == f"{new.optional_fields or new.propagation} {new.options}"
+
+
+def test_what_a_birth_in_another_user_namespace_does(record, tmp_path: Path) -> None:
+    recorded = record(
+        """unshare --user --map-root-user --mount --propagation unchanged sh -c '
+            ! umount tree/in; cat /proc/self/mountinfo >inside'""",
+        before=TREE,
+    )
+    [refused] = recorded.rows("operations", syscall="umount2")
+    assert refused["error"] == "EINVAL"
+    births = recorded.rows("effects", via="namespace-copy")
+    inside = {line.mount_id: line for line in recorded.table("inside")}
+    assert {row["mount_id"] for row in births} == inside.keys()
+    assert all(row["locked"] for row in births)
+    for row in births:
+        line = inside[row["mount_id"]]
+        assert row["after"] == f"{line.optional_fields} {line.options}"
+        assert row["before"].startswith("shared:")
+        assert row["after"].startswith("master:")
+
+
+@pytest.mark.parametrize(
+    ("make", "go", "call"),
+    [
+        ("mkdir x", "rmdir x", {"rmdir", "unlinkat"}),
+        ("touch x", "rm x", {"unlink", "unlinkat"}),
+        ("touch x y", "mv y x", {"rename", "renameat", "renameat2"}),
+    ],
+)
+def test_mounts_whose_mount_point_went_elsewhere_are_told_with_who_did_that(
+    record, make: str, go: str, call: set[str]
+) -> None:
+    source = "etc" if "mkdir" in make else "hosts"
+    recorded = record(
+        f"cd there; {go}",
+        before=f"""
+        mkdir there etc; touch hosts; (cd there; {make}); mkfifo end
+        unshare -m --propagation private sh -c '
+            mount --bind {source} there/x; touch ready; read -r word <end' &
+        until [ -e ready ]; do sleep 0.02; done
+        """,
+        after="echo go >end; wait",
+    )
+    gone = recorded.frame("effects").query("via == 'mountpoint-removed'")
+    assert len(gone) == 1
+    [row] = gone.to_dict("records")
+    [operation] = recorded.rows("operations", seq=row["seq"])
+    assert operation["syscall"] in call
+    assert operation["comm"] == go.split(maxsplit=1)[0]
+    assert (row["action"], row["evidence"]) == ("detach", "kernel")
+    assert row["mountpoint"].endswith("/there/x")
+    assert row["ns_id"] != recorded.home
