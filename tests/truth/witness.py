@@ -70,7 +70,8 @@ class Witness:
     Args:
         late: how many operations are let pass before the recorder looks: 0, it looks after each.
             If it looks late, it cannot always know when a mount lost its master by what was done
-            in another namespace, or by the end of a detached tree: changes are not compared.
+            in another namespace, or by the end of a detached tree: changes are not compared. Nor
+            can it know what was moved or carried in a namespace that has lived between two looks.
         only_syscalls: as of :class:`mnttrace.capture.probes.Probes`.
     """
 
@@ -109,6 +110,7 @@ class Witness:
         self.rows["effects"] = []
         self.rows["operations"] = []
         self.steps: list[Step] = []
+        self.homes: dict[int, Any] = {}
         self.seen = self._look(kernel)
         self._compare(kernel, "begin")
         self.begun = time.monotonic_ns()
@@ -147,6 +149,7 @@ class Witness:
         self.session.look()
         self.session.settle()
         told = self._told()
+        alive = {process.namespace_id for process in kernel.processes.values()}
         problems = []
         for step, effects in zip(self.steps, told, strict=True):
             self.score.told += effects.total()
@@ -154,7 +157,8 @@ class Witness:
             self.score.right += (effects & step.truth).total()
             self.score.by_action.update(action for action, _ in step.truth.elements())
             more, less = (
-                self._counted(found) for found in (effects - step.truth, step.truth - effects)
+                self._counted(found, alive)
+                for found in (effects - step.truth, step.truth - effects)
             )
             if more or less:
                 problems.append(f"{step.name}: too much {dict(more)}, missing {dict(less)}")
@@ -164,10 +168,17 @@ class Witness:
         self.rows["effects"].clear()
         self.rows["operations"].clear()
 
-    def _counted(self, found: Counter[What]) -> Counter[What]:
-        if self.late:
-            return Counter({what: n for what, n in found.items() if what[0] != "change"})
-        return found
+    def _counted(self, found: Counter[What], alive: set[int]) -> Counter[What]:
+        """What can be known: see `late`."""
+        if not self.late:
+            return found
+        return Counter(
+            {
+                (action, id): n
+                for (action, id), n in found.items()
+                if action != "change" and not (action == "move" and self.homes[id] not in alive)
+            }
+        )
 
     def _told(self) -> list[Counter[What]]:
         """What the recording says of each step."""
@@ -214,7 +225,9 @@ class Witness:
         tables = tables_of(
             {process.namespace_id: kernel.table(name) for name, process in kernel.processes.items()}
         )
-        return {int(str(mount.id)): mount for mount in tables.mounts.values()}
+        seen = {int(str(mount.id)): mount for mount in tables.mounts.values()}
+        self.homes |= {id: mount.ns for id, mount in seen.items()}
+        return seen
 
     def _is_told(self, id: int, seen: Seen) -> bool:
         """Whether it is told that a mount came or went: of what has no parent that a table shows it
