@@ -29,6 +29,7 @@ next_commands() {
   for command in leaks timeline tree info export; do
     printf '  %s %s %s\n' .venv/bin/mnttrace "$command" "$1"
   done
+  printf '  %s why %s scratch\n' .venv/bin/mnttrace "$1"
 }
 
 if [[ ${1:-} == --inside ]]; then
