@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.names import kinds, labels
 from mnttrace.analysis.propagations import COLUMNS as PROPAGATIONS
 
 if TYPE_CHECKING:
@@ -185,19 +186,14 @@ def _with_carriers(found: pd.DataFrame, run: Recording) -> pd.DataFrame:
 
 
 def _with_names(found: pd.DataFrame, run: Recording) -> pd.DataFrame:
-    home = run.meta.get("home_ns_id")
-    namespaces = run.namespaces.set_index("ns_id")
     processes = run.processes.drop_duplicates("pid", keep="last").set_index("pid")
-    kind = namespaces["kind"].astype("string[pyarrow]")
-    kind = kind.where(kind.isin(["container", "host"]), "other")
+    kind, name = kinds(run), labels(run)
     sides = {}
     for end in ("src", "dst"):
         ns = found[f"{end}_ns_id"]
-        is_home = ns == home
-        sides[end] = ns.map(kind).fillna("other").mask(is_home, "host")
-        name = ns.map(namespaces["name"].astype("string[pyarrow]"))
+        sides[end] = ns.map(kind).fillna("other")
         inode = "mnt:[" + found[f"{end}_ns"].astype("string[pyarrow]") + "]"
-        found[f"{end}_name"] = name.mask(is_home, "host").fillna(inode)
+        found[f"{end}_name"] = ns.map(name).fillna(inode)
     found["direction"] = sides["src"] + "→" + sides["dst"]
     found["command"] = found["pid"].map(processes["command"])
     return found

@@ -1,0 +1,40 @@
+"""What to call mount namespaces: one label each, as leaks, pictures and traces show it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+
+def labels(run: Recording) -> pd.Series:
+    """The label of each namespace: "host", a container's, unit's or process's name, "mnt:[N]".
+
+    Who recorded is at home on the host. Two others of one name get their inode numbers with it:
+    "web (mnt:[4026532177])".
+
+    Returns:
+        A series of text, indexed by `ns_id`.
+    """
+    namespaces = run.namespaces.set_index("ns_id")
+    inode = "mnt:[" + namespaces["ns"].astype("string[pyarrow]") + "]"
+    name = namespaces["name"].astype("string[pyarrow]").replace("", None)
+    is_home = namespaces.index == run.meta.get("home_ns_id")
+    name = name.mask(is_home, "host")
+    is_double = name.duplicated(keep=False) & name.notna() & ~is_home
+    return name.mask(is_double, name + " (" + inode + ")").fillna(inode)
+
+
+def kinds(run: Recording) -> pd.Series:
+    """What each namespace is: "host", "container" or "other".
+
+    Returns:
+        A series of text, indexed by `ns_id`. Who recorded is at home on the host.
+    """
+    namespaces = run.namespaces.set_index("ns_id")
+    kind = namespaces["kind"].astype("string[pyarrow]")
+    kind = kind.where(kind.isin(["container", "host"]), "other")
+    return kind.mask(namespaces.index == run.meta.get("home_ns_id"), "host")
