@@ -135,7 +135,8 @@ class Surveyor:
         try:
             survey.table = _mount_table(pid, path, ns_id)
         except OSError:
-            self.unreadable += 1
+            if _leads_to(path, ns):  # else it ended meanwhile, and there is no table
+                self.unreadable += 1
             if not survey.listed:
                 return None
         survey.ended = time.monotonic_ns()
@@ -184,3 +185,9 @@ def _as_line(mount: statmount.StatMount) -> mountinfo.Mount:
         mount.source or "",
         mount.super_options,
     )
+
+
+def _leads_to(path: str, ns: int) -> bool:
+    with suppress(OSError):
+        return os.stat(path).st_ino == ns
+    return False
