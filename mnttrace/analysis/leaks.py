@@ -33,6 +33,8 @@ KINDS = (
     "escape",
     "container-to-container",
     "host-to-container",
+    "race",
+    "refused",  # of these :mod:`mnttrace.analysis.refusals` tells
     "other",
 )
 _BY_DIRECTION = {
@@ -43,6 +45,12 @@ _BY_DIRECTION = {
 # What something that was bound from an inherited mount has of that one.
 _ORIGIN = ["seq", "ts", "pid", "tid", "via", "copy_of", "copy_of_unique", "copy_of_path"]
 _ORIGIN += ["copy_of_ns", "copy_of_ns_id"]
+_HELD = {
+    "orphaned": "datetime64[ns, UTC]",
+    "orphaned_seq": "UInt64",
+    "freed": "datetime64[ns, UTC]",
+    "freed_seq": "UInt64",
+}
 _CAUSE = ["src_ns_id", "dst_ns_id", "carried_by", "via", "comm"]
 COLUMNS = [
     "kind",
@@ -73,14 +81,15 @@ COLUMNS = [
     "carrier_seq",
     "receiver_path",
     "mount_ids",
+    *_HELD,
 ]
 
 
 def leaks(run: Recording) -> pd.DataFrame:
     """Copies in other namespaces than their operation's: one row a cause, worst first.
 
-    And what namespaces hold: copies that they inherited when they were made, and that stay though
-    what they were copied from was unmounted since.
+    And what namespaces hold, or held for a while: copies that they inherited when they were made,
+    and that stayed when what they were copied from was unmounted.
 
     A cause is a program in one namespace (`src_ns`), the peer group that carried what it mounted
     (`carried_by`) and the namespace that it came to (`dst_ns`).
@@ -92,14 +101,19 @@ def leaks(run: Recording) -> pd.DataFrame:
         `src_ns`, to the mount whose peer group carried them, `carrier_seq` is the operation that
         attached it (null: it was there before), `receiver_path` leads to its peer or slave in
         `dst_ns`. `direction` is like "container→host"; `mount_ids` are those of all that are
-        present, comma separated. `kind` is one of KINDS: "held" (`via` is namespace-copy),
-        "residue" where the original is gone, else what the direction is.
+        present, comma separated. `kind` is one of KINDS: "held" (`via` is namespace-copy), "race"
+        if all of these went later, "residue" where the original is gone, else what the direction
+        is. Of what is or was held, `orphaned` and `orphaned_seq` are when the original was
+        unmounted, and by which operation; `freed` and `freed_seq` the same of the copy (null: it
+        is still there; null operation: its namespace ended, or nobody was seen).
 
     Raises:
         RecordingError: a table cannot be read.
     """
     copies = run.propagations
     copies = copies[(copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])]
+    nothing = {name: pd.Series(index=copies.index, dtype=dtype) for name, dtype in _HELD.items()}
+    copies = copies.assign(**nothing)
     inherited = held(run)
     if len(inherited):
         copies = pd.concat([copies, inherited], ignore_index=True)
@@ -124,7 +138,9 @@ def leaks(run: Recording) -> pd.DataFrame:
     found = _with_carriers(found, run)
     found = _with_names(found, run)
     kind = found["direction"].map(_BY_DIRECTION).fillna("other")
-    kind = kind.mask(found["residue"] > 0, "residue").mask(found["via"] == "namespace-copy", "held")
+    kind = kind.mask(found["residue"] > 0, "residue")
+    was_held = found["via"] == "namespace-copy"
+    kind = kind.mask(was_held, "held").mask(was_held & (found["present"] == 0), "race")
     found["kind"] = kind.astype("string[pyarrow]")
     order = found["direction"].map(_WORST.index).astype("int64")
     found = found.assign(order=order, gone=found["present"] == 0)
@@ -143,18 +159,21 @@ def _where_they_are(copies: pd.DataFrame, run: Recording) -> pd.DataFrame:
 
 
 def held(run: Recording) -> pd.DataFrame:
-    """What namespaces inherited and still have, though it was unmounted where it came from.
+    """What namespaces inherited and kept, though it was unmounted where it came from.
 
     Returns:
         Rows as of :func:`mnttrace.analysis.propagations.propagations`, `via` namespace-copy; the
-        operation is that which made the namespace.
+        operation is that which made the namespace. And orphaned, orphaned_seq, freed, freed_seq,
+        as of :func:`leaks`.
     """
     effects = run.effects
-    gone = effects[effects["action"] == "detach"]
+    gone = effects[effects["action"] == "detach"].drop_duplicates("mnt_id_unique", keep="last")
+    gone = gone.set_index("mnt_id_unique", drop=False)
     unmounted = gone[gone["via"].isin(["direct", "peer", "slave"])]
-    made = effects[effects["action"] == "attach"].set_index("mnt_id_unique", drop=False)
+    made = effects[effects["action"] == "attach"].drop_duplicates("mnt_id_unique", keep="last")
+    made = made.set_index("mnt_id_unique", drop=False)
     inherited = made[made["via"] == "namespace-copy"]
-    orphans = inherited[inherited["copy_of_unique"].isin(unmounted["mnt_id_unique"])]
+    orphans = inherited[inherited["copy_of_unique"].isin(unmounted.index)]
     # And what was bound from these, as a container's volumes are.
     bound = made[(made["via"] == "direct") & made["copy_of_unique"].notna()]
     copies, source = [orphans], orphans["mnt_id_unique"]
@@ -165,7 +184,12 @@ def held(run: Recording) -> pd.DataFrame:
         copies.append(more.assign(**came))
         source = more["mnt_id_unique"]
     found = pd.concat(copies)
-    found = found[~found["mnt_id_unique"].isin(gone["mnt_id_unique"])]
+    for end, of in (("orphaned", "copy_of_unique"), ("freed", "mnt_id_unique")):
+        for name, column in ((end, "ts"), (f"{end}_seq", "seq")):
+            found[name] = found[of].map(gone[column]).astype(_HELD[name])
+    # What went along with the original, or before it, was not held.
+    together = (found["freed_seq"] == found["orphaned_seq"]).fillna(False)
+    found = found[found["freed"].isna() | ((found["freed"] > found["orphaned"]) & ~together)]
     operations = run.operations.set_index("seq")
     found = found.rename(columns={"ns": "dst_ns", "ns_id": "dst_ns_id"}).assign(
         src_ns=found["copy_of_ns"],
@@ -173,9 +197,9 @@ def held(run: Recording) -> pd.DataFrame:
         syscall=found["seq"].map(operations["syscall"].astype("string[pyarrow]")),
         comm=found["seq"].map(operations["comm"]),
         receiver_path=found["parent_path"],
-        present=True,
+        present=found["freed"].isna(),
     )
-    return found[PROPAGATIONS]
+    return found[[*PROPAGATIONS, *_HELD]]
 
 
 def _with_carriers(found: pd.DataFrame, run: Recording) -> pd.DataFrame:

@@ -92,6 +92,11 @@ class Recording:
         return self.table("processes")
 
     @cached_property
+    def users(self) -> pd.DataFrame:
+        """Who used a mount when its umount was refused."""
+        return self.table("users")
+
+    @cached_property
     def losses(self) -> pd.DataFrame:
         """What could not be sent, or was cut: kind and count."""
         return self.table("losses")
@@ -123,6 +128,13 @@ class Recording:
         from mnttrace.analysis.doublings import doublings
 
         return doublings(self)
+
+    @cached_property
+    def refusals(self) -> pd.DataFrame:
+        """What was refused, and why, see :mod:`mnttrace.analysis.refusals`."""
+        from mnttrace.analysis.refusals import refusals
+
+        return refusals(self)
 
     @cached_property
     def births(self) -> pd.DataFrame:

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 _MOUNTS = ["snapshot", "ns_id", "mount_id", "mnt_id_unique", "parent_id", "device", "root"]
 _MOUNTS += ["mountpoint", "shared", "master", "unbindable"]
 _EFFECTS = ["seq", "monotonic", "ns_id", "action", "mnt_id_unique", "parent_unique", "parent_path"]
-_EFFECTS += ["mountpoint", "root", "device", "shared", "master", "unbindable"]
+_EFFECTS += ["mountpoint", "root", "device", "shared", "master", "unbindable", "locked"]
 
 
 def rows(frame: pd.DataFrame, columns: list[str] | None = None) -> Iterator[Row]:
@@ -85,6 +85,7 @@ def mount_of(effect: Row, tables: Tables) -> Mount:
         effect["shared"],
         effect["master"],
         bool(effect["unbindable"]),
+        bool(effect["locked"]),
     )
 
 

@@ -49,6 +49,8 @@ class Holder:
             else "".
         follows: whether a umount of the host's mount takes this one along, by the peer groups of
             what the two are mounted on; None where the host has no such mount.
+        users: processes that use it, rows of `users`: as they were when a umount was refused, or
+            are now.
     """
 
     mount: Row
@@ -56,6 +58,7 @@ class Holder:
     steps: list[Step]
     kind: str
     follows: bool | None = None
+    users: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Why:
         said: how the target was understood.
         namespace: that of the first mount that was found, or that is asked about.
         holders: those that are there first, the worst of them first.
-        failed: operations at these mount points that failed, rows of `operations`.
+        failed: operations at these mount points that failed, rows of `operations`, with the
+            `reason` and what is `in_the_way`, where :mod:`mnttrace.analysis.refusals` tells.
         traced: whether operations were recorded at all.
         imported: whether these are mount tables from elsewhere, without processes.
     """
@@ -119,8 +123,9 @@ def why(run: Recording, text: str) -> Why:
     holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
     operations = run.operations
     places = {(one.mount["ns_id"], one.mount["mountpoint"]) for one in holders}
+    reasons = {row["seq"]: row for row in rows(run.refusals, ["seq", "reason", "in_the_way"])}
     failed = [
-        row
+        row | reasons.get(row["seq"], {})
         for row in rows(operations[operations["error"] != ""])
         if (row["ns_id"], row["path"]) in places
     ]
@@ -163,10 +168,15 @@ class _Ways:
         for row in rows(changes):
             self._changes.setdefault(row["mnt_id_unique"], []).append(row)
         self._operations = {row["seq"]: row for row in rows(run.operations)}
+        users = run.users.drop_duplicates(["mnt_id_unique", "pid", "how"], keep="last")
+        self._users: dict[int, list[Row]] = {}
+        for row in rows(users):
+            self._users.setdefault(row["mnt_id_unique"], []).append(row)
 
     def holder(self, mount: Row, namespace: Row) -> Holder:
         steps = self._steps(mount["mnt_id_unique"])
-        return Holder(mount, namespace, steps, self._kind(mount, steps))
+        users = tuple(self._users.get(mount["mnt_id_unique"], ()))
+        return Holder(mount, namespace, steps, self._kind(mount, steps), users=users)
 
     def carried_from(self, namespaces: set[int]) -> set[int]:
         """The mounts that propagation carried from namespaces to others."""

@@ -20,12 +20,14 @@ from mnttrace.capture.ring import records
 from mnttrace.capture.snapshots import Snapshots
 from mnttrace.capture.surveys import Survey, Surveyor
 from mnttrace.capture.tables import MountTables, namespace_key
+from mnttrace.capture.users import users
 from mnttrace.linux.fanotify import MountGroup, events
 from mnttrace.linux.namespaces import mount_namespaces
 from mnttrace.linux.syscalls import Does
 
 _JOIN_AT_ONCE = 0.1  # seconds between looks at what else is due
 _LOOK_AT_TABLES = 0.1  # seconds between surveys, where there is nothing else
+_ASK_WHO = 1.0  # seconds between searches for who keeps mounts busy: they look at all processes
 _LOOK_AGAIN = 1.0  # seconds between surveys of a namespace that operations may have changed
 _CHANGES_MOUNTS = {
     Does.MOUNT,
@@ -76,7 +78,7 @@ class Session:
         self._decoder = Decoder(wall_offset, keep_secrets)
         self._notes = Notes()
         self._pending: list[Row] = []
-        tables = MountTables()
+        self._tables = tables = MountTables()
         self._effects = Effects(tables, self._notes, self._take_effect)
         self._people = People(add)
         # For where mounts cannot be walked: there are but calls, and mount tables between them.
@@ -85,6 +87,8 @@ class Session:
         self._calls: list[Row] = []
         self._births: dict[int, Row] = {}
         self._looked = 0.0
+        self._asked_who = 0.0
+        self._not_asked = 0
         self._surveys: dict[int, Survey] = {}
         self._changed: dict[int, float] = {}
         self.operations = 0
@@ -132,6 +136,7 @@ class Session:
         self.settle()
         losses = self._probes.losses()
         losses["lost_bytes"] = self._intake.lost
+        losses["unsearched_users"] = self._not_asked
         losses["cut_strings"] = self._decoder.cut
         losses["unreadable_tables"] = self._surveyor.unreadable
         if self._group:
@@ -200,8 +205,28 @@ class Session:
             row, effects, self._people.cgroup(row["pid"])
         ):
             self._add("operations", row)
+            if call.does == Does.UMOUNT and row["error"] == "EBUSY":
+                self._ask_who(row)
             for effect in effects:
                 self._add("effects", effect)
+
+    def _ask_who(self, row: Row) -> None:
+        """Search for those who use what could not be unmounted, or a copy of it."""
+        target = self._tables.at(namespace_key(row["ns"], row["ns_id"]), row["path"])
+        if target and len(self._tables.tree(target.unique)) > 1:
+            return  # it is what is mounted there that keeps it busy
+        if target is None or time.monotonic() - self._asked_who < _ASK_WHO:
+            self._not_asked += 1
+            return
+        same = {
+            mount.unique: mount
+            for mount in self._tables.of_device(target.device)
+            if mount.root == target.root
+        }
+        for user in users(dict.fromkeys(same, target.device)):
+            told = {"seq": row["seq"], "ns_id": same[user.mount].namespace} | user._asdict()
+            self._add("users", self._now() | told | {"mnt_id_unique": told.pop("mount")})
+        self._asked_who = time.monotonic()
 
     def _remember(self, call: Call) -> None:
         row = call.row

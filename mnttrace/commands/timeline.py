@@ -16,8 +16,8 @@ from mnttrace.commands._common import RECORDING, warn_of_losses
 @RECORDING
 def command(recording: Path) -> None:
     """Tell the operations in order, with what each did to mounts in every namespace."""
-    from mnttrace.analysis.reasons import reasons
     from mnttrace.analysis.recording import Recording
+    from mnttrace.analysis.refusals import refused
     from mnttrace.analysis.replay import rows
     from mnttrace.report.timeline import Timeline
 
@@ -25,7 +25,7 @@ def command(recording: Path) -> None:
     warn_of_losses(run.meta)
     names: dict[Any, str] = run.namespaces.set_index("ns_id")["name"].to_dict()
     timeline = Timeline(sys.stdout, names)
-    why = reasons(run)
+    why = {one.seq: one.reason for one in refused(run)}
     effects = list(rows(run.effects))
     by_operation: dict[int, list[dict[str, Any]]] = {}
     for row in effects:

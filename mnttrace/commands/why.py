@@ -57,7 +57,27 @@ def _ask_now(target: str) -> Why:
     with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
         recording = Path(directory) / "now.mnttrace"
         record_still(recording)
-        return _ask(recording, target)
+        return _with_users(_ask(recording, target))
+
+
+def _with_users(answer: Why) -> Why:
+    """With the processes that use these mounts now; not their root directories, as all do."""
+    from mnttrace.capture.users import users
+
+    keys = [one.mount["mnt_id_unique"] or one.mount["mount_id"] for one in answer.holders]
+    asked = {
+        key: one.mount["device"]
+        for key, one in zip(keys, answer.holders, strict=True)
+        if one.mount["mountpoint"] != "/"
+    }
+    using: dict[int, list[dict[str, Any]]] = {}
+    for user in users(asked):
+        using.setdefault(user.mount, []).append(user._asdict())
+    holders = [
+        dataclasses.replace(one, users=tuple(using.get(key, ())))
+        for key, one in zip(keys, answer.holders, strict=True)
+    ]
+    return dataclasses.replace(answer, holders=holders)
 
 
 def _plain(value: Any) -> str:

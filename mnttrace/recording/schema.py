@@ -164,6 +164,18 @@ COLUMNS: dict[str, tuple[tuple[str, pa.DataType, str], ...]] = {
         ("comm", _TEXT, "name of the first one that was seen"),
         ("command", _TEXT, "that one's command line"),
     ),
+    # Who used a mount when its umount was refused with EBUSY; also its copies elsewhere.
+    "users": (
+        ("ts", pa.timestamp("ns", tz="UTC"), "wall time when it was seen, after the call"),
+        ("monotonic", _U64, "the same, CLOCK_MONOTONIC, ns"),
+        ("seq", _U64, "the operation that was refused"),
+        ("ns_id", _U64, "unique id of the mount's namespace"),
+        ("mnt_id_unique", _U64, "unique mount id"),
+        ("pid", _U32, "process that uses it"),
+        ("comm", _TEXT, "name of the process"),
+        ("how", _TEXT, "cwd, root, exe, map or fd N"),
+        ("path", _TEXT, "what it uses, from its own root on if it can see it"),
+    ),
     "losses": (
         ("kind", _TEXT, "what was lost, torn, cut or sent"),
         ("count", _U64, "how many"),

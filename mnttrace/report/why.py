@@ -44,6 +44,9 @@ def lines(answer: Why) -> Iterator[str]:
         yield from _holder(gone[-1])
     for row in answer.failed[-_SHOWN:]:
         yield f"\nfailed: {_operation(row)}"
+        if row.get("reason"):
+            way = f": {safe(row['in_the_way'])}" if row["in_the_way"] else ""
+            yield f"    because {safe(row['reason'])}{way}"
     if not answer.traced:
         yield "\nThese are mount tables alone: mnttrace record would tell who did it, and when."
     yield from _remedies(there, answer.imported)
@@ -74,6 +77,14 @@ def _holder(holder: Holder) -> Iterator[str]:
         )
     for step in holder.steps:
         yield from (f"    {line}" for line in _step(step))
+    for user in holder.users[:_SHOWN]:
+        when = f" at {user['ts']:%H:%M:%S}" if user.get("ts") else ""
+        yield (
+            f"    in use by {safe(user['comm'])}[{user['pid']}]{when}: "
+            f"{user['how']} {safe(user['path'])}"
+        )
+    if len(holder.users) > _SHOWN:
+        yield f"    and {len(holder.users) - _SHOWN} more uses of it"
 
 
 def _step(step: Step) -> Iterator[str]:
@@ -128,6 +139,12 @@ def _remedies(there: list[Holder], imported: bool) -> Iterator[str]:
         yield from (f"    {_command(one, imported)}" for one in wrong[:_SHOWN])
         yield "So that it does not come again:"
         yield from (f"    {line}" for line in dict.fromkeys(_advice(one) for one in wrong))
+    users = dict.fromkeys(
+        f"{safe(user['comm'])}[{user['pid']}]" for one in there for user in one.users
+    )
+    if users:
+        yield "\nIt is busy until these end, or leave it:"
+        yield f"    {', '.join(users)}"
     cut_off = [one for one in there if one.follows is False and not one.kind and not _is_root(one)]
     if cut_off:
         yield "\nIf the host unmounts it, what it does not reach stays. So that it does not:"

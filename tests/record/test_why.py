@@ -115,7 +115,10 @@ def test_leaks_name_what_is_held_and_a_pipeline_can_fail_on_it(record, mnttrace)
     done = mnttrace("leaks", run, "--fail-on", "escape,held")
     assert done.returncode == 3
     assert "held, host→other: tmpfs at" in done.stdout
-    assert "unmounted there since" in done.stdout
+    assert f"inherited from {row['copy_of_path']} when the namespace was made" in done.stdout
+    [umount] = recorded.rows("operations", syscall="umount2")
+    assert (row["orphaned_seq"], row["orphaned"]) == (umount["seq"], umount["ts"])
+    assert f"by umount[{umount['pid']}], operation {umount['seq']}: umount2(" in done.stdout
     assert mnttrace("leaks", run, "--fail-on", "container-to-container").returncode == 0
     assert mnttrace("leaks", run, "--fail-on", "any", "--json").returncode == 3
     wrong = mnttrace("leaks", run, "--fail-on", "spill")
@@ -123,3 +126,26 @@ def test_leaks_name_what_is_held_and_a_pipeline_can_fail_on_it(record, mnttrace)
     assert (
         "there is no kind of leak called spill (there are doubling, held, residue" in wrong.stderr
     )
+
+
+def test_a_race_is_told_to_the_microsecond(record, mnttrace) -> None:
+    """A namespace had a private copy for a while, in which the device was busy (moby#33846)."""
+    recorded = record(
+        """
+        mkfifo gate
+        unshare -m --propagation private sh -ec 'echo >ready; read -r go <gate; umount data' &
+        until [ -s ready ]; do sleep 0.02; done
+        umount data; echo go >gate; wait
+        """,
+        before="mkdir data; mount -t tmpfs disk data",
+    )
+    leaks = recorded.run.leaks
+    [row] = leaks[leaks["source"] == "disk"].to_dict("records")
+    host, other = recorded.rows("operations", syscall="umount2")
+    assert row["kind"] == "race"
+    assert (row["orphaned_seq"], row["freed_seq"]) == (host["seq"], other["seq"])
+    assert row["freed"] - row["orphaned"] == other["ts"] - host["ts"]
+    done = mnttrace("leaks", "run.mnttrace", "--fail-on", "race")
+    assert done.returncode == 3
+    window = (other["ts"] - host["ts"]).total_seconds() * 1e3
+    assert f"busy {window:,.3f} ms longer" in done.stdout

@@ -96,12 +96,14 @@ class Refused(Exception):
     Args:
         errno: the name of the error, like "EINVAL".
         reason: why, in words.
+        mounts: those that stand in the way.
     """
 
-    def __init__(self, errno: str, reason: str) -> None:
+    def __init__(self, errno: str, reason: str, *mounts: MountId) -> None:
         super().__init__(f"{errno}: {reason}")
         self.errno = errno
         self.reason = reason
+        self.mounts = mounts
 
 
 def lies_under(place: str, root: str) -> bool:

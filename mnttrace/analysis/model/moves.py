@@ -38,16 +38,20 @@ def move(tables: Tables, source: Spot, target: Spot, *, beneath: bool = False) -
         refuse_if(old.ns == to.ns, "EINVAL", "source and target are in the same detached tree")
     else:
         refuse_if(old.parent is None, "EINVAL", "the source is the root of its namespace")
-        refuse_if(old.locked, "EINVAL", "the source is locked")
+        refuse_if(old.locked, "EINVAL", "the source is locked", old.id)
         parent = tables.mounts.get(old.parent)
         shared = parent is not None and parent.group is not None
-        refuse_if(shared, "EINVAL", "the parent of the source is shared")
+        refuse_if(shared, "EINVAL", "the parent of the source is shared", old.parent)
         refuse_if(old.ns != to.ns, "EINVAL", "the target is in another namespace")
     if beneath:
         target = _beneath(tables, source, target)
     to_shared = tables.mounts[target.mount].group is not None
-    if to_shared and any(mount.unbindable for mount in tables.tree(old.id)):
-        raise Refused("EINVAL", "unbindable mounts cannot come to a shared mount")
+    unbindable = (
+        [mount.id for mount in tables.tree(old.id) if mount.unbindable] if to_shared else []
+    )
+    refuse_if(
+        bool(unbindable), "EINVAL", "unbindable mounts cannot come to a shared mount", *unbindable
+    )
     refuse_if(_carries(tables, old, target.mount), "ELOOP", "the target is within the source")
     tree = [mount.id for mount in tables.tree(old.id)]
     for id in tree:
@@ -64,7 +68,7 @@ def _beneath(tables: Tables, source: Spot, target: Spot) -> Spot:
     parent = tables.mounts.get(to.parent)
     refuse_if(to.parent is None, "EINVAL", "the mount there is the root of its namespace")
     refuse_if(not is_root(tables, target), "EINVAL", "the target is not the root of a mount")
-    refuse_if(to.locked, "EINVAL", "the mount there is locked")
+    refuse_if(to.locked, "EINVAL", "the mount there is locked", to.id)
     refuse_if(tables.child(source) is not None, "EINVAL", "the source is covered")
     refuse_if(tables.roots.get(to.ns) == to.id, "EINVAL", "the mount there is the root directory")
     if parent is None or parent.parent is None:
@@ -139,9 +143,9 @@ def pivot_root(tables: Tables, new_root: Spot, put_old: Spot, *, root: Spot | No
     names = "the mount that put_old is on", "the parent of the new root", "the parent of the root"
     for name, mounted in zip(names, (on, *parents), strict=True):
         if mounted is not None and mounted.group is not None:
-            raise Refused("EINVAL", f"{name}, {tables.path(mounted.id)}, is shared")
+            raise Refused("EINVAL", f"{name}, {tables.path(mounted.id)}, is shared", mounted.id)
     refuse_if(new.ns != old.ns, "EINVAL", "the new root is in another namespace")
-    refuse_if(new.locked, "EINVAL", "the new root is locked")
+    refuse_if(new.locked, "EINVAL", "the new root is locked", new.id)
     refuse_if(new_root.place.endswith(DELETED), "ENOENT", "the new root was removed")
     refuse_if(old.id in (new.id, on.id), "EBUSY", "the new root or put_old is on the old root")
     for spot, mounted in ((root, old), (new_root, new)):

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
-from mnttrace.analysis.model.mounts import DELETED, Effect, Refused, Spot, Via
+from mnttrace.analysis.model.mounts import DELETED, Effect, MountId, Refused, Spot, Via
 from mnttrace.analysis.model.tables import Tables
 
 Arguments = ParamSpec("Arguments")
@@ -39,10 +39,10 @@ def operation(
     return decorate
 
 
-def refuse_if(condition: bool, errno: str, reason: str) -> None:
-    """Refuse an operation, if so."""
+def refuse_if(condition: bool, errno: str, reason: str, *mounts: MountId) -> None:
+    """Refuse an operation, if so; `mounts` are those that stand in the way."""
     if condition:
-        raise Refused(errno, reason)
+        raise Refused(errno, reason, *mounts)
 
 
 def is_root(tables: Tables, spot: Spot) -> bool:

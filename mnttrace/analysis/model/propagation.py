@@ -69,7 +69,7 @@ def mount(
     on = tables.mounts[target.mount]
     refuse_if(not is_mounted(on), "EINVAL", "the target is in no namespace")
     same = on.device == device and on.root == target.place
-    refuse_if(same, "EBUSY", "the same filesystem is mounted there already")
+    refuse_if(same, "EBUSY", "the same filesystem is mounted there already", on.id)
     attach(tables, _new(tables, device, root, None, id), target, on.ns)
 
 
@@ -98,12 +98,12 @@ def bind(tables: Tables, source: Spot, target: Spot, *, recursive: bool = False)
 def _bound(tables: Tables, source: Spot, recursive: bool) -> dict[MountId, MountId]:
     """A copy of a mount or a tree, not yet attached: __do_loopback(); as copy_tree() returns it."""
     old = tables.mounts[source.mount]
-    refuse_if(old.unbindable, "EINVAL", "the source is unbindable")
+    refuse_if(old.unbindable, "EINVAL", "the source is unbindable", old.id)
     if recursive:
         return copy_tree(tables, source, namespace_files=True)
     for child in tables.children(old.id):
         hides = child.locked and lies_under(child.place, source.place)
-        refuse_if(hides, "EINVAL", "it would show what a locked mount hides")
+        refuse_if(hides, "EINVAL", "it would show what a locked mount hides", child.id)
     return {old.id: clone(tables, old, source.place).id}
 
 
@@ -167,12 +167,13 @@ def umount(
     refuse_if(not is_root(tables, target), "EINVAL", "not the root of a mount")
     mount = tables.mounts[target.mount]
     refuse_if(not is_mounted(mount), "EINVAL", "it is in no namespace")
-    refuse_if(mount.locked, "EINVAL", "the mount is locked")
+    refuse_if(mount.locked, "EINVAL", "the mount is locked", mount.id)
     if mount.id == tables.roots.get(mount.ns) and not lazy:
         return  # the root directory is only remounted read-only: do_umount()
     refuse_if(mount.parent is None, "EINVAL", "it is the root of its namespace")
     if not lazy:
-        refuse_if(bool(tables.children(mount.id)), "EBUSY", "there are mounts on it")
+        on_it = [child.id for child in tables.children(mount.id)]
+        refuse_if(bool(on_it), "EBUSY", "there are mounts on it", *on_it)
         refuse_if(_in_use(tables, mount, busy), "EBUSY", "processes use it or a copy of it")
     detach_propagating(tables, mount.id)
 

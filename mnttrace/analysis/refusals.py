@@ -1,0 +1,255 @@
+"""Operations that the kernel refused, and what stands in their way, where mount tables tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mnttrace.analysis.model import propagation
+from mnttrace.analysis.model.mounts import MountId, Namespace, Refused, Spot
+from mnttrace.analysis.model.tables import Tables
+from mnttrace.analysis.names import labels
+from mnttrace.analysis.replay import Replay, rows
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+Row = dict[str, Any]
+COLUMNS = ["seq", "ts", "ns", "ns_id", "name", "pid", "comm", "syscall", "path", "source_path"]
+COLUMNS += ["error", "reason", "in_the_way", "since_seq"]
+# The errors that tables can account for.
+_ERRORS = {"EINVAL", "EBUSY", "ELOOP", "ENOSPC", "EPERM"}
+_ASKED = ["seq", "monotonic", "syscall", "error", "ns_id", "root_unique", "path", "source_path"]
+_ASKED += ["fstype", "flags", "attributes", "propagation"]
+# What a less privileged namespace may not take from a mount that it got: lock_mnt_tree() in
+# fs/namespace.c; by the option of mountinfo, and the flag of mount(2) that keeps it.
+_LOCKABLE = {"ro": "MS_RDONLY", "nosuid": "MS_NOSUID", "nodev": "MS_NODEV", "noexec": "MS_NOEXEC"}
+_SHOWN = 5  # of what stands in the way
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why one operation was refused.
+
+    Attributes:
+        seq: the operation.
+        reason: in words.
+        mounts: unique ids of those in the way.
+        in_the_way: these, or the processes that use the mount, in words; "" if not known.
+    """
+
+    seq: int
+    reason: str
+    mounts: tuple[MountId, ...]
+    in_the_way: str
+
+
+def refused(run: Recording) -> list[Refusal]:
+    """The failed operations that the rules of shared subtrees refuse, in order.
+
+    An operation is tried on the tables as they were when it began; where the model refuses it with
+    the same error as the kernel did, its reason is the kernel's.
+    """
+    operations = run.operations
+    failed = operations[operations["error"].isin(_ERRORS) & operations["syscall"].isin(_TRIALS)]
+    if failed.empty:
+        return []
+    trial = _Trial(run)
+    return [one for row in rows(failed, _ASKED) if (one := trial.of(row))]
+
+
+def refusals(run: Recording) -> pd.DataFrame:
+    """What was refused, by what, and since when that was so.
+
+    Returns:
+        A frame with COLUMNS, a row an operation: `seq` to `error` are its own (`ns` and `ns_id` the
+        namespace of the caller, `name` that one's label), `reason` why, `in_the_way` the mounts or
+        processes that stand in the way, `since_seq` the operation that put the first of these
+        mounts there, or made it shared where that is the reason; null if it was there before.
+
+    Raises:
+        RecordingError: a table cannot be read.
+    """
+    found = refused(run)
+    told = pd.DataFrame(
+        {
+            "seq": pd.array([one.seq for one in found], "UInt64"),
+            "reason": pd.array([one.reason for one in found], "string[pyarrow]"),
+            "in_the_way": pd.array([one.in_the_way for one in found], "string[pyarrow]"),
+            "since_seq": pd.array(_since(run, found), "UInt64"),
+        }
+    ).merge(run.operations, on="seq")
+    inode = "mnt:[" + told["ns"].astype("string[pyarrow]") + "]"
+    return told.assign(name=told["ns_id"].map(labels(run)).fillna(inode))[COLUMNS]
+
+
+def _since(run: Recording, found: list[Refusal]) -> list[int | None]:
+    """The operations that made the first mount in the way what it was."""
+    effects = run.effects
+    theirs = effects[effects["mnt_id_unique"].isin({one.mounts[0] for one in found if one.mounts})]
+    columns = ["seq", "mnt_id_unique", "action", "shared", "before"]
+    told = list(rows(theirs[theirs["action"].isin(["attach", "change"])], columns))
+
+    def since(one: Refusal) -> int | None:
+        for row in reversed(told):
+            is_it = one.mounts and row["mnt_id_unique"] == one.mounts[0] and row["seq"] is not None
+            if not is_it or row["seq"] >= one.seq:
+                continue
+            became_shared = row["shared"] and not str(row["before"] or "").startswith("shared:")
+            if row["action"] == "attach" or ("shared" in one.reason and became_shared):
+                return int(row["seq"])
+        return None
+
+    return [since(one) for one in found]
+
+
+class _Trial:
+    """Tries operations on the tables of their moment."""
+
+    def __init__(self, run: Recording) -> None:
+        self._replay = Replay(run)
+        self._names = labels(run)
+        self._most = run.meta.get("mount_max")
+        users = run.users
+        self._users = {seq: list(rows(some)) for seq, some in users.groupby("seq")}
+        effects = run.effects
+        births = effects[(effects["via"] == "namespace-copy") & effects["locked"]]
+        self._options = dict(zip(births["mnt_id_unique"], births["after"], strict=True))
+
+    def of(self, row: Row) -> Refusal | None:
+        tables = self._replay.to(row["seq"], row["monotonic"])
+        tried = tables.copy()
+        try:
+            if row["error"] == "EPERM":
+                self._check_locks(tables, row)
+            _TRIALS[row["syscall"]](tried, row)
+        except Refused as why:
+            if why.errno != row["error"]:
+                return None
+            way = [self._mount(tables, mount) for mount in why.mounts if mount in tables.mounts]
+            return Refusal(row["seq"], why.reason, why.mounts, _listed(way))
+        except KeyError:
+            return None  # what it worked on is not in the tables
+        if row["error"] == "ENOSPC":
+            return self._too_many(tables, tried, row)
+        if row["syscall"] == "umount2" and row["error"] == "EBUSY":
+            reason = "processes use it: as working or root directory, or through open files"
+            return Refusal(row["seq"], reason, (), _listed(self._users_of(row)))
+        return None
+
+    def _mount(self, tables: Tables, mount: MountId) -> str:
+        found = tables.mounts[mount]
+        where = self._names.get(found.ns, "")
+        return f"{tables.path(mount)} in {where}" if where else tables.path(mount)
+
+    def _users_of(self, row: Row) -> list[str]:
+        users = self._users.get(row["seq"], [])
+        return [f"{user['comm']}[{user['pid']}] ({user['how']} {user['path']})" for user in users]
+
+    def _check_locks(self, tables: Tables, row: Row) -> None:
+        """Refuse to clear flags that a less privileged namespace got its mount with."""
+        mount = tables.top(_spot(tables, row, "path")).mount
+        has = str(self._options.get(mount, "")).partition(" ")[2].split(",")
+        if row["syscall"] == "mount_setattr":
+            _, _, attributes = row["attributes"].partition("-")
+            cleared = [name for name, flag in _LOCKABLE.items() if f"_{flag[3:]}" in attributes]
+        elif {"MS_REMOUNT", "MS_BIND"} <= set(row["flags"].split("|")):
+            cleared = [name for name, flag in _LOCKABLE.items() if flag not in row["flags"]]
+        else:
+            return
+        kept = [name for name in _LOCKABLE if name in has and name in cleared]
+        if kept:
+            reason = f"a less privileged namespace may not clear {', '.join(kept)}"
+            raise Refused("EPERM", f"{reason}: the mount came with it", mount)
+
+    def _too_many(self, before: Tables, after: Tables, row: Row) -> Refusal | None:
+        """Which namespace would get more mounts than it may have: count_mounts()."""
+        if not self._most:
+            return None
+        touched = {mount.ns for mount in after.mounts.values() if mount.id not in before.mounts}
+        for ns in touched:
+            has, would = _count(before, ns), _count(after, ns)
+            if would > self._most:
+                name = self._names.get(ns, f"mnt:[{ns}]")
+                reason = f"{name} has {has} mounts and would have {would}"
+                return Refusal(row["seq"], f"{reason}: fs.mount-max is {self._most}", (), "")
+        return None
+
+
+def _count(tables: Tables, ns: Namespace) -> int:
+    """How many mounts a namespace has: with the root below all, which mountinfo does not show."""
+    mounts = tables.in_namespace(ns)
+    hidden = {mount.parent for mount in mounts} - {None} - tables.mounts.keys()
+    return len(mounts) + len(hidden)
+
+
+def _listed(things: list[str]) -> str:
+    more = f" and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
+    return ", ".join(dict.fromkeys(things[:_SHOWN])) + more
+
+
+def _spot(tables: Tables, row: Row, column: str) -> Spot:
+    root = tables.mounts.get(row["root_unique"])
+    return tables.resolve(
+        row["ns_id"], row[column], root=Spot(root.id, root.root) if root else None
+    )
+
+
+def _pivot_root(tables: Tables, row: Row) -> None:
+    root = tables.mounts.get(row["root_unique"])
+    propagation.pivot_root(
+        tables,
+        _spot(tables, row, "path"),
+        _spot(tables, row, "source_path"),
+        root=Spot(root.id, root.root) if root else None,
+    )
+
+
+def _umount(tables: Tables, row: Row) -> None:
+    lazy = "MNT_DETACH" in row["flags"]
+    propagation.umount(tables, _spot(tables, row, "path"), lazy=lazy)
+
+
+def _mount(tables: Tables, row: Row) -> None:
+    flags = row["flags"].split("|")
+    target = _spot(tables, row, "path")
+    recursive = "MS_REC" in flags
+    if "MS_REMOUNT" in flags:
+        return
+    if "MS_BIND" in flags:
+        propagation.bind(tables, _spot(tables, row, "source_path"), target, recursive=recursive)
+    elif row["propagation"]:
+        propagation.change(tables, target, row["propagation"], recursive=recursive)
+    elif "MS_MOVE" in flags:
+        propagation.move(tables, _spot(tables, row, "source_path"), target)
+    elif row["error"] == "ENOSPC":  # some file system, new or not
+        propagation.mount(tables, target, "")
+
+
+def _move_mount(tables: Tables, row: Row) -> None:
+    propagation.move(
+        tables,
+        _spot(tables, row, "source_path"),
+        _spot(tables, row, "path"),
+        beneath="MOVE_MOUNT_BENEATH" in row["flags"],
+    )
+
+
+def _setattr(tables: Tables, row: Row) -> None:
+    if row["propagation"]:
+        recursive = "AT_RECURSIVE" in row["flags"]
+        propagation.change(
+            tables, _spot(tables, row, "path"), row["propagation"], recursive=recursive
+        )
+
+
+_TRIALS: dict[str, Callable[[Tables, Row], None]] = {
+    "mount": _mount,
+    "mount_setattr": _setattr,
+    "move_mount": _move_mount,
+    "pivot_root": _pivot_root,
+    "umount2": _umount,
+}

@@ -1,0 +1,154 @@
+"""Leaks as text: what came where, who did it, what carried it, what is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from mnttrace.analysis.replay import rows
+from mnttrace.report.calls import call_text
+from mnttrace.report.text import safe
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+Row = dict[str, Any]
+_TITLES = {"held": "held, ", "race": "held for a while, "}
+
+
+def stories(run: Recording) -> Iterator[list[str]]:
+    """Each leak as lines, the worst first; then binds that grow, then what was refused."""
+    calls = _Calls(run)
+    for number, row in enumerate(rows(run.leaks), 1):
+        yield leak(number, row, calls)
+    for row in rows(run.doublings):
+        yield doubling(row)
+    for row in rows(run.refusals):
+        yield refusal(row, calls)
+
+
+class _Calls:
+    """Operations as text, by number."""
+
+    def __init__(self, run: Recording) -> None:
+        wanted = [run.leaks[name] for name in ("carrier_seq", "orphaned_seq", "freed_seq")]
+        wanted += [run.refusals[name] for name in ("seq", "since_seq")]
+        seqs = {seq for column in wanted for seq in column.dropna()}
+        operations = run.operations[run.operations["seq"].isin(seqs)]
+        self._rows = {row["seq"]: row for row in rows(operations)}
+
+    def call(self, seq: int | None) -> str | None:
+        """Like `operation 3: mount(…) = 0`; None if there is no such operation."""
+        row = self._rows.get(seq)
+        return f"operation {seq}: {call_text(row)}" if row else None
+
+    def by(self, seq: int | None) -> str | None:
+        """The same with who did it."""
+        row = self._rows.get(seq)
+        return f"{safe(row['comm'])}[{row['pid']}], {self.call(seq)}" if row else None
+
+
+def leak(number: int, row: Row, calls: _Calls) -> list[str]:
+    """One row of `run.leaks`."""
+
+    def text(name: str) -> str:
+        return "?" if row[name] is None else safe(row[name])
+
+    more = f" and {row['mounts'] - 1} more" if row["mounts"] > 1 else ""
+    state = "gone at the end"
+    if row["present"]:
+        state = "still there" if row["mounts"] == 1 else f"{row['present']} still there"
+    if row["residue"]:
+        state += ", though the original is gone"
+    title = _TITLES.get(row["kind"], "") + row["direction"]
+    lines = [
+        f"{number}. {title}: {text('fstype')} at {text('mountpoint')}{more}, {state}",
+        f"   in         {text('dst_name')} (mnt:[{row['dst_ns']}])"
+        + (f" as mount {row['mount_ids']}" if row["mount_ids"] else ""),
+        f"   made by    {text('comm')}[{text('pid')}] in {text('src_name')} "
+        f"(mnt:[{row['src_ns']}]): {text('syscall')} on {text('copy_of_path')} "
+        f"(operation {row['seq']})",
+    ]
+    if row["command"]:
+        lines.append(f"              {safe(row['command'])}")
+    if row["via"] == "namespace-copy":
+        return lines + _held(row, calls)
+    lines.append(
+        f"   carried by peer group {text('carried_by')}: from {text('carrier_path')} "
+        f"to its {row['via']} {text('receiver_path')}"
+    )
+    since = calls.call(row["carrier_seq"])
+    if since:
+        lines.append(f"              since {since}")
+    if row["evidence"] == "ambiguous":
+        lines.append("   ambiguous: other operations fit, too")
+    return lines
+
+
+def _held(row: Row, calls: _Calls) -> list[str]:
+    """What a namespace inherited and kept, for good or for a while."""
+    path = safe(row["copy_of_path"])
+    lines = [f"   held       inherited from {path} when the namespace was made"]
+    by = calls.by(row["orphaned_seq"])
+    lines.append(
+        f"              unmounted there {_time(row['orphaned'])}" + (f" by {by}" if by else "")
+    )
+    if row["freed"] is not None:
+        window = (row["freed"] - row["orphaned"]).total_seconds() * 1e3
+        by = calls.by(row["freed_seq"]) or "the end of the namespace, or nobody that was seen"
+        lines.append(
+            f"   race       busy {window:,.3f} ms longer: until {_time(row['freed'])}, {by}"
+        )
+    return lines
+
+
+def _time(when: datetime) -> str:
+    return f"{when:%H:%M:%S.%f}"
+
+
+def doubling(row: Row) -> list[str]:
+    """One row of `run.doublings`."""
+    left = "" if row["left"] is None else f"; at most {row['left']} more until fs.mount-max refuses"
+    path = safe(row["path"])
+    return [
+        f"doubling: {safe(row['comm'])} binds {safe(row['source_path'])} below itself",
+        f"   in         mnt:[{row['ns']}], last at {path}",
+        f"   made       {row['made']} mounts (operations {row['operations']}); "
+        f"{row['total']} mounts in the namespace{left}",
+        f"   so that it does not grow: bind a directory that does not contain {path}, or without "
+        "what is mounted below it (bind in place of rbind), and unmount when the restart begins",
+    ]
+
+
+def refusal(row: Row, calls: _Calls) -> list[str]:
+    """One row of `run.refusals`."""
+    lines = [
+        f"refused: {safe(row['comm'])}[{row['pid']}] in {safe(row['name'])} (mnt:[{row['ns']}]): "
+        f"{calls.call(row['seq'])}",
+        f"   because    {safe(row['reason'])}",
+    ]
+    if row["in_the_way"]:
+        lines.append(f"   in the way {safe(row['in_the_way'])}")
+    by = calls.by(row["since_seq"])
+    if by:
+        lines.append(f"              since {by}")
+    return lines
+
+
+def birth(row: Row) -> str:
+    """What could leave, or reach, a namespace that was made."""
+    who = f"{safe(row['name'])} (mnt:[{row['ns']}])"
+    parent = f"mnt:[{row['parent_ns']}]"
+    if not row["shared_at_birth"]:
+        return f"{who} was made with no mount that is shared with others."
+    if row["isolated_by"] is None:
+        return (
+            f"{who} shares {row['shared_before_use']} mounts with {parent}, which it was made from."
+        )
+    were, left = row["shared_at_birth"], row["shared_before_use"]
+    which = f"{were - left} of its {were} shared mounts" if left else "its shared mounts"
+    text = f"{who} had {which} made {row['became']} at its birth"
+    if row["isolated_by"] != row["seq"]:
+        text += f", by operation {row['isolated_by']}: {safe(row['call'])}"
+    return f"{text}."
