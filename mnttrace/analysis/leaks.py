@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -45,7 +45,7 @@ _BY_DIRECTION = {
 # What something that was bound from an inherited mount has of that one.
 _ORIGIN = ["seq", "ts", "pid", "tid", "via", "copy_of", "copy_of_unique", "copy_of_path"]
 _ORIGIN += ["copy_of_ns", "copy_of_ns_id"]
-_HELD = {
+_HELD: dict[str, Any] = {
     "orphaned": "datetime64[ns, UTC]",
     "orphaned_seq": "UInt64",
     "freed": "datetime64[ns, UTC]",
@@ -174,6 +174,8 @@ def held(run: Recording) -> pd.DataFrame:
     made = made.set_index("mnt_id_unique", drop=False)
     inherited = made[made["via"] == "namespace-copy"]
     orphans = inherited[inherited["copy_of_unique"].isin(unmounted.index)]
+    if orphans.empty:
+        return orphans.reindex(columns=[*PROPAGATIONS, *_HELD])
     # And what was bound from these, as a container's volumes are.
     bound = made[(made["via"] == "direct") & made["copy_of_unique"].notna()]
     copies, source = [orphans], orphans["mnt_id_unique"]
