@@ -49,6 +49,8 @@ class Holder:
             else "".
         follows: whether a umount of the host's mount takes this one along, by the peer groups of
             what the two are mounted on; None where the host has no such mount.
+        goes_with: of several that are held or left over, the mount id of the one whose umount takes
+            this one along; else None.
         users: processes that use it, rows of `users`: as they were when a umount was refused, or
             are now.
     """
@@ -58,6 +60,7 @@ class Holder:
     steps: list[Step]
     kind: str
     follows: bool | None = None
+    goes_with: int | None = None
     users: tuple[Row, ...] = ()
 
 
@@ -121,6 +124,7 @@ def why(run: Recording, text: str) -> Why:
             for one in holders
         ]
     holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
+    holders = _together(known, holders)
     operations = run.operations
     places = {(one.mount["ns_id"], one.mount["mountpoint"]) for one in holders}
     reasons = {row["seq"]: row for row in rows(run.refusals, ["seq", "reason", "in_the_way"])}
@@ -139,18 +143,36 @@ def _reached(
 ) -> set[tuple[int, int]] | None:
     """The mounts, as (namespace, mount id), that get what happens on those which the host's mounts
     are on; None if the host has none of these."""
-    there = known[known["present"]]
     at_home = same[same["present"] & (same["ns_id"] == home)]
     if at_home.empty:
         return None
-    parents = there[(there["ns_id"] == home) & there["mount_id"].isin(at_home["parent_id"])]
-    groups = set(parents["shared"].dropna())
+    return _receivers(known, home, set(at_home["parent_id"]))
+
+
+def _receivers(known: pd.DataFrame, ns_id: int | None, mount_ids: set[int]) -> set[tuple[int, int]]:
+    """The mounts, as (namespace, mount id), that get what happens on some of one namespace."""
+    there = known[known["present"]]
+    mounts = there[(there["ns_id"] == ns_id) & there["mount_id"].isin(mount_ids)]
+    groups = set(mounts["shared"].dropna())
     while True:
         receivers = there[there["shared"].isin(groups) | there["master"].isin(groups)]
         more = set(receivers["shared"].dropna()) - groups
         if not more:
             return set(zip(receivers["ns_id"], receivers["mount_id"], strict=True))
         groups |= more
+
+
+def _together(known: pd.DataFrame, holders: list[Holder]) -> list[Holder]:
+    """With what goes along where one of those that are wrong is unmounted."""
+    told: list[Holder] = []
+    reached: dict[int, set[tuple[int, int]]] = {}
+    for one in holders:
+        place = one.mount["ns_id"], one.mount["parent_id"]
+        with_it = next((id for id, places in reached.items() if place in places), None)
+        if one.kind and one.mount["present"] and with_it is None:
+            reached[one.mount["mount_id"]] = _receivers(known, place[0], {place[1]}) - {place}
+        told.append(replace(one, goes_with=with_it) if one.kind else one)
+    return told
 
 
 class _Ways:

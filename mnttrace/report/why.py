@@ -136,7 +136,10 @@ def _remedies(there: list[Holder], imported: bool) -> Iterator[str]:
     wrong = [one for one in there if one.kind]
     if wrong:
         yield "\nWhat to do now:"
-        yield from (f"    {_command(one, imported)}" for one in wrong[:_SHOWN])
+        needed = [one for one in wrong if one.goes_with is None]
+        yield from (f"    {_command(one, imported)}" for one in needed[:_SHOWN])
+        if len(needed) < len(wrong):
+            yield f"    # takes {len(wrong) - len(needed)} more of them along"
         yield "So that it does not come again:"
         yield from (f"    {line}" for line in dict.fromkeys(_advice(one) for one in wrong))
     users = dict.fromkeys(
@@ -162,7 +165,9 @@ def _command(holder: Holder, imported: bool) -> str:
     if not pid and not imported:
         return f"end what keeps mnt:[{holder.mount['ns']}] alive: it has no process"
     whom = pid or f"$(pidof {safe(holder.namespace.get('name') or '?')})"
-    return f"nsenter --target {whom} --mount -- umount {path}"
+    unit = holder.namespace.get("name") if holder.namespace.get("kind") == "unit" else ""
+    restart = f"  # or: systemctl restart {shlex.quote(safe(unit))}" if unit else ""
+    return f"nsenter --target {whom} --mount -- umount {path}{restart}"
 
 
 def _is_root(holder: Holder) -> bool:

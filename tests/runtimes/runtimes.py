@@ -20,7 +20,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,17 @@ class Container:
         name: how it is called.
         propagation: of its volume, one of the runtime's `propagations`.
         hook: what `/bin/sh -ec` runs outside once its namespaces are made, before the runtime sets
-            up its mounts, with the container's state on stdin. Only for runc and crun.
+            up its mounts, with the container's state on stdin. Only for runc and crun, as is:
+        root_propagation: of its root directory; "": as docker and podman do.
+        annotations: of the bundle, as Kubernetes' runtimes write them.
     """
 
     inner: str
     name: str = "web"
     propagation: str = "rprivate"
     hook: str = ""
+    root_propagation: str = ""
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,10 @@ def oci(command: str) -> Callable[[Path, Container], Start]:
         for allowed in process["capabilities"].values():
             allowed.append("CAP_SYS_ADMIN")
         # As docker and podman do: without it runc makes a slave of a shared volume, crun nothing.
-        if container.propagation != "rprivate":
-            config["linux"]["rootfsPropagation"] = container.propagation
+        if container.propagation != "rprivate" or container.root_propagation:
+            to = container.root_propagation or container.propagation
+            config["linux"]["rootfsPropagation"] = to
+        config["annotations"] = container.annotations
         config["mounts"].append(
             {
                 "destination": "/volume",
