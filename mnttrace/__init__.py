@@ -1,3 +1,40 @@
-"""mnttrace: which mounts leaked across mount namespaces, through which peer group, by whom."""
+"""mnttrace: which mounts leaked across mount namespaces, through which peer group, by whom.
 
+import mnttrace
+run = mnttrace.load("run.mnttrace")
+run.leaks
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mnttrace.analysis.recording import Recording
+
+__all__ = ["compare", "load"]
 __version__ = "0.1.0"
+
+
+def load(directory: Path | str) -> Recording:
+    """A recording, for analysis; its tables are read when they are asked for.
+
+    Args:
+        directory: NAME.mnttrace, finished or still being written.
+
+    Raises:
+        RecordingError: it is not a recording, or of a version that this mnttrace does not know.
+    """
+    from mnttrace.analysis.recording import Recording
+
+    return Recording(directory)
+
+
+def compare(before: Recording, after: Recording) -> pd.DataFrame:
+    """Which leaks are new, gone or the same, see :mod:`mnttrace.analysis.compare`."""
+    from mnttrace.analysis.compare import compare
+
+    return compare(before, after)

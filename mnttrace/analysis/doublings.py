@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
 COLUMNS = ["ns_id", "ns", "comm", "source_path", "path", "operations", "made", "total", "left"]
+_DTYPES: dict[str, Any] = dict.fromkeys(COLUMNS, "string[pyarrow]") | {
+    "ns_id": "UInt64",
+    "ns": "UInt32",
+    "total": "Int64",
+    "left": "Int64",
+}
 _BINDS = 3  # as many have to be seen, each with more than the one before
 _GROWTH = 1.5  # times as many mounts as the one before
 
@@ -49,7 +55,7 @@ def doublings(run: Recording) -> pd.DataFrame:
             told = ", ".join(map(str, group["seq"])), ", ".join(map(str, sizes))
             left = _left(run.meta.get("mount_max"), total, sizes[-1] / sizes[-2])
             found.append((*key, group["path"].iloc[-1], *told, total, left))
-    return pd.DataFrame(found, columns=COLUMNS).astype({"total": "Int64", "left": "Int64"})
+    return pd.DataFrame(found, columns=COLUMNS).astype(_DTYPES)
 
 
 def _mounts_at_end(run: Recording, ns_id: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
+from mnttrace.analysis.losses import warnings
+from mnttrace.analysis.selection import Moment, Selection, moment, namespaces_called
 from mnttrace.recording.reader import read_meta, read_table
 from mnttrace.recording.schema import CATEGORIES
 
 if TYPE_CHECKING:
     from mnttrace.analysis.crosscheck import CrossCheck
+    from mnttrace.analysis.why import Why
 
 _DTYPES: dict[pa.DataType, Any] = {
     pa.uint64(): pd.UInt64Dtype(),
@@ -39,7 +44,11 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 class Recording:
-    """A recording, finished or not.
+    """A recording, finished or not, or a part of one (:meth:`between` and so on).
+
+    All frames are read or made when they are first asked for, have no object columns, and carry
+    what the recording lacks in `frame.attrs["warnings"]`. Their columns are those of
+    `recording.schema.COLUMNS`, or of the function that makes them; docs/columns.md has them all.
 
     Args:
         directory: NAME.mnttrace.
@@ -47,98 +56,200 @@ class Recording:
     Attributes:
         directory: the same.
         meta: what meta.json says: host, kernel, start and stop, losses.
+        warnings: what it lacks, and what therefore cannot be known, as sentences.
 
     Raises:
-        RecordingError: not a recording, of another version, or a table of it is damaged.
+        RecordingError: not a recording, of a version that this mnttrace does not know, or a table
+            of it is damaged (when that is asked for).
     """
 
     def __init__(self, directory: Path | str) -> None:
         self.directory = Path(directory)
         self.meta = read_meta(self.directory)
+        self.warnings = warnings(self.meta)
+        self._whole: Recording | None = None
+        self._selection = Selection()
+
+    def __repr__(self) -> str:
+        """Which recording, and which part of it."""
+        part = "" if self._whole is None else f", part: {self._selection}"
+        return f"<Recording {self.directory}{part}>"
 
     def table(self, name: str) -> pd.DataFrame:
-        """One table of the recording; its columns are those of `recording.schema.COLUMNS`."""
+        """One table of the recording, as it was written, whole."""
         return to_frame(read_table(self.directory, name))
+
+    # ---- what was recorded
 
     @cached_property
     def operations(self) -> pd.DataFrame:
         """The traced calls, in the order in which they ended."""
-        return self.table("operations")
+        return self._rows("operations")
 
     @cached_property
     def effects(self) -> pd.DataFrame:
         """Each mount that was attached, detached, moved or changed, in every namespace."""
-        return self.table("effects")
+        return self._rows("effects")
 
     @cached_property
     def mounts(self) -> pd.DataFrame:
         """Mount tables: the first one of each namespace, and the changes from one to the next."""
-        return self.table("mounts")
+        return self._rows("mounts")
 
     @cached_property
     def snapshots(self) -> pd.DataFrame:
         """When the mount tables were read."""
-        return self.table("snapshots")
+        return self._rows("snapshots")
 
     @cached_property
     def namespaces(self) -> pd.DataFrame:
         """The mount namespaces, with the name of the container, unit or process."""
-        told = self.table("namespaces")
-        return told.drop_duplicates("ns_id", keep="last").reset_index(drop=True)
+
+        def make(whole: Recording) -> pd.DataFrame:
+            told = whole.table("namespaces")
+            return told.drop_duplicates("ns_id", keep="last").reset_index(drop=True)
+
+        return self._rows("namespaces", make)
 
     @cached_property
     def processes(self) -> pd.DataFrame:
         """The processes that made operations."""
-        return self.table("processes")
+        return self._rows("processes")
 
     @cached_property
     def users(self) -> pd.DataFrame:
         """Who used a mount when its umount was refused."""
-        return self.table("users")
+        return self._rows("users")
 
     @cached_property
     def losses(self) -> pd.DataFrame:
         """What could not be sent, or was cut: kind and count."""
-        return self.table("losses")
+        return self._rows("losses")
+
+    # ---- what follows from it
 
     @cached_property
     def propagations(self) -> pd.DataFrame:
         """The copies that operations made elsewhere, see :mod:`mnttrace.analysis.propagations`."""
         from mnttrace.analysis.propagations import propagations
 
-        return propagations(self)
+        return self._rows("propagations", propagations)
 
     @cached_property
     def leaks(self) -> pd.DataFrame:
         """What reached other namespaces, grouped by cause, see :mod:`mnttrace.analysis.leaks`."""
         from mnttrace.analysis.leaks import leaks
 
-        return leaks(self)
-
-    @cached_property
-    def crosscheck(self) -> CrossCheck:
-        """What was recorded against the model, see :mod:`mnttrace.analysis.crosscheck`."""
-        from mnttrace.analysis.crosscheck import crosscheck
-
-        return crosscheck(self)
+        return self._rows("leaks", leaks)
 
     @cached_property
     def doublings(self) -> pd.DataFrame:
         """Binds that grow, see :mod:`mnttrace.analysis.doublings`."""
         from mnttrace.analysis.doublings import doublings
 
-        return doublings(self)
+        return self._rows("doublings", doublings)
 
     @cached_property
     def refusals(self) -> pd.DataFrame:
         """What was refused, and why, see :mod:`mnttrace.analysis.refusals`."""
         from mnttrace.analysis.refusals import refusals
 
-        return refusals(self)
+        return self._rows("refusals", refusals)
 
     @cached_property
     def births(self) -> pd.DataFrame:
         """The namespaces that were made, see :mod:`mnttrace.analysis.births`."""
         from mnttrace.analysis.births import births
 
-        return births(self)
+        return self._rows("births", births)
+
+    @cached_property
+    def crosscheck(self) -> CrossCheck:
+        """What was recorded against the model, see :mod:`mnttrace.analysis.crosscheck`."""
+        from mnttrace.analysis.crosscheck import crosscheck
+
+        return crosscheck(self.whole)
+
+    # ---- parts of it
+
+    @property
+    def whole(self) -> Recording:
+        """The recording that this is a part of, or itself."""
+        return self._whole or self
+
+    def between(self, start: Moment, end: Moment) -> Recording:
+        """What happened from one moment until before another.
+
+        Args:
+            start, end: times (UTC, if they have no zone), or seconds since the recording began.
+
+        Raises:
+            BadInput: they are not times, or not within the recording.
+        """
+        return self._part(
+            self._selection.between(moment(self.whole, start), moment(self.whole, end))
+        )
+
+    def namespace(self, name: str | int) -> Recording:
+        """What happened in a mount namespace, came to it, or was done from it.
+
+        Args:
+            name: a container's, unit's or process's name, a pod, (the beginning of) a container's
+                id, or an inode number; all that are called so.
+
+        Raises:
+            BadInput: there is none.
+        """
+        return self._part(self._selection.within(namespaces_called(self.whole, name)))
+
+    def container(self, name: str) -> Recording:
+        """The same, of containers alone."""
+        return self._part(self._selection.within(namespaces_called(self.whole, name, "container")))
+
+    def under(self, path: str) -> Recording:
+        """What concerns mounts at a path or below it, as seen from the row's own namespace."""
+        return self._part(replace(self._selection, under=path))
+
+    def _part(self, selection: Selection) -> Recording:
+        part = Recording.__new__(Recording)
+        part.directory, part.meta, part.warnings = self.directory, self.meta, self.warnings
+        part._whole, part._selection = self.whole, selection
+        return part
+
+    def _rows(
+        self, name: str, make: Callable[[Recording], pd.DataFrame] | None = None
+    ) -> pd.DataFrame:
+        """A frame: of the whole recording made or read, of a part the rows that are chosen."""
+        if self._whole is not None:
+            return self._selection.of(name, getattr(self._whole, name), self._whole)
+        frame = make(self) if make else self.table(name)
+        frame.attrs["warnings"] = self.warnings
+        return frame
+
+    # ---- questions
+
+    def why(self, target: str) -> Why:
+        """Who has a mount, how it came to each, and what keeps it: :mod:`mnttrace.analysis.why`.
+
+        Args:
+            target: a path, a device, a source, a mount id, a container, a unit or a pid.
+
+        Raises:
+            BadInput: nothing in the recording is that.
+        """
+        from mnttrace.analysis.why import why
+
+        return why(self.whole, target)
+
+    def timeline(self, target: str | None = None) -> pd.DataFrame:
+        """What happened, in order, see :mod:`mnttrace.analysis.timeline`.
+
+        Args:
+            target: only of this, as for :meth:`why`; None: of all that is chosen.
+
+        Raises:
+            BadInput: nothing in the recording is that.
+        """
+        from mnttrace.analysis.timeline import timeline
+
+        return timeline(self, target)

@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 
 from mnttrace.errors import RecordingError
 from mnttrace.recording.schema import COLUMNS, FORMAT, schema
+from mnttrace.recording.upgrade import is_readable, lacks, upgrade
 
 
 def read_meta(directory: Path) -> dict[str, Any]:
     """What meta.json says.
 
     Raises:
-        RecordingError: not a recording, or of another version.
+        RecordingError: not a recording, or of a version that this mnttrace does not know.
     """
     try:
         meta: dict[str, Any] = json.loads((directory / "meta.json").read_text())
@@ -26,11 +27,13 @@ def read_meta(directory: Path) -> dict[str, Any]:
         raise RecordingError(
             f"{directory} is not a recording", "mnttrace record -o NAME.mnttrace makes one"
         ) from error
-    if version != FORMAT:
+    if not is_readable(version):
         raise RecordingError(
-            f"{directory} has format {version}, this mnttrace reads {FORMAT}",
-            "use the mnttrace that made it",
+            f"{directory} has format {version}, this mnttrace reads up to {FORMAT}",
+            "use the mnttrace that made it, or a newer one",
         )
+    if version != FORMAT:
+        meta |= {"upgraded_from": version, "lacks": lacks(version)}
     return meta
 
 
@@ -40,16 +43,21 @@ def read_table(directory: Path, table: str) -> pa.Table:
     Raises:
         RecordingError: the table cannot be read.
     """
+    version = read_meta(directory)["format"]
     try:
-        finished = directory / f"{table}.parquet"
-        if finished.is_file():
-            return pq.read_table(finished)
-        stream = directory / f"{table}.arrows"
-        if not stream.is_file():
-            return schema(table).empty_table()
-        return _read_stream(stream, table)
+        return upgrade(version, table, _read(directory, table))
     except (OSError, pa.ArrowException) as error:
         raise RecordingError(f"{directory}: {table} is damaged: {error}") from error
+
+
+def _read(directory: Path, table: str) -> pa.Table:
+    finished = directory / f"{table}.parquet"
+    if finished.is_file():
+        return pq.read_table(finished)
+    stream = directory / f"{table}.arrows"
+    if not stream.is_file():
+        return schema(table).empty_table()
+    return _read_stream(stream, table)
 
 
 def count_rows(directory: Path) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = 1
+FORMAT = 2  # what has changed since the others: recording/upgrade.py
 
 _U64, _I64, _U32, _I32, _TEXT, _BOOL = (
     pa.uint64(),

@@ -1,0 +1,69 @@
+"""Two recordings side by side: which leaks are new, gone, or the same."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+# What a leak is known by from run to run: no ids, and no operations.
+_IDENTITY = ["kind", "direction", "src_name", "dst_name", "via", "mountpoint", "copy_of_path"]
+_IDENTITY += ["fstype", "source"]
+COLUMNS = ["state", *_IDENTITY, "mounts_before", "mounts_after", "present_before", "present_after"]
+# Pids and inode numbers behind names, ids of containers, of pods, names of temporary files.
+_CHANGING = re.compile(
+    r"\[\d+\]|mnt:\[\d+\]"
+    r"|\b[0-9a-f]{12,64}\b"
+    r"|\b[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}\b"
+    r"|\btmp[.\-_]?[A-Za-z0-9_]{6,10}\b"
+)
+
+
+def compare(before: Recording, after: Recording) -> pd.DataFrame:
+    """Which leaks came, went or stayed, by what they are: ids differ from run to run.
+
+    Args:
+        before, after: recordings of the same thing, as before and after a fix.
+
+    Returns:
+        A frame with COLUMNS, a row a leak; `state` is "new", "gone" or "same", the new ones first.
+        In names and paths what changes from run to run (pids, inode numbers, ids of containers and
+        pods) is a `*`. `mounts_…` is how many mounts came, `present_…` how many were left at the
+        end, in each recording. Both recordings' warnings are in `frame.attrs["warnings"]`.
+
+    Raises:
+        RecordingError: a table cannot be read.
+    """
+    both = _known_by(before).merge(
+        _known_by(after), on=_IDENTITY, how="outer", suffixes=("_before", "_after")
+    )
+    counts = [column for column in COLUMNS if column.endswith(("_before", "_after"))]
+    both[counts] = both[counts].fillna(0).astype("int64")
+    state = pd.Series("same", index=both.index, dtype="string[pyarrow]")
+    state = state.mask(both["mounts_before"] == 0, "new").mask(both["mounts_after"] == 0, "gone")
+    order = state.map({"new": 0, "gone": 1, "same": 2})
+    both = both.assign(state=state, order=order).sort_values(["order", *_IDENTITY])
+    found = both[COLUMNS].reset_index(drop=True)
+    found.attrs["warnings"] = [
+        f"{name}: {text}"
+        for name, run in (("before", before), ("after", after))
+        for text in run.warnings
+    ]
+    return found
+
+
+def _known_by(run: Recording) -> pd.DataFrame:
+    leaks = run.leaks
+    told = {
+        column: leaks[column]
+        .astype("string[pyarrow]")
+        .fillna("")
+        .str.replace(_CHANGING.pattern, "*", regex=True)
+        for column in _IDENTITY
+    }
+    counts = {name: leaks[name].astype("int64") for name in ("mounts", "present")}
+    return pd.DataFrame(told | counts).groupby(_IDENTITY, as_index=False).sum()
