@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,12 +13,18 @@ if TYPE_CHECKING:
 _IDENTITY = ["kind", "direction", "src_name", "dst_name", "via", "mountpoint", "copy_of_path"]
 _IDENTITY += ["fstype", "source"]
 COLUMNS = ["state", *_IDENTITY, "mounts_before", "mounts_after", "present_before", "present_after"]
-# Pids and inode numbers behind names, ids of containers, of pods, names of temporary files.
-_CHANGING = re.compile(
-    r"\[\d+\]|mnt:\[\d+\]"
-    r"|\b[0-9a-f]{12,64}\b"
-    r"|\b[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}\b"
-    r"|\btmp[.\-_]?[A-Za-z0-9_]{6,10}\b"
+# Pids and inode numbers behind names; ids of containers; of pods; what Kubernetes puts behind the
+# name of a deployment; numbers behind names; what mktemp(1) and Python's tempfile make.
+_CHANGING = "|".join(
+    (
+        r"\[\d+\]",
+        r"\b[0-9a-f]{12,64}\b",
+        r"\b[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}\b",
+        r"-[0-9a-f]{8,10}-[a-z0-9]{5}\b",
+        r"-\d{4,}\b",
+        r"\.(?=[A-Za-z0-9]*[A-Z0-9])[A-Za-z0-9]{6}(?![A-Za-z0-9])",
+        r"\btmp[a-z0-9_]{8}\b",
+    )
 )
 
 
@@ -62,7 +67,7 @@ def _known_by(run: Recording) -> pd.DataFrame:
         column: leaks[column]
         .astype("string[pyarrow]")
         .fillna("")
-        .str.replace(_CHANGING.pattern, "*", regex=True)
+        .str.replace(_CHANGING, "*", regex=True)
         for column in _IDENTITY
     }
     counts = {name: leaks[name].astype("int64") for name in ("mounts", "present")}

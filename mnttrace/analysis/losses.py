@@ -20,6 +20,17 @@ _MEANINGS = {
     "unreadable_processes": "{n} processes could not be looked at: there may be more namespaces",
     "unsearched_users": "{n} times nobody was searched who used what could not be unmounted",
 }
+# Table → what is not known without it.
+_TABLES = {
+    "operations": "who did what, and when, is not known",
+    "effects": "what calls did to mounts, and so all leaks, are not known",
+    "snapshots": "when mount tables were read is not known, and so not what they were at a time",
+    "mounts": "what was mounted before the recording began is not known",
+    "namespaces": "namespaces have no names",
+    "processes": "command lines are not known",
+    "users": "who used what could not be unmounted is not known",
+    "losses": "what was lost is known from meta.json alone",
+}
 
 
 def warnings(meta: dict[str, Any]) -> list[str]:
@@ -33,6 +44,8 @@ def warnings(meta: dict[str, Any]) -> list[str]:
         if count and not kind.startswith("sent"):
             text = _MEANINGS.get(kind, "{n} of what is called " + kind + " is missing")
             found.append(text.format(n=count))
+    for table in meta.get("missing_tables", ()):
+        found.append(f"the file of the table {table} is gone: {_TABLES[table]}")
     if not meta.get("complete"):
         found.append("the recording was not closed, or is still being written: its end is missing")
     if meta.get("lacks"):

@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 
 from mnttrace.errors import RecordingError
 from mnttrace.recording.schema import COLUMNS, FORMAT, schema
-from mnttrace.recording.upgrade import is_readable, lacks, upgrade
+from mnttrace.recording.upgrade import is_new, is_readable, lacks, upgrade
 
 
 def read_meta(directory: Path) -> dict[str, Any]:
     """What meta.json says.
+
+    And, where that is so, `upgraded_from` and `lacks`, of an older format, and `missing_tables`:
+    those whose files are gone.
 
     Raises:
         RecordingError: not a recording, or of a version that this mnttrace does not know.
@@ -34,6 +37,12 @@ def read_meta(directory: Path) -> dict[str, Any]:
         )
     if version != FORMAT:
         meta |= {"upgraded_from": version, "lacks": lacks(version)}
+    if meta.get("complete"):
+        meta["missing_tables"] = [
+            table
+            for table in COLUMNS
+            if not is_new(table, version) and not (directory / f"{table}.parquet").is_file()
+        ]
     return meta
 
 

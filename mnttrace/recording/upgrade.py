@@ -18,8 +18,8 @@ class Added(NamedTuple):
 
     Attributes:
         table: which.
-        columns: null for all rows then; (): the whole table.
-        lacks: what an older recording does not tell, in words.
+        columns: null for all rows then, if the recording has not got them; (): the whole table.
+        lacks: what an older recording does not tell, in words; "" if another entry says it.
     """
 
     table: str
@@ -37,7 +37,12 @@ class Renamed(NamedTuple):
 
 # Format → what the one after it has changed.
 CHANGES: dict[int, tuple[Added | Renamed, ...]] = {
-    1: (Added("users", (), "who used what could not be unmounted"),),
+    1: (
+        Added("users", (), "who used what could not be unmounted"),
+        Added("effects", ("unbindable", "locked"), "which mounts are unbindable or locked"),
+        Added("mounts", ("unbindable",), ""),
+        Added("operations", ("path_unique",), ""),
+    ),
 }
 
 
@@ -46,10 +51,16 @@ def is_readable(version: object) -> bool:
     return version == FORMAT or version in CHANGES
 
 
+def is_new(table: str, version: int) -> bool:
+    """Whether recordings of a format have no such table."""
+    changes = [change for step in range(version, FORMAT) for change in CHANGES[step]]
+    return table in {one.table for one in changes if isinstance(one, Added) and not one.columns}
+
+
 def lacks(version: int) -> str:
     """What a recording of a format does not tell, in words; "" if nothing."""
     changes = [change for step in range(version, FORMAT) for change in CHANGES[step]]
-    return ", ".join(change.lacks for change in changes if isinstance(change, Added))
+    return ", ".join(one.lacks for one in changes if isinstance(one, Added) and one.lacks)
 
 
 def upgrade(version: int, name: str, table: pa.Table) -> pa.Table:
@@ -65,7 +76,7 @@ def _apply(change: Added | Renamed, table: pa.Table) -> pa.Table:
     if isinstance(change, Renamed):
         names = [change.new if old == change.old else old for old in table.column_names]
         return table.rename_columns(names)
-    for column in change.columns:
+    for column in set(change.columns).difference(table.column_names):
         field = schema(change.table).field(column)
         table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table
