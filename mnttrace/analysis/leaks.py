@@ -110,17 +110,20 @@ def leaks(run: Recording) -> pd.DataFrame:
     Raises:
         RecordingError: a table cannot be read.
     """
+    whole = run.whole
     copies = run.propagations
     copies = copies[(copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])]
     nothing = {name: pd.Series(index=copies.index, dtype=dtype) for name, dtype in _HELD.items()}
     copies = copies.assign(**nothing)
-    inherited = held(run)
+    inherited = run.chosen("propagations", held(whole))
     if len(inherited):
         copies = pd.concat([copies, inherited], ignore_index=True)
     if copies.empty:
-        return pd.DataFrame({name: pd.Series(dtype="string[pyarrow]") for name in COLUMNS})
-    copies = _where_they_are(copies, run)
-    effects = run.effects
+        none = pd.DataFrame({name: pd.Series(dtype="string[pyarrow]") for name in COLUMNS})
+        none.attrs["warnings"] = run.warnings
+        return none
+    copies = _where_they_are(copies, whole)
+    effects = whole.effects
     gone = set(effects.loc[effects["action"] == "detach", "mnt_id_unique"])
     copies = copies.assign(
         residue=copies["present"] & copies["copy_of_unique"].isin(gone),
@@ -135,8 +138,8 @@ def leaks(run: Recording) -> pd.DataFrame:
     found["mount_ids"] = [
         ",".join(map(str, group.loc[group["present"], "mount_id"])) for _, group in groups
     ]
-    found = _with_carriers(found, run)
-    found = _with_names(found, run)
+    found = _with_carriers(found, whole)
+    found = _with_names(found, whole)
     kind = found["direction"].map(_BY_DIRECTION).fillna("other")
     kind = kind.mask(found["residue"] > 0, "residue")
     was_held = found["via"] == "namespace-copy"
@@ -145,7 +148,9 @@ def leaks(run: Recording) -> pd.DataFrame:
     order = found["direction"].map(_WORST.index).astype("int64")
     found = found.assign(order=order, gone=found["present"] == 0)
     found = found.sort_values(["gone", "order", "seq"], kind="stable")
-    return found[COLUMNS].reset_index(drop=True)
+    found = found[COLUMNS].reset_index(drop=True)
+    found.attrs["warnings"] = run.warnings
+    return found
 
 
 def _where_they_are(copies: pd.DataFrame, run: Recording) -> pd.DataFrame:
@@ -217,9 +222,9 @@ def _with_names(found: pd.DataFrame, run: Recording) -> pd.DataFrame:
     sides = {}
     for end in ("src", "dst"):
         ns = found[f"{end}_ns_id"]
-        sides[end] = ns.map(kind).fillna("other")
+        sides[end] = ns.map(kind).astype("string[pyarrow]").fillna("other")
         inode = "mnt:[" + found[f"{end}_ns"].astype("string[pyarrow]") + "]"
-        found[f"{end}_name"] = ns.map(name).fillna(inode)
+        found[f"{end}_name"] = ns.map(name).astype("string[pyarrow]").fillna(inode)
     found["direction"] = sides["src"] + "→" + sides["dst"]
     found["command"] = found["pid"].map(processes["command"])
     return found

@@ -137,10 +137,13 @@ class Recording:
 
     @cached_property
     def leaks(self) -> pd.DataFrame:
-        """What reached other namespaces, grouped by cause, see :mod:`mnttrace.analysis.leaks`."""
+        """What reached other namespaces, grouped by cause, see :mod:`mnttrace.analysis.leaks`.
+
+        Those of a part are groups of the copies that are chosen.
+        """
         from mnttrace.analysis.leaks import leaks
 
-        return self._rows("leaks", leaks)
+        return leaks(self)
 
     @cached_property
     def doublings(self) -> pd.DataFrame:
@@ -210,6 +213,15 @@ class Recording:
         """What concerns mounts at a path or below it, as seen from the row's own namespace."""
         return self._part(replace(self._selection, under=path))
 
+    def chosen(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a frame of the whole recording that belong to this part.
+
+        Args:
+            name: of a frame with such columns, as an attribute of this.
+            frame: with rows to choose from.
+        """
+        return self._selection.of(name, frame, self.whole)
+
     def _part(self, selection: Selection) -> Recording:
         part = Recording.__new__(Recording)
         part.directory, part.meta, part.warnings = self.directory, self.meta, self.warnings
@@ -221,7 +233,7 @@ class Recording:
     ) -> pd.DataFrame:
         """A frame: of the whole recording made or read, of a part the rows that are chosen."""
         if self._whole is not None:
-            return self._selection.of(name, getattr(self._whole, name), self._whole)
+            return self.chosen(name, getattr(self._whole, name))
         frame = make(self) if make else self.table(name)
         frame.attrs["warnings"] = self.warnings
         return frame

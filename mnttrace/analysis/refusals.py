@@ -83,7 +83,9 @@ def refusals(run: Recording) -> pd.DataFrame:
         }
     ).merge(run.operations, on="seq")
     inode = "mnt:[" + told["ns"].astype("string[pyarrow]") + "]"
-    return told.assign(name=told["ns_id"].map(labels(run)).fillna(inode))[COLUMNS]
+    return told.assign(name=told["ns_id"].map(labels(run)).astype(inode.dtype).fillna(inode))[
+        COLUMNS
+    ]
 
 
 def _since(run: Recording, found: list[Refusal]) -> list[int | None]:
