@@ -43,11 +43,11 @@ def compare(before: Recording, after: Recording) -> pd.DataFrame:
     Raises:
         RecordingError: a table cannot be read.
     """
-    both = _known_by(before).merge(
-        _known_by(after), on=_IDENTITY, how="outer", suffixes=("_before", "_after")
-    )
+    told = [_known_by(run, end) for run, end in ((before, "before"), (after, "after"))]
     counts = [column for column in COLUMNS if column.endswith(("_before", "_after"))]
+    both = pd.concat(told, ignore_index=True)
     both[counts] = both[counts].fillna(0).astype("int64")
+    both = both.groupby(_IDENTITY, as_index=False)[counts].sum()
     state = pd.Series("same", index=both.index, dtype="string[pyarrow]")
     state = state.mask(both["mounts_before"] == 0, "new").mask(both["mounts_after"] == 0, "gone")
     order = state.map({"new": 0, "gone": 1, "same": 2})
@@ -61,7 +61,7 @@ def compare(before: Recording, after: Recording) -> pd.DataFrame:
     return found
 
 
-def _known_by(run: Recording) -> pd.DataFrame:
+def _known_by(run: Recording, end: str) -> pd.DataFrame:
     leaks = run.leaks
     told = {
         column: leaks[column]
@@ -70,5 +70,5 @@ def _known_by(run: Recording) -> pd.DataFrame:
         .str.replace(_CHANGING, "*", regex=True)
         for column in _IDENTITY
     }
-    counts = {name: leaks[name].astype("int64") for name in ("mounts", "present")}
-    return pd.DataFrame(told | counts).groupby(_IDENTITY, as_index=False).sum()
+    counts = {f"{name}_{end}": leaks[name].astype("int64") for name in ("mounts", "present")}
+    return pd.DataFrame(told | counts)
