@@ -4,6 +4,10 @@
 #
 #   scripts/container.sh FOLDER [COMMAND...]     COMMAND, if any, is put in front of `runc run`
 #
+# NAME         what the container is called (mnttrace-demo-PID)
+# PROPAGATION  of its volume and its root directory (rshared)
+# INNER        what it runs, with FOLDER/volume at /volume (what is said above)
+#
 # Needs root, runc and busybox, and a mount namespace of its own that the caller has made
 # (unshare --mount --propagation shared): it leaves its mounts to the end of that namespace.
 set -euo pipefail
@@ -11,7 +15,9 @@ set -euo pipefail
 folder=$(realpath "$1")
 shift
 bundle=$folder/bundle volume=$folder/volume
-name=mnttrace-demo-$$
+export PROPAGATION=${PROPAGATION:-rshared}
+export INNER=${INNER:-mkdir /volume/scratch; mount -t tmpfs scratch /volume/scratch}
+name=${NAME:-mnttrace-demo-$$}
 
 # The smallest system that can mount: busybox, with its libraries where it is not the static one.
 make_rootfs() {
@@ -19,7 +25,7 @@ make_rootfs() {
   local busybox libraries
   busybox=$(command -v busybox)
   cp "$busybox" "$1/bin/busybox"
-  for applet in sh mkdir mount; do ln -s busybox "$1/bin/$applet"; done
+  for applet in sh mkdir mount umount; do ln -s busybox "$1/bin/$applet"; done
   libraries=$(ldd "$busybox" 2>/dev/null | grep -o '/[^ ]*') || return 0
   xargs cp --parents --dereference --target-directory "$1" <<<"$libraries"
 }
@@ -30,6 +36,7 @@ write_config() {
   (cd "$bundle" && runc spec)
   python3 - "$bundle/config.json" "$volume" <<'PYTHON'
 import json
+import os
 import pathlib
 import sys
 
@@ -37,12 +44,14 @@ path, volume = pathlib.Path(sys.argv[1]), sys.argv[2]
 config = json.loads(path.read_text())
 process = config["process"]
 process["terminal"] = False
-process["args"] = ["sh", "-ec", "mkdir /volume/scratch; mount -t tmpfs scratch /volume/scratch"]
+process["args"] = ["sh", "-ec", os.environ["INNER"]]
 for allowed in process["capabilities"].values():
     allowed.append("CAP_SYS_ADMIN")
-config["linux"]["rootfsPropagation"] = "rshared"
+propagation = os.environ["PROPAGATION"]
+config["linux"]["rootfsPropagation"] = propagation
+options = ["rbind", "rw", propagation]
 config["mounts"].append(
-    {"destination": "/volume", "type": "bind", "source": volume, "options": ["rbind", "rw", "rshared"]}
+    {"destination": "/volume", "type": "bind", "source": volume, "options": options}
 )
 path.write_text(json.dumps(config, indent=2))
 PYTHON

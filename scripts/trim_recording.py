@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -35,7 +36,8 @@ def main() -> None:
     for file in recording.glob("*.parquet"):
         table = pq.read_table(file)
         if "ns_id" in table.column_names:
-            table = table.filter([value in kept for value in table["ns_id"].to_pylist()])
+            mask = [value in kept for value in table["ns_id"].to_pylist()]
+            table = table.filter(pa.array(mask, pa.bool_()))
         if "mountpoint" in table.column_names:
             for path in paths:
                 is_there = pc.equal(table["mountpoint"], path)
