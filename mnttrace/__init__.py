@@ -7,6 +7,7 @@ run.leaks
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,10 @@ def load(directory: Path | str) -> Recording:
     """
     from mnttrace.analysis.recording import Recording
 
+    if "IPython" in sys.modules:
+        from mnttrace.report.notebook import show_answers
+
+        show_answers()
     return Recording(directory)
 
 
