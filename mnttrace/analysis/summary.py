@@ -76,8 +76,9 @@ def _length(meta: dict[str, Any]) -> str:
 
 
 def _leaks(run: Recording) -> str:
+    """How many there are of each kind, the worst first."""
     kinds = run.leaks["kind"].value_counts(sort=False)
-    grown = len(run.doublings)
     told = [f"{count:,} {kind}" for kind, count in kinds.items()]
-    told += [f"{grown:,} doubling"] if grown else []
-    return f"{int(kinds.sum()) + grown:,}" + (f": {', '.join(told)}" if told else "")
+    if len(run.doublings):
+        told.append(f"{len(run.doublings):,} doubling")
+    return ", ".join(told) or "none"
