@@ -57,7 +57,9 @@ def card(run: Recording) -> str:
     Raises:
         RecordingError: a table cannot be read.
     """
-    alerts = "".join(f'<p role="alert"><strong>{_text(line)}</strong></p>' for line in warnings(run))
+    alerts = "".join(
+        f'<p role="alert"><strong>{_text(line)}</strong></p>' for line in warnings(run)
+    )
     lines = "".join(
         f'<tr><th scope="row">{label}</th><td>{_text(text)}</td></tr>'
         for label, text in facts(run).items()

@@ -127,12 +127,12 @@ def mount_tree(
     # A stack, not recursion: mounts can be stacked deeper than Python's. None: an end.
     left: list[Row | None] = [None, *reversed(children.get(None, []))]
     while left:
-        row = left.pop()
-        if row is None:
+        mount = left.pop()
+        if mount is None:
             parts.append("</details>")
             continue
-        line = _mount(row, leaked.get((row["ns_id"], row["mount_id"])))
-        below = children.get(row["mount_id"])
+        line = _mount(mount, leaked.get((mount["ns_id"], mount["mount_id"])))
+        below = children.get(mount["mount_id"])
         if below is None:
             parts.append(f"<div class=mount>{line}</div>")
         else:

@@ -114,7 +114,7 @@ def _trees(run: Recording) -> str:
     with_leaks = {ns_id for ns_id, _ in leaked}
     home = run.meta.get("home_ns_id")
 
-    def order(ns_id: int) -> tuple[bool, bool]:
+    def order(ns_id: Any) -> tuple[bool, bool]:
         return (ns_id not in with_leaks, ns_id != home)
 
     groups = mounts.groupby("ns_id", sort=False).indices
@@ -156,8 +156,8 @@ def _table(run: Recording, table: Table) -> str:
     )
     return (
         f'<section id="{name}" data-table="{name}"><h2>{table.name}</h2>{note}'
-        f'<p class=tools><label>Filter <input type=search spellcheck=false autocomplete=off></label>'
-        f"<output aria-live=polite></output></p>"
+        "<p class=tools><label>Filter <input type=search spellcheck=false autocomplete=off>"
+        "</label><output aria-live=polite></output></p>"
         f'<div class=window tabindex=0 role=region aria-label="{table.name}"></div></section>'
     )
 
@@ -165,7 +165,8 @@ def _table(run: Recording, table: Table) -> str:
 def _left_out(count: int, what: str, command: str) -> str:
     if count <= 0:
         return ""
-    return f"<p class=note>{count:,} more {what} are left out here: <code>mnttrace {command}</code> has all.</p>"
+    how = f"<code>mnttrace {command}</code> has all"
+    return f"<p class=note>{count:,} more {what} are left out here: {how}.</p>"
 
 
 def _path(run: Recording) -> str:
