@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.mount_tables import last_tables
@@ -15,7 +16,7 @@ from mnttrace.analysis.replay import rows
 from mnttrace.analysis.targets import known_mounts
 from mnttrace.analysis.why import Holder, Step
 from mnttrace.errors import BadInput
-from mnttrace.report.calls import call_text
+from mnttrace.report.leaks import _Calls as Calls
 from mnttrace.report.text import safe
 from mnttrace.report.why import _advice as advice
 from mnttrace.report.why import _command as command
@@ -146,8 +147,7 @@ class _Stories:
 
     def __init__(self, run: Recording) -> None:
         found = run.leaks
-        carriers = run.operations[run.operations["seq"].isin(found["carrier_seq"])]
-        self._calls = {row["seq"]: call_text(row) for row in rows(carriers)}
+        self._calls = Calls(run)
         known = known_mounts(run)
         known = known[known["present"] & known["ns_id"].isin(found["dst_ns_id"])]
         self._mountpoints = known.drop_duplicates(["ns_id", "mount_id"]).set_index(
@@ -187,19 +187,29 @@ class _Stories:
 
     def _way(self, row: Row) -> dict[str, str]:
         if row["via"] == "namespace-copy":
-            path = _code(row["copy_of_path"])
-            return {"inherited": f"from {path} when the namespace was made; unmounted there since"}
+            return self._held(row)
         way = (
             f"peer group {markup(row['carried_by'])}: from {_code(row['carrier_path'])} "
             f"to its {markup(row['via'])} {_code(row['receiver_path'])}"
         )
-        call = self._calls.get(row["carrier_seq"])
-        if call:
-            way += f"<br><small>since operation {row['carrier_seq']}:</small> <code>"
-            way += f"{html.escape(call)}</code>"
+        since = self._calls.call(row["carrier_seq"])
+        if since:
+            way += f"<br><small>since {html.escape(since)}</small>"
         if row["evidence"] == "ambiguous":
             way += "<br>ambiguous: other operations fit, too"
         return {"carried by": way}
+
+    def _held(self, row: Row) -> dict[str, str]:
+        """What a namespace inherited and kept, for good or for a while."""
+        told = {"inherited": f"from {_code(row['copy_of_path'])} when the namespace was made"}
+        by = self._calls.by(row["orphaned_seq"])
+        told["unmounted there"] = _moment(row["orphaned"], by)
+        if row["freed"] is not None:
+            longer = (row["freed"] - row["orphaned"]).total_seconds() * 1e3
+            by = self._calls.by(row["freed_seq"])
+            by = by or "the end of the namespace, or nobody that was seen"
+            told["busy until"] = f"{_moment(row['freed'], by)}: {longer:,.3f} ms longer"
+        return told
 
     def _remedy(self, row: Row, there: list[Row]) -> dict[str, str]:
         """As `why` has it: what frees the mounts, the last one first, and what keeps them away."""
@@ -234,6 +244,10 @@ def _title(row: Row) -> str:
         state += ", though the original is gone"
     what = f"{markup(row['fstype'])} at {_code(row['mountpoint'])}{more}"
     return f"{markup(row['direction'])}: {what}, {state}"
+
+
+def _moment(when: datetime, by: str | None) -> str:
+    return f"{when:%H:%M:%S.%f}" + (f" <small>by {html.escape(by)}</small>" if by else "")
 
 
 def _about(mounts: list[Row]) -> str:

@@ -102,8 +102,7 @@ def _pictures(drawn: Pictures) -> str:
     if drawn.missing:
         return f"<p>{html.escape(drawn.missing)}</p>"
     return "".join(
-        f'<figure data-spec="{title}"><figcaption>{title}</figcaption><div></div></figure>'
-        for title in drawn.specs
+        f'<figure data-spec="{title}" aria-label="{title}"></figure>' for title in drawn.specs
     )
 
 

@@ -11,7 +11,6 @@ import pandas as pd
 from mnttrace.analysis.births import births
 from mnttrace.analysis.mount_tables import last_tables
 from mnttrace.analysis.names import labels
-from mnttrace.analysis.reasons import reasons
 from mnttrace.analysis.replay import rows
 from mnttrace.report.calls import call_text
 from mnttrace.report.text import safe
@@ -74,10 +73,11 @@ def _operations(run: Recording) -> Table:
 def _failures(run: Recording) -> Table:
     found = run.operations[run.operations["error"] != ""]
     first = found.head(MOST)
-    told = reasons(run)
+    told = run.refusals.set_index("seq")
     columns = _calls(run, first)
     columns["error"] = _text(first["error"])
-    columns["because"] = _text(told.get(seq, "") for seq in first["seq"])
+    columns["because"] = _text(first["seq"].map(told["reason"]))
+    columns["in the way"] = _text(first["seq"].map(told["in_the_way"]))
     columns["call"] = columns.pop("call")
     return Table("Failures", "operations", columns, len(found))
 
