@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_NAMES = ("chromium", "google-chrome")  # those of scripts/setup.sh
 # Told by the page itself, whatever it does afterwards.
 _WATCH = """
 window.violations = [];
