@@ -178,6 +178,7 @@ def test_every_table_has_what_the_frames_have(written, browse) -> None:
     assert opened.column("operations", "operation") == run.operations["seq"].astype(str).to_list()
     carried = run.propagations
     assert opened.column("propagations", "receiver") == carried["receiver_path"].to_list()
+    assert opened.column("propagations", "group") == [str(GROUP)] * len(carried)
     assert opened.column("propagations", "mount point") == carried["mountpoint"].to_list()
     assert opened.column("namespaces", "name") == ["host", "web"]
     failed = run.operations[run.operations["error"] != ""]
