@@ -26,7 +26,8 @@ def facts(run: Recording) -> dict[str, str]:
         "host": f"{meta['host']}, Linux {meta['kernel']}",
         "started": f"{datetime.fromtimestamp(meta['started'] / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC",
         "length": _length(meta),
-        "command": shlex.join(meta["command"]) or "none: until it was stopped",
+        "command": shlex.join(meta["command"]),
+        "traced": "" if meta["traced"] else "nothing: mount tables alone",
         "filters": ", ".join(f"{name}={value}" for name, value in meta["filters"].items()),
         "operations": f"{len(run.operations):,}" + (f", {failed:,} failed" if failed else ""),
         "namespaces": f"{len(run.namespaces):,}",
@@ -36,35 +37,21 @@ def facts(run: Recording) -> dict[str, str]:
     return {label: text for label, text in found.items() if text}
 
 
-def warnings(run: Recording) -> list[str]:
-    """What is missing from a recording; [] if it is whole."""
-    lost = [
-        f"{kind} {count:,}"
-        for kind, count in run.meta.get("losses", {}).items()
-        if count and not kind.startswith("sent")
-    ]
-    found = [f"Incomplete: {', '.join(lost)}."] if lost else []
-    if not run.meta.get("complete"):
-        found.append("The recording was not closed; its end is missing.")
-    if not run.meta.get("traced"):
-        found.append("These are mount tables alone: no operations were traced.")
-    return found
-
-
 def card(run: Recording) -> str:
-    """The facts as an HTML table, under the warnings; without style, so that it takes its place's.
+    """The facts as an HTML table, under what the recording lacks.
+
+    It has no style, so that it looks like the place where it is shown.
 
     Raises:
         RecordingError: a table cannot be read.
     """
-    alerts = "".join(
-        f'<p role="alert"><strong>{_text(line)}</strong></p>' for line in warnings(run)
-    )
+    lacks = "".join(f"<li>{_text(line)}</li>" for line in run.warnings)
+    alert = f'<div role="alert"><strong>Incomplete</strong><ul>{lacks}</ul></div>' if lacks else ""
     lines = "".join(
         f'<tr><th scope="row">{label}</th><td>{_text(text)}</td></tr>'
         for label, text in facts(run).items()
     )
-    return f'{alerts}<table class="facts"><tbody>{lines}</tbody></table>'
+    return f'{alert}<table class="facts"><tbody>{lines}</tbody></table>'
 
 
 def _text(text: str) -> str:

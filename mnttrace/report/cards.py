@@ -148,7 +148,7 @@ class _Stories:
     def __init__(self, run: Recording) -> None:
         found = run.leaks
         self._calls = Calls(run)
-        known = known_mounts(run)
+        known = known_mounts(run.whole)
         known = known[known["present"] & known["ns_id"].isin(found["dst_ns_id"])]
         self._mountpoints = known.drop_duplicates(["ns_id", "mount_id"]).set_index(
             ["ns_id", "mount_id"]

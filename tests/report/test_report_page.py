@@ -51,14 +51,14 @@ def written(tmp_path: Path):
 
 
 def test_the_summary_and_its_warnings(written, browse) -> None:
-    run, file = written(300, losses={"lost_operation": 1234, "sent_path": 5}, complete=False)
+    run, file = written(300, losses={"lost_operation": 1234, "sent_path": 5})
     text = browse(file).page.locator("#summary").inner_text()
     assert "lab, Linux 6.18.0" in text
     assert re.search(r"length\s+2\.5 s", text)
     failed = sum(1 for error in run.operations["error"] if error)
     assert re.search(rf"operations\s+300, {failed} failed", text)
     assert re.search(r"leaks\s+1 residue", text)
-    assert "Incomplete: lost_operation 1,234." in text
+    assert "1234 calls are missing" in text
 
 
 def test_a_whole_recording_warns_of_nothing(written, browse) -> None:
@@ -67,9 +67,9 @@ def test_a_whole_recording_warns_of_nothing(written, browse) -> None:
 
 
 def test_a_recording_that_was_not_closed_says_so(tmp_path: Path, browse) -> None:
-    run = write(tmp_path / "lab.mnttrace", 3)
-    run.meta["complete"] = False
-    (tmp_path / "lab.html").write_text(page(run))
+    meta = write(tmp_path / "lab.mnttrace", 3).directory / "meta.json"
+    meta.write_text(meta.read_text().replace('"complete": true', '"complete": false'))
+    (tmp_path / "lab.html").write_text(page(Recording(meta.parent)))
     assert "not closed" in browse(tmp_path / "lab.html").page.locator("[role=alert]").inner_text()
 
 
