@@ -19,6 +19,7 @@ _COMMANDS = {
     "info": "Say what a recording holds, and what it lost.",
     "leaks": "Show which mounts reached other mount namespaces, and who did it.",
     "record": "Record mount operations and mount tables, system-wide.",
+    "report": "Write one HTML page with leaks, remedies, pictures and tables.",
     "snapshot": "Record all mount tables as they are now (no eBPF).",
     "timeline": "Tell the operations in order, with what each did to mounts.",
     "tree": "Show the mounts and peer groups of every namespace as a tree.",

@@ -41,13 +41,19 @@ missing_packages() {
   command -v mount >/dev/null || echo mount
 }
 
-has_debian_packages() {
+# Whether this distribution is, or is like, one of these.
+is_like() {
   (
     # shellcheck disable=SC1090  # the file differs by machine
     . "${OS_RELEASE:-/etc/os-release}"
-    case " $ID ${ID_LIKE:-} " in *" debian "* | *" ubuntu "*) ;; *) exit 1 ;; esac
+    for name; do
+      case " $ID ${ID_LIKE:-} " in *" $name "*) exit 0 ;; esac
+    done
+    exit 1
   ) 2>/dev/null
 }
+
+has_debian_packages() { is_like debian ubuntu; }
 
 # What the tests start: every container runtime that is packaged, and the tools that they compare with.
 missing_test_packages() {
@@ -57,6 +63,20 @@ missing_test_packages() {
     [[ $thing == netavark && -e /usr/lib/podman/netavark ]] || command -v "${thing%%:*}" >/dev/null ||
       echo "${thing##*:}"
   done
+  missing_browser
+}
+
+# Ubuntu's chromium is a snap: it needs snapd, and does not see /tmp, where the tests' pages are.
+missing_browser() {
+  local name
+  for name in chromium google-chrome; do
+    ! command -v "$name" >/dev/null || return 0
+  done
+  if is_like ubuntu; then
+    say "no browser: here chromium is a snap that cannot open the tests' pages; their tests are skipped unless google-chrome is installed"
+  else
+    echo chromium
+  fi
 }
 
 # Packages of services start them when they are installed; the tests want their own.

@@ -75,6 +75,12 @@ class Recording:
         part = "" if self._whole is None else f", part: {self._selection}"
         return f"<Recording {self.directory}{part}>"
 
+    def _repr_html_(self) -> str:
+        """A card for notebooks, see :mod:`mnttrace.analysis.summary`."""
+        from mnttrace.analysis.summary import card
+
+        return card(self)
+
     def table(self, name: str) -> pd.DataFrame:
         """One table of the recording, as it was written, whole."""
         return to_frame(read_table(self.directory, name))

@@ -1,0 +1,284 @@
+"""Leaks and mount trees as HTML that folds: for notebooks, and for the page of a report.
+
+It has no style of its own, so that it looks like the place where it is shown.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.names import labels
+from mnttrace.analysis.replay import rows
+from mnttrace.analysis.targets import known_mounts
+from mnttrace.analysis.why import Holder, Step
+from mnttrace.errors import BadInput
+from mnttrace.report.leaks import _Calls as Calls
+from mnttrace.report.text import safe
+from mnttrace.report.why import _advice as advice
+from mnttrace.report.why import _command as command
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mnttrace.analysis.recording import Recording
+
+Row = dict[str, Any]
+_SHOWN = 20  # mounts of a leak that are named
+
+
+class Card(str):
+    """HTML that a notebook shows as such."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+
+def markup(value: object) -> str:
+    """HTML that shows a value as text; "?" for what is missing."""
+    return "?" if value is None else html.escape(safe(value))
+
+
+def leak(run: Recording, number: int) -> Card:
+    """The story of one leak: who made it, what carried it, what is still there, what to do.
+
+    Args:
+        run: the recording.
+        number: 1 for the first row of `run.leaks`, and so on.
+
+    Raises:
+        BadInput: there is no such leak.
+        RecordingError: a table cannot be read.
+    """
+    if not 1 <= number <= len(run.leaks):
+        raise BadInput(f"there is no leak {number}", f"run.leaks has {len(run.leaks)}")
+    [card] = leaks(run, [number])
+    return card
+
+
+def leaks(run: Recording, numbers: Iterable[int]) -> Iterator[Card]:
+    """The stories of some leaks, see :func:`leak`; each has the id "leak-NUMBER"."""
+    found = run.leaks
+    stories = _Stories(run)
+    for number in numbers:
+        [row] = rows(found.iloc[number - 1 : number])
+        yield stories.leak(number, row)
+
+
+def doubling(row: Row) -> Card:
+    """A row of `run.doublings`: a bind that grows."""
+    left = "not known" if row["left"] is None else f"at most {row['left']}, by fs.mount-max"
+    path = markup(row["path"])
+    told = {
+        "in": f"mnt:[{row['ns']}], last at {_code(row['path'])}",
+        "made": f"{markup(row['made'])} mounts (operations {markup(row['operations'])})",
+        "mounts now": f"{row['total']} in the namespace",
+        "more such binds": left,
+        "so that it does not grow": f"bind a directory that does not contain {path}, or without "
+        "what is mounted below it (bind in place of rbind), and unmount when the restart begins",
+    }
+    title = f"{markup(row['comm'])} binds {_code(row['source_path'])} below itself"
+    return _story("doubling", title, told)
+
+
+def tree(run: Recording, namespace: str) -> Card:
+    """The mounts of one namespace, as its last table had them.
+
+    Args:
+        run: the recording.
+        namespace: what it is called, see :func:`mnttrace.analysis.names.labels`.
+
+    Raises:
+        BadInput: there is none of that name.
+        RecordingError: a table cannot be read.
+    """
+    names = labels(run)
+    wanted = names.index[names == namespace]
+    if wanted.empty:
+        raise BadInput(f"no namespace is called {namespace!r}", f"there are {', '.join(names)}")
+    table = last_tables(run)
+    table = table[table["ns_id"] == wanted[0]]
+    return mount_tree(namespace, table, {}, is_open=True)
+
+
+def mount_tree(
+    name: str, table: pd.DataFrame, leaked: Mapping[tuple[int, int], int], *, is_open: bool
+) -> Card:
+    """A mount table as elements that fold.
+
+    Args:
+        name: what its namespace is called.
+        table: its rows of :func:`mnttrace.analysis.mount_tables.last_tables`.
+        leaked: (ns_id, mount id) → number of the leak that it belongs to.
+        is_open: whether it is unfolded at first.
+    """
+    mounts = list(rows(table))
+    known = {row["mount_id"] for row in mounts}
+    children: dict[int | None, list[Row]] = {}
+    for row in mounts:
+        is_top = row["parent_id"] not in known or row["parent_id"] == row["mount_id"]
+        children.setdefault(None if is_top else row["parent_id"], []).append(row)
+    parts = [f"<details class=tree{' open' if is_open else ''}><summary>{markup(name)} "]
+    parts.append(f"<small>{_about(mounts)}</small></summary>")
+    # A stack, not recursion: mounts can be stacked deeper than Python's. None: an end.
+    left: list[Row | None] = [None, *reversed(children.get(None, []))]
+    while left:
+        mount = left.pop()
+        if mount is None:
+            parts.append("</details>")
+            continue
+        line = _mount(mount, leaked.get((mount["ns_id"], mount["mount_id"])))
+        below = children.get(mount["mount_id"])
+        if below is None:
+            parts.append(f"<div class=mount>{line}</div>")
+        else:
+            parts.append(f"<details class=mount open><summary>{line}</summary>")
+            left += [None, *reversed(below)]
+    return Card("".join(parts))
+
+
+class _Stories:
+    """Tells leaks, with what a recording says elsewhere of the same mounts and operations."""
+
+    def __init__(self, run: Recording) -> None:
+        found = run.leaks
+        self._calls = Calls(run)
+        known = known_mounts(run.whole)
+        known = known[known["present"] & known["ns_id"].isin(found["dst_ns_id"])]
+        self._mountpoints = known.drop_duplicates(["ns_id", "mount_id"]).set_index(
+            ["ns_id", "mount_id"]
+        )["mountpoint"]
+        self._namespaces = {row["ns_id"]: row for row in rows(run.namespaces)}
+        home = run.meta.get("home_ns_id")
+        self._namespaces[home] = self._namespaces.get(home, {}) | {"kind": "host", "name": "host"}
+        self._is_imported = "boot_id" not in run.meta
+
+    def leak(self, number: int, row: Row) -> Card:
+        there = self._there(row)
+        told = {
+            "in": f"{markup(row['dst_name'])} <small>mnt:[{row['dst_ns']}]</small>",
+            "made by": f"{markup(row['comm'])}[{markup(row['pid'])}] in {markup(row['src_name'])} "
+            f"<small>mnt:[{row['src_ns']}]</small>: {markup(row['syscall'])} on "
+            f"{_code(row['copy_of_path'])} <small>operation {markup(row['seq'])}</small>"
+            + (f"<br>{_code(row['command'])}" if row["command"] else ""),
+            **self._way(row),
+            "still there": _lines(
+                f"{_code(mount['mountpoint'])} <small>mount {mount['mount_id']}</small>"
+                for mount in there
+            )
+            + _more(row["present"] - len(there)),
+            **self._remedy(row, there),
+        }
+        return _story(row["kind"], _title(row), told, f"leak-{number}")
+
+    def _there(self, row: Row) -> list[Row]:
+        """Its mounts that are still there, the first ones."""
+        ids = [int(part) for part in (row["mount_ids"] or "").split(",") if part][:_SHOWN]
+        places = self._mountpoints.reindex([(row["dst_ns_id"], one) for one in ids])
+        return [
+            {"mount_id": one, "ns": row["dst_ns"], "mountpoint": place}
+            for one, place in zip(ids, places.fillna(row["mountpoint"]), strict=True)
+        ]
+
+    def _way(self, row: Row) -> dict[str, str]:
+        if row["via"] == "namespace-copy":
+            return self._held(row)
+        way = (
+            f"peer group {markup(row['carried_by'])}: from {_code(row['carrier_path'])} "
+            f"to its {markup(row['via'])} {_code(row['receiver_path'])}"
+        )
+        since = self._calls.call(row["carrier_seq"])
+        if since:
+            way += f"<br><small>since {html.escape(since)}</small>"
+        if row["evidence"] == "ambiguous":
+            way += "<br>ambiguous: other operations fit, too"
+        return {"carried by": way}
+
+    def _held(self, row: Row) -> dict[str, str]:
+        """What a namespace inherited and kept, for good or for a while."""
+        told = {"inherited": f"from {_code(row['copy_of_path'])} when the namespace was made"}
+        by = self._calls.by(row["orphaned_seq"])
+        told["unmounted there"] = _moment(row["orphaned"], by)
+        if row["freed"] is not None:
+            longer = (row["freed"] - row["orphaned"]).total_seconds() * 1e3
+            by = self._calls.by(row["freed_seq"])
+            by = by or "the end of the namespace, or nobody that was seen"
+            told["busy until"] = f"{_moment(row['freed'], by)}: {longer:,.3f} ms longer"
+        return told
+
+    def _remedy(self, row: Row, there: list[Row]) -> dict[str, str]:
+        """As `why` has it: what frees the mounts, the last one first, and what keeps them away."""
+        namespace = self._namespaces.get(row["dst_ns_id"], {})
+        kind = "residue" if row["residue"] else "leak"
+        if row["via"] == "namespace-copy":
+            kind = "held"
+        step = [Step("carried", {"via": row["via"], "carrier_path": row["carrier_path"]})]
+        holders = [Holder(mount, namespace, step, kind) for mount in there or [row]]
+        commands = "\n".join(command(one, self._is_imported) for one in reversed(holders))
+        told = {"so that it does not come again": html.escape(advice(holders[0]))}
+        now = {"what to do now": f"<pre>{html.escape(commands)}</pre>"} if there else {}
+        return now | told
+
+
+def _story(kind: str, title: str, told: Mapping[str, str], anchor: str = "") -> Card:
+    lines = "".join(f"<dt>{label}</dt><dd>{text}</dd>" for label, text in told.items() if text)
+    name = f' id="{anchor}"' if anchor else ""
+    kind = markup(kind)
+    return Card(
+        f'<details class=leak{name} open><summary><span class="kind {kind}">{kind}</span> {title}'
+        f"</summary><dl>{lines}</dl></details>"
+    )
+
+
+def _title(row: Row) -> str:
+    more = f" and {row['mounts'] - 1} more" if row["mounts"] > 1 else ""
+    state = "gone at the end"
+    if row["present"]:
+        state = "still there" if row["mounts"] == 1 else f"{row['present']} still there"
+    if row["residue"]:
+        state += ", though the original is gone"
+    what = f"{markup(row['fstype'])} at {_code(row['mountpoint'])}{more}"
+    return f"{markup(row['direction'])}: {what}, {state}"
+
+
+def _moment(when: datetime, by: str | None) -> str:
+    return f"{when:%H:%M:%S.%f}" + (f" <small>by {html.escape(by)}</small>" if by else "")
+
+
+def _about(mounts: list[Row]) -> str:
+    if not mounts:
+        return "no mounts"
+    count = f"{len(mounts)} mount{'' if len(mounts) == 1 else 's'}"
+    gone = ", gone by the end" if mounts[0]["gone"] else ""
+    return f"mnt:[{mounts[0]['ns']}], {count}{gone}"
+
+
+def _mount(row: Row, leak_number: int | None) -> str:
+    root = "" if row["root"] in ("/", None) else f"[{markup(row['root'])}]"
+    line = f"{_code(row['mountpoint'])} <small>{markup(row['fstype'])} {markup(row['source'])}"
+    line += f"{root}</small>"
+    for tag in ("shared", "master"):
+        if row[tag] is not None:
+            line += f" <span class={tag}>{tag}:{row[tag]}</span>"
+    if row["unbindable"]:
+        line += " <span class=unbindable>unbindable</span>"
+    if leak_number is not None:
+        line += f' <a class=leaked href="#leak-{leak_number}">leak {leak_number}</a>'
+    return line
+
+
+def _code(value: object) -> str:
+    return f"<code>{markup(value)}</code>"
+
+
+def _lines(parts: Iterable[str]) -> str:
+    return "<br>".join(parts)
+
+
+def _more(count: int) -> str:
+    return f"<br>and {count} more" if count > 0 else ""

@@ -1,0 +1,45 @@
+"""The pictures of the page, and what draws them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a page draws.
+
+    Attributes:
+        specs: title → Vega-Lite specification.
+        script: Vega, Vega-Lite and Vega-Embed, as one script without references to others.
+        missing: why there are none, or "".
+    """
+
+    specs: dict[str, dict[str, Any]]
+    script: str
+    missing: str = ""
+
+
+def pictures(run: Recording) -> Pictures:
+    """The timeline and the graph of a recording, with what draws them in a browser.
+
+    Where Altair or vl-convert is missing there are none, and `missing` says so.
+    """
+    try:
+        import altair
+        import vl_convert
+    except ImportError as error:
+        return Pictures(
+            {}, "", f"Pictures need Altair and vl-convert-python: {error.name} is missing."
+        )
+    plot = getattr(run, "plot", None)
+    if plot is None:
+        return Pictures({}, "", "There are no pictures yet.")
+    charts = {"Timeline": plot.timeline(), "Graph": plot.graph()}
+    version = ".".join(altair.SCHEMA_VERSION.split(".")[:2])
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed", vl_version=version)
+    return Pictures({title: chart.to_dict() for title, chart in charts.items()}, script)

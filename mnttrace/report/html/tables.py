@@ -1,0 +1,162 @@
+"""The tables of the page, as data for its script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mnttrace.analysis.births import births
+from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.names import labels
+from mnttrace.analysis.replay import rows
+from mnttrace.report.calls import call_text
+from mnttrace.report.text import safe
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+MOST = 20_000  # rows of a table that a page holds
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page.
+
+    Attributes:
+        name: its title.
+        exported: the table that `mnttrace export` has all of it from.
+        columns: its frame's columns; text is fit to be shown, numbers are nullable integers.
+        total: how many rows there are; the frame has the first ones.
+    """
+
+    name: str
+    exported: str
+    columns: pd.DataFrame
+    total: int
+
+    def data(self) -> dict[str, Any]:
+        """What the script reads: the columns' names, which of them are numbers, and the rows."""
+        filled = self.columns.astype(object).where(self.columns.notna(), None)
+        numbers = [pd.api.types.is_integer_dtype(kind) for kind in self.columns.dtypes]
+        return {
+            "columns": list(self.columns.columns),
+            "numbers": numbers,
+            "rows": filled.to_numpy().tolist(),
+        }
+
+
+def tables(run: Recording) -> list[Table]:
+    """Operations, propagations, namespaces and failures.
+
+    Raises:
+        RecordingError: a table cannot be read.
+    """
+    return [_operations(run), _propagations(run), _namespaces(run), _failures(run)]
+
+
+def _operations(run: Recording) -> Table:
+    found = run.operations
+    first = found.head(MOST)
+    caused = run.effects["seq"].value_counts()
+    carried = run.propagations["seq"].value_counts()
+    columns = _calls(run, first)
+    columns["effects"] = first["seq"].map(caused).fillna(0).astype("Int64")
+    columns["elsewhere"] = first["seq"].map(carried).fillna(0).astype("Int64")
+    columns["µs"] = (first["latency"] / 1000).round().astype("Int64")
+    columns["call"] = columns.pop("call")  # the longest comes last
+    return Table("Operations", "operations", columns, len(found))
+
+
+def _failures(run: Recording) -> Table:
+    found = run.operations[run.operations["error"] != ""]
+    first = found.head(MOST)
+    told = run.refusals.set_index("seq")
+    columns = _calls(run, first)
+    columns["error"] = _text(first["error"])
+    columns["because"] = _text(first["seq"].map(told["reason"]))
+    columns["in the way"] = _text(first["seq"].map(told["in_the_way"]))
+    columns["call"] = columns.pop("call")
+    return Table("Failures", "operations", columns, len(found))
+
+
+def _calls(run: Recording, operations: pd.DataFrame) -> pd.DataFrame:
+    """What all tables of operations have."""
+    names = labels(run)
+    return pd.DataFrame(
+        {
+            "operation": operations["seq"],
+            "time": _times(operations["ts"]),
+            "process": _people(operations["comm"], operations["tid"]),
+            "namespace": _text(operations["ns_id"].map(names)),
+            "call": [call_text(row) for row in rows(operations)],
+        }
+    )
+
+
+def _propagations(run: Recording) -> Table:
+    found = run.propagations
+    first = found.head(MOST)
+    names = labels(run)
+    columns = pd.DataFrame(
+        {
+            "operation": first["seq"],
+            "time": _times(first["ts"]),
+            "process": _people(first["comm"], first["tid"]),
+            "from": _text(first["src_ns_id"].map(names)),
+            "to": _text(first["dst_ns_id"].map(names)),
+            "action": _text(first["action"]),
+            "mount point": _text(first["mountpoint"]),
+            "file system": _text(first["fstype"]),
+            "via": _text(first["via"]),
+            "group": first["carried_by"],
+            "carrier": _text(first["carrier_path"]),
+            "receiver": _text(first["receiver_path"]),
+            "evidence": _text(first["evidence"]),
+            "present": _text(first["present"].map({True: "yes", False: "no"})),
+        }
+    )
+    return Table("Propagations", "propagations", columns, len(found))
+
+
+def _namespaces(run: Recording) -> Table:
+    found = run.namespaces
+    first = found.head(MOST)
+    names = labels(run)
+    mounts = last_tables(run)
+    made = births(run).set_index("ns_id")
+    state = mounts.drop_duplicates("ns_id").set_index("ns_id")["gone"]
+    columns = pd.DataFrame(
+        {
+            "name": _text(first["ns_id"].map(names)),
+            "kind": _text(first["kind"]),
+            "inode": first["ns"],
+            "mounts": first["ns_id"].map(mounts["ns_id"].value_counts()).astype("Int64"),
+            "made by": first["seq"],
+            "copy of": _text(first["parent_ns_id"].map(names)),
+            "shared mounts": first["ns_id"].map(made["shared_before_use"]).astype("Int64"),
+            "gone": _text(first["ns_id"].map(state).map({True: "yes", False: "no"})),
+            "pid": first["pid"],
+            "runtime": _text(first["runtime"]),
+            "image": _text(first["image"]),
+            "pod": _text(first["pod"]),
+            "command": _text(first["command"]),
+        }
+    )
+    return Table("Namespaces", "namespaces", columns, len(found))
+
+
+def _text(values: Iterable[Any]) -> list[str]:
+    return ["" if pd.isna(value) else safe(value) for value in values]
+
+
+def _people(comm: pd.Series, tid: pd.Series) -> list[str]:
+    return _text(comm.astype("string") + "[" + tid.astype("string") + "]")
+
+
+def _times(when: pd.Series) -> list[str]:
+    """Times of the day in UTC; with the date where there is more than one."""
+    is_one_day = when.dt.date.nunique() < 2
+    return _text(when.dt.strftime("%H:%M:%S.%f" if is_one_day else "%Y-%m-%d %H:%M:%S.%f"))
