@@ -10,6 +10,7 @@ import pandas as pd
 
 from mnttrace.analysis.model import propagation
 from mnttrace.analysis.model.mounts import MountId, Namespace, Refused, Spot
+from mnttrace.analysis.model.operation import refusal_of
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.replay import Replay, rows
@@ -92,16 +93,16 @@ def _since(run: Recording, found: list[Refusal]) -> list[int | None]:
     """The operations that made the first mount in the way what it was."""
     effects = run.effects
     theirs = effects[effects["mnt_id_unique"].isin({one.mounts[0] for one in found if one.mounts})]
-    columns = ["seq", "mnt_id_unique", "action", "shared", "before"]
-    told = list(rows(theirs[theirs["action"].isin(["attach", "change"])], columns))
+    theirs = theirs[theirs["action"].isin(["attach", "change"]) & theirs["seq"].notna()]
+    told: dict[int, list[Row]] = {}
+    for row in rows(theirs, ["seq", "mnt_id_unique", "action", "shared", "before"]):
+        told.setdefault(row["mnt_id_unique"], []).append(row)
 
     def since(one: Refusal) -> int | None:
-        for row in reversed(told):
-            is_it = one.mounts and row["mnt_id_unique"] == one.mounts[0] and row["seq"] is not None
-            if not is_it or row["seq"] >= one.seq:
-                continue
+        for row in reversed(told.get(one.mounts[0], []) if one.mounts else []):
             became_shared = row["shared"] and not str(row["before"] or "").startswith("shared:")
-            if row["action"] == "attach" or ("shared" in one.reason and became_shared):
+            counts = row["action"] == "attach" or ("shared" in one.reason and became_shared)
+            if counts and row["seq"] < one.seq:
                 return int(row["seq"])
         return None
 
@@ -123,20 +124,20 @@ class _Trial:
 
     def of(self, row: Row) -> Refusal | None:
         tables = self._replay.to(row["seq"], row["monotonic"])
-        tried = tables.copy()
         try:
-            if row["error"] == "EPERM":
-                self._check_locks(tables, row)
-            _TRIALS[row["syscall"]](tried, row)
-        except Refused as why:
+            why = self._locks(tables, row) if row["error"] == "EPERM" else None
+            why = why or _TRIALS[row["syscall"]](tables, row)
+        except Refused as error:
+            why = error  # a path leads nowhere
+        except KeyError:
+            return None  # what it worked on is not in the tables
+        if why:
             if why.errno != row["error"]:
                 return None
             way = [self._mount(tables, mount) for mount in why.mounts if mount in tables.mounts]
             return Refusal(row["seq"], why.reason, why.mounts, _listed(way))
-        except KeyError:
-            return None  # what it worked on is not in the tables
         if row["error"] == "ENOSPC":
-            return self._too_many(tables, tried, row)
+            return self._too_many(tables, row)
         if row["syscall"] == "umount2" and row["error"] == "EBUSY":
             reason = "processes use it: as working or root directory, or through open files"
             return Refusal(row["seq"], reason, (), _listed(self._users_of(row)))
@@ -151,8 +152,8 @@ class _Trial:
         users = self._users.get(row["seq"], [])
         return [f"{user['comm']}[{user['pid']}] ({user['how']} {user['path']})" for user in users]
 
-    def _check_locks(self, tables: Tables, row: Row) -> None:
-        """Refuse to clear flags that a less privileged namespace got its mount with."""
+    def _locks(self, tables: Tables, row: Row) -> Refused | None:
+        """Flags that a less privileged namespace got its mount with, and would clear."""
         mount = tables.top(_spot(tables, row, "path")).mount
         has = str(self._options.get(mount, "")).partition(" ")[2].split(",")
         if row["syscall"] == "mount_setattr":
@@ -161,16 +162,25 @@ class _Trial:
         elif {"MS_REMOUNT", "MS_BIND"} <= set(row["flags"].split("|")):
             cleared = [name for name, flag in _LOCKABLE.items() if flag not in row["flags"]]
         else:
-            return
-        kept = [name for name in _LOCKABLE if name in has and name in cleared]
-        if kept:
-            reason = f"a less privileged namespace may not clear {', '.join(kept)}"
-            raise Refused("EPERM", f"{reason}: the mount came with it", mount)
-
-    def _too_many(self, before: Tables, after: Tables, row: Row) -> Refusal | None:
-        """Which namespace would get more mounts than it may have: count_mounts()."""
-        if not self._most:
             return None
+        kept = [name for name in _LOCKABLE if name in has and name in cleared]
+        if not kept:
+            return None
+        reason = f"a less privileged namespace may not clear {', '.join(kept)}"
+        return Refused("EPERM", f"{reason}: the mount came with it", mount)
+
+    def _too_many(self, before: Tables, row: Row) -> Refusal | None:
+        """Which namespace would get more mounts than it may have: count_mounts()."""
+        if not self._most or row["syscall"] != "mount":
+            return None
+        after = before.copy()
+        flags = row["flags"].split("|")
+        target = _spot(after, row, "path")
+        if "MS_BIND" in flags:
+            source = _spot(after, row, "source_path")
+            propagation.bind(after, source, target, recursive="MS_REC" in flags)
+        else:  # some file system, new or not
+            propagation.mount(after, target, "")
         touched = {mount.ns for mount in after.mounts.values() if mount.id not in before.mounts}
         for ns in touched:
             has, would = _count(before, ns), _count(after, ns)
@@ -200,55 +210,58 @@ def _spot(tables: Tables, row: Row, column: str) -> Spot:
     )
 
 
-def _pivot_root(tables: Tables, row: Row) -> None:
+def _pivot_root(tables: Tables, row: Row) -> Refused | None:
     root = tables.mounts.get(row["root_unique"])
-    propagation.pivot_root(
+    return refusal_of(
         tables,
+        propagation.pivot_root,
         _spot(tables, row, "path"),
         _spot(tables, row, "source_path"),
         root=Spot(root.id, root.root) if root else None,
     )
 
 
-def _umount(tables: Tables, row: Row) -> None:
+def _umount(tables: Tables, row: Row) -> Refused | None:
     lazy = "MNT_DETACH" in row["flags"]
-    propagation.umount(tables, _spot(tables, row, "path"), lazy=lazy)
+    return refusal_of(tables, propagation.umount, _spot(tables, row, "path"), lazy=lazy)
 
 
-def _mount(tables: Tables, row: Row) -> None:
+def _mount(tables: Tables, row: Row) -> Refused | None:
     flags = row["flags"].split("|")
     target = _spot(tables, row, "path")
     recursive = "MS_REC" in flags
     if "MS_REMOUNT" in flags:
-        return
+        return None
     if "MS_BIND" in flags:
-        propagation.bind(tables, _spot(tables, row, "source_path"), target, recursive=recursive)
-    elif row["propagation"]:
-        propagation.change(tables, target, row["propagation"], recursive=recursive)
-    elif "MS_MOVE" in flags:
-        propagation.move(tables, _spot(tables, row, "source_path"), target)
-    elif row["error"] == "ENOSPC":  # some file system, new or not
-        propagation.mount(tables, target, "")
+        source = _spot(tables, row, "source_path")
+        return refusal_of(tables, propagation.bind, source, target, recursive=recursive)
+    if row["propagation"]:
+        to = row["propagation"]
+        return refusal_of(tables, propagation.change, target, to, recursive=recursive)
+    if "MS_MOVE" in flags:
+        return refusal_of(tables, propagation.move, _spot(tables, row, "source_path"), target)
+    return None
 
 
-def _move_mount(tables: Tables, row: Row) -> None:
-    propagation.move(
+def _move_mount(tables: Tables, row: Row) -> Refused | None:
+    return refusal_of(
         tables,
+        propagation.move,
         _spot(tables, row, "source_path"),
         _spot(tables, row, "path"),
         beneath="MOVE_MOUNT_BENEATH" in row["flags"],
     )
 
 
-def _setattr(tables: Tables, row: Row) -> None:
-    if row["propagation"]:
-        recursive = "AT_RECURSIVE" in row["flags"]
-        propagation.change(
-            tables, _spot(tables, row, "path"), row["propagation"], recursive=recursive
-        )
+def _setattr(tables: Tables, row: Row) -> Refused | None:
+    if not row["propagation"]:
+        return None
+    recursive = "AT_RECURSIVE" in row["flags"]
+    target = _spot(tables, row, "path")
+    return refusal_of(tables, propagation.change, target, row["propagation"], recursive=recursive)
 
 
-_TRIALS: dict[str, Callable[[Tables, Row], None]] = {
+_TRIALS: dict[str, Callable[[Tables, Row], Refused | None]] = {
     "mount": _mount,
     "mount_setattr": _setattr,
     "move_mount": _move_mount,

@@ -16,10 +16,9 @@ from mnttrace.analysis.replay import rows
 from mnttrace.analysis.targets import known_mounts
 from mnttrace.analysis.why import Holder, Step
 from mnttrace.errors import BadInput
-from mnttrace.report.leaks import _Calls as Calls
+from mnttrace.report.leaks import Calls
 from mnttrace.report.text import safe
-from mnttrace.report.why import _advice as advice
-from mnttrace.report.why import _command as command
+from mnttrace.report.why import advice, command
 
 if TYPE_CHECKING:
     import pandas as pd

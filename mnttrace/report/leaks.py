@@ -19,7 +19,7 @@ _TITLES = {"held": "held, ", "race": "held for a while, "}
 
 def stories(run: Recording) -> Iterator[list[str]]:
     """Each leak as lines, the worst first; then binds that grow, then what was refused."""
-    calls = _Calls(run)
+    calls = Calls(run)
     for number, row in enumerate(rows(run.leaks), 1):
         yield leak(number, row, calls)
     for row in rows(run.doublings):
@@ -28,7 +28,7 @@ def stories(run: Recording) -> Iterator[list[str]]:
         yield refusal(row, calls)
 
 
-class _Calls:
+class Calls:
     """Operations as text, by number."""
 
     def __init__(self, run: Recording) -> None:
@@ -49,7 +49,7 @@ class _Calls:
         return f"{safe(row['comm'])}[{row['pid']}], {self.call(seq)}" if row else None
 
 
-def leak(number: int, row: Row, calls: _Calls) -> list[str]:
+def leak(number: int, row: Row, calls: Calls) -> list[str]:
     """One row of `run.leaks`."""
 
     def text(name: str) -> str:
@@ -86,7 +86,7 @@ def leak(number: int, row: Row, calls: _Calls) -> list[str]:
     return lines
 
 
-def _held(row: Row, calls: _Calls) -> list[str]:
+def _held(row: Row, calls: Calls) -> list[str]:
     """What a namespace inherited and kept, for good or for a while."""
     path = safe(row["copy_of_path"])
     lines = [f"   held       inherited from {path} when the namespace was made"]
@@ -121,7 +121,7 @@ def doubling(row: Row) -> list[str]:
     ]
 
 
-def refusal(row: Row, calls: _Calls) -> list[str]:
+def refusal(row: Row, calls: Calls) -> list[str]:
     """One row of `run.refusals`."""
     lines = [
         f"refused: {safe(row['comm'])}[{row['pid']}] in {safe(row['name'])} (mnt:[{row['ns']}]): "

@@ -137,11 +137,11 @@ def _remedies(there: list[Holder], imported: bool) -> Iterator[str]:
     if wrong:
         yield "\nWhat to do now:"
         needed = [one for one in wrong if one.goes_with is None]
-        yield from (f"    {_command(one, imported)}" for one in needed[:_SHOWN])
+        yield from (f"    {command(one, imported)}" for one in needed[:_SHOWN])
         if len(needed) < len(wrong):
             yield f"    # takes {len(wrong) - len(needed)} more of them along"
         yield "So that it does not come again:"
-        yield from (f"    {line}" for line in dict.fromkeys(_advice(one) for one in wrong))
+        yield from (f"    {line}" for line in dict.fromkeys(advice(one) for one in wrong))
     users = dict.fromkeys(
         f"{safe(user['comm'])}[{user['pid']}]" for one in there for user in one.users
     )
@@ -154,7 +154,7 @@ def _remedies(there: list[Holder], imported: bool) -> Iterator[str]:
         yield from (f"    {line}" for line in dict.fromkeys(_to_reach(one) for one in cut_off))
 
 
-def _command(holder: Holder, imported: bool) -> str:
+def command(holder: Holder, imported: bool) -> str:
     """What frees a mount at once."""
     if _is_root(holder):
         return f"end {_name(holder)}: it is its root directory"
@@ -181,7 +181,8 @@ def _caution(holder: Holder) -> str:
     return "  # takes the original along: they are peers" if is_back else ""
 
 
-def _advice(holder: Holder) -> str:
+def advice(holder: Holder) -> str:
+    """What keeps a mount from coming again."""
     path = safe(holder.mount["mountpoint"])
     if holder.kind == "held":
         return _to_reach(holder)

@@ -39,6 +39,24 @@ def operation(
     return decorate
 
 
+def refusal_of(
+    tables: Tables, function: Callable[..., object], *arguments: object, **options: object
+) -> Refused | None:
+    """What an operation of the model would be refused for; the tables stay as they are.
+
+    Args:
+        tables: to try it on.
+        function: one that :func:`operation` made, with its arguments and options.
+    """
+    try:
+        function.__wrapped__(tables, *arguments, **options)  # type: ignore[attr-defined]
+    except Refused as why:
+        return why
+    finally:
+        tables.take_back()
+    return None
+
+
 def refuse_if(condition: bool, errno: str, reason: str, *mounts: MountId) -> None:
     """Refuse an operation, if so; `mounts` are those that stand in the way."""
     if condition:
