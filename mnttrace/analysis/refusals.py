@@ -94,7 +94,7 @@ def _since(run: Recording, found: list[Refusal]) -> list[int | None]:
     effects = run.effects
     theirs = effects[effects["mnt_id_unique"].isin({one.mounts[0] for one in found if one.mounts})]
     theirs = theirs[theirs["action"].isin(["attach", "change"]) & theirs["seq"].notna()]
-    told: dict[int, list[Row]] = {}
+    told: dict[MountId, list[Row]] = {}
     for row in rows(theirs, ["seq", "mnt_id_unique", "action", "shared", "before"]):
         told.setdefault(row["mnt_id_unique"], []).append(row)
 
