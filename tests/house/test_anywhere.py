@@ -1,0 +1,78 @@
+"""Analysis needs neither bcc, nor root, nor a Linux that one can look at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+RECORDINGS = CHECKOUT / "notebooks/recordings"
+CODE = """
+import os, sys
+assert not os.path.exists("/proc/self"), "there is a /proc"
+assert os.geteuid() != 0
+sys.modules["bcc"] = None
+sys.platform = "darwin"
+import mnttrace
+from mnttrace.cli import main
+
+run = mnttrace.load(sys.argv[1])
+assert list(run.leaks["kind"]) == ["held"]
+assert run.container("web").operations.shape[0] > 0
+assert run.why("/srv/hunt/web/volume/disk").holders[0].kind == "held"
+assert len(run.timeline()) > 100
+assert len(run.at(run.operations["ts"].iloc[-1])) > 40
+run.plot.timeline().save("timeline.svg")
+for command in (
+    ["leaks", sys.argv[1]],
+    ["timeline", sys.argv[1]],
+    ["tree", sys.argv[1]],
+    ["why", sys.argv[1], "web"],
+    ["query", sys.argv[1], "select count(*) from operations"],
+    ["report", sys.argv[1], "-o", "report.html"],
+    ["export", sys.argv[1], "--format", "perfetto", "-o", "run.pftrace"],
+):
+    sys.argv[0:] = ["mnttrace", *command]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, command
+    sys.argv = ["", command[1]]
+assert "linux" not in str(sys.platform)
+"""
+
+
+@pytest.mark.kernel
+def test_load_analyse_plot_and_report_without_bcc_root_or_proc(tmp_path: Path) -> None:
+    """As on another system: /proc and /sys are empty, the user is nobody."""
+    (tmp_path / "code.py").write_text(CODE)
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    hide = "mount -t tmpfs none /sys; mount -t tmpfs none /proc"
+    drop = f"setpriv --reuid 65534 --regid 65534 --clear-groups {sys.executable} code.py"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", f"{hide}; exec {drop} {RECORDINGS}/hunt.mnttrace"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT), "HOME": str(tmp_path)},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "timeline.svg").read_text().startswith("<svg")
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+    assert (tmp_path / "run.pftrace").stat().st_size > 1_000
+
+
+def test_nothing_that_is_needed_everywhere_has_to_be_compiled() -> None:
+    """What `pip install mnttrace` pulls: all of these have wheels for Windows and macOS."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    names = {one.split(">")[0] for one in project["dependencies"]}
+    assert names == {"click", "pandas", "pyarrow", "rich"}
