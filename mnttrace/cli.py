@@ -14,10 +14,11 @@ from mnttrace.errors import MnttraceError
 _COMMANDS = {
     "completion": "Write the script that completes commands in a shell.",
     "doctor": "Say what this machine offers, what is missing, and what mends it.",
-    "export": "Write one table of a recording as CSV, JSON or Parquet.",
+    "export": "Write a recording as CSV, JSON, Parquet, a Perfetto trace or a graph.",
     "import": "Make a recording of mountinfo files from a report.",
     "info": "Say what a recording holds, and what it lost.",
     "leaks": "Show which mounts reached other mount namespaces, and who did it.",
+    "query": "Ask a recording in SQL.",
     "record": "Record mount operations and mount tables, system-wide.",
     "report": "Write one HTML page with leaks, remedies, pictures and tables.",
     "snapshot": "Record all mount tables as they are now (no eBPF).",

@@ -58,8 +58,8 @@ has_debian_packages() { is_like debian ubuntu; }
 # What the tests start: every container runtime that is packaged, and the tools that they compare with.
 missing_test_packages() {
   local thing
-  for thing in bpftool bwrap:bubblewrap containerd crun dockerd:docker.io lxc-start:lxc podman \
-    netavark strace shellcheck systemd-nspawn:systemd-container mkfs.ext4:e2fsprogs; do
+  for thing in bpftool bwrap:bubblewrap containerd crun dockerd:docker.io dot:graphviz lxc-start:lxc \
+    podman netavark strace shellcheck systemd-nspawn:systemd-container mkfs.ext4:e2fsprogs; do
     [[ $thing == netavark && -e /usr/lib/podman/netavark ]] || command -v "${thing%%:*}" >/dev/null ||
       echo "${thing##*:}"
   done

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mnttrace.analysis.crosscheck import CrossCheck
     from mnttrace.analysis.why import Why
 
-_DTYPES: dict[pa.DataType, Any] = {
+DTYPES: dict[pa.DataType, Any] = {
     pa.uint64(): pd.UInt64Dtype(),
     pa.int64(): pd.Int64Dtype(),
     pa.uint32(): pd.UInt32Dtype(),
@@ -39,7 +39,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     for at, name in enumerate(table.column_names):
         if name in CATEGORIES:
             table = table.set_column(at, name, table.column(name).dictionary_encode())
-    frame: pd.DataFrame = table.to_pandas(types_mapper=_DTYPES.get)
+    frame: pd.DataFrame = table.to_pandas(types_mapper=DTYPES.get)
     return frame
 
 
@@ -271,3 +271,14 @@ class Recording:
         from mnttrace.analysis.timeline import timeline
 
         return timeline(self, target)
+
+    def sql(self, query: str) -> pd.DataFrame:
+        """What a query finds in the tables of this recording, see :mod:`mnttrace.analysis.sql`.
+
+        Raises:
+            BadInput: DuckDB refuses the query.
+            MissingPrerequisite: there is no DuckDB.
+        """
+        from mnttrace.analysis.sql import ask
+
+        return ask(self, query)

@@ -3,32 +3,88 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from mnttrace.commands._common import RECORDING
+from mnttrace.errors import BadInput, OutputError
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
 
 _MADE = ("propagations", "leaks", "births")  # from the others, when they are asked for
+_OF_A_TABLE = ("csv", "json", "parquet")
+_OF_ALL = ("perfetto", "dot", "mermaid")
 
 
 @click.command("export")
 @RECORDING
-@click.option("--table", default="propagations", show_default=True)
-@click.option("--format", "kind", type=click.Choice(["csv", "json", "parquet"]), default="csv")
-def command(recording: Path, table: str, kind: str) -> None:
-    """Write one table of a recording to standard output."""
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice([*_OF_A_TABLE, *_OF_ALL]),
+    default="csv",
+    show_default=True,
+    help="A table as csv, json or parquet; or a trace for ui.perfetto.dev, or the graph of peer "
+    "groups for Graphviz (dot) or Mermaid.",
+)
+@click.option("--table", help="Which table (csv, json, parquet).  [default: propagations]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Where to, if not to standard output."
+)
+def command(recording: Path, kind: str, table: str | None, output: Path | None) -> None:
+    """Write a recording in the language of another program."""
     from mnttrace.analysis.recording import Recording
-    from mnttrace.errors import BadInput
-    from mnttrace.recording.schema import COLUMNS
 
     run = Recording(recording)
+    if kind in _OF_A_TABLE:
+        _export_table(run, table or "propagations", kind, output)
+    elif table:
+        raise BadInput(f"{kind} is not of one table", "leave --table away")
+    elif kind == "perfetto":
+        from mnttrace.report import perfetto
+
+        with _opened(output) as file:
+            perfetto.write(run, file)
+    else:
+        from mnttrace.report import graphs
+
+        lines = {"dot": graphs.dot, "mermaid": graphs.mermaid}[kind](run)
+        with _opened(output) as file:
+            file.writelines(f"{line}\n".encode() for line in lines)
+
+
+def _export_table(run: Recording, table: str, kind: str, output: Path | None) -> None:
+    from mnttrace.recording.schema import COLUMNS
+
     if table not in COLUMNS and table not in _MADE:
         raise BadInput(f"no table {table}", f"there are {', '.join([*_MADE, *COLUMNS])}")
     frame = getattr(run, table)
-    if kind == "csv":
-        sys.stdout.write(frame.to_csv(index=False))
-    elif kind == "json":
-        sys.stdout.write(frame.to_json(orient="records", date_format="iso") + "\n")
-    else:
-        frame.to_parquet(sys.stdout.buffer)
+    with _opened(output) as file:
+        if kind == "csv":
+            frame.to_csv(file, index=False)
+        elif kind == "json":
+            file.write(frame.to_json(orient="records", date_format="iso").encode() + b"\n")
+        else:
+            frame.to_parquet(file)
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[BinaryIO]:
+    """Standard output, or the file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        with output.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise OutputError(f"{output}: {error.strerror}", "choose another place") from error

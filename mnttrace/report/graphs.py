@@ -1,0 +1,87 @@
+"""The peer groups that join mount namespaces, as a graph in the language of Graphviz or Mermaid.
+
+A box a namespace, a node a mount. Peers are joined through the node of their peer group; arrows go
+from the group of the masters to the slaves, as mounts propagate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from mnttrace.analysis.mount_tables import last_tables, peer_groups
+from mnttrace.analysis.names import labels
+from mnttrace.analysis.replay import rows
+from mnttrace.report.text import safe
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+Row = dict[str, Any]
+
+
+def dot(run: Recording) -> Iterator[str]:
+    """The graph for Graphviz's `dot`, line by line (https://graphviz.org/doc/info/lang.html)."""
+    boxes, members = _graph(run)
+    yield "digraph mounts {"
+    yield "  rankdir=LR"
+    yield "  node [shape=box]"
+    for ns_id, (title, mounts) in boxes.items():
+        yield f"  subgraph cluster_{ns_id} {{"
+        yield f"    label={_for_dot(title)}"
+        yield from (f"    {name} [label={_for_dot(text)}]" for name, text in mounts.items())
+        yield "  }"
+    for group in dict.fromkeys(row["group"] for row in members):
+        yield f'  g{group} [label="peer group {group}", shape=ellipse]'
+    for row in members:
+        style = " [dir=none]" if row["role"] == "peer" else ""
+        yield f"  g{row['group']} -> {_name(row)}{style}"
+    yield "}"
+
+
+def mermaid(run: Recording) -> Iterator[str]:
+    """The graph for Mermaid, line by line (https://mermaid.js.org/syntax/flowchart.html)."""
+    boxes, members = _graph(run)
+    yield "flowchart LR"
+    for ns_id, (title, mounts) in boxes.items():
+        yield f"  subgraph n{ns_id}[{_for_mermaid(title)}]"
+        yield from (f"    {name}[{_for_mermaid(text)}]" for name, text in mounts.items())
+        yield "  end"
+    for group in dict.fromkeys(row["group"] for row in members):
+        yield f'  g{group}(["peer group {group}"])'
+    for row in members:
+        line = "---" if row["role"] == "peer" else "-->"
+        yield f"  g{row['group']} {line} {_name(row)}"
+
+
+def _graph(run: Recording) -> tuple[dict[int, tuple[str, dict[str, str]]], list[Row]]:
+    """Namespace → its title and mounts (name → text), and the rows of :func:`peer_groups`."""
+    tables = last_tables(run)
+    label = labels(run)
+    gone = set(tables.loc[tables["gone"], "ns_id"])
+    boxes: dict[int, tuple[str, dict[str, str]]] = {}
+    members = list(rows(peer_groups(tables)))
+    for row in members:
+        ns_id = row["ns_id"]
+        if ns_id not in boxes:
+            title = label.get(ns_id, f"mnt:[{row['ns']}]")
+            boxes[ns_id] = (title + ", gone by the end" if ns_id in gone else title, {})
+        boxes[ns_id][1][_name(row)] = f"{row['mountpoint']} (mount {row['mount_id']})"
+    return boxes, members
+
+
+def _name(row: Row) -> str:
+    return f"m{row['ns_id']}_{row['mount_id']}"
+
+
+def _for_dot(text: str) -> str:
+    """A quoted string, without the escapes and HTML entities that Graphviz would read in it."""
+    plain = safe(text).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{plain}"'
+
+
+def _for_mermaid(text: str) -> str:
+    """A quoted string, in which all that Mermaid, Markdown or HTML might read is a code."""
+    plain = re.sub(r"[^\w /.:,()\[\]-]", lambda found: f"#{ord(found[0])};", safe(text))
+    return f'"{plain}"'
