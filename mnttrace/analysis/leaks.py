@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from mnttrace.analysis.mount_tables import last_tables
@@ -129,15 +131,7 @@ def leaks(run: Recording) -> pd.DataFrame:
         residue=copies["present"] & copies["copy_of_unique"].isin(gone),
         first=~copies["present"].astype(bool),
     ).sort_values(["first", "seq"], kind="stable")
-    groups = copies.groupby(_CAUSE, dropna=False, observed=True, sort=False)
-    found = groups.first().reset_index()
-    counts = groups.agg(mounts=("seq", "size"), n=("present", "sum"), m=("residue", "sum"))
-    found["mounts"] = counts["mounts"].to_numpy()
-    found["present"] = counts["n"].to_numpy().astype("int64")
-    found["residue"] = counts["m"].to_numpy().astype("int64")
-    found["mount_ids"] = [
-        ",".join(map(str, group.loc[group["present"], "mount_id"])) for _, group in groups
-    ]
+    found = _by_cause(copies)
     found = _with_carriers(found, whole)
     found = _with_names(found, whole)
     kind = found["direction"].map(_BY_DIRECTION).fillna("other")
@@ -151,6 +145,30 @@ def leaks(run: Recording) -> pd.DataFrame:
     found = found[COLUMNS].reset_index(drop=True)
     found.attrs["warnings"] = run.warnings
     return found
+
+
+def _by_cause(copies: pd.DataFrame) -> pd.DataFrame:
+    """The first copy of each cause, with how many there are."""
+    groups = copies.groupby(_CAUSE, dropna=False, observed=True, sort=False)
+    codes = groups.ngroup().to_numpy()  # in the order in which they come
+    _, first = np.unique(codes, return_index=True)
+    present, residue = (copies[name].to_numpy(dtype=bool) for name in ("present", "residue"))
+    left = codes[present]
+    order = np.argsort(left, kind="stable")
+    ids = copies["mount_id"].to_numpy()[present][order].astype(str)
+    ends = np.searchsorted(left[order], np.arange(len(first) + 1))
+    return (
+        copies.iloc[first]
+        .reset_index(drop=True)
+        .assign(
+            mounts=np.bincount(codes),
+            present=np.bincount(codes, present).astype("int64"),
+            residue=np.bincount(codes, residue).astype("int64"),
+            mount_ids=pd.array(
+                [",".join(ids[start:end]) for start, end in pairwise(ends)], "string[pyarrow]"
+            ),
+        )
+    )
 
 
 def _where_they_are(copies: pd.DataFrame, run: Recording) -> pd.DataFrame:

@@ -58,7 +58,9 @@ def refused(run: Recording) -> list[Refusal]:
     failed = operations[operations["error"].isin(_ERRORS) & operations["syscall"].isin(_TRIALS)]
     if failed.empty:
         return []
-    trial = _Trial(run)
+    # Copies in other namespaces matter where these have too many mounts alone.
+    wide = (failed["error"] == "ENOSPC").any()
+    trial = _Trial(run, None if wide else set(failed["ns_id"]))
     return [one for row in rows(failed, _ASKED) if (one := trial.of(row))]
 
 
@@ -112,8 +114,8 @@ def _since(run: Recording, found: list[Refusal]) -> list[int | None]:
 class _Trial:
     """Tries operations on the tables of their moment."""
 
-    def __init__(self, run: Recording) -> None:
-        self._replay = Replay(run)
+    def __init__(self, run: Recording, namespaces: set[int] | None) -> None:
+        self._replay = Replay(run, namespaces)
         self._names = labels(run)
         self._most = run.meta.get("mount_max")
         users = run.users

@@ -22,14 +22,18 @@ _MOUNTS += ["mountpoint", "shared", "master", "unbindable"]
 _EFFECTS = ["seq", "monotonic", "ns_id", "action", "mnt_id_unique", "parent_unique", "parent_path"]
 _EFFECTS += ["mountpoint", "root", "device", "shared", "master", "unbindable", "locked"]
 
+_AT_ONCE = 65536  # rows that are Python objects at a time
+
 
 def rows(frame: pd.DataFrame, columns: list[str] | None = None) -> Iterator[Row]:
     """The rows of a frame as dictionaries, None for what is missing."""
     wanted = frame if columns is None else frame[columns]
-    filled = wanted.astype(object).where(wanted.notna(), None)
-    names = list(filled.columns)
-    for values in filled.itertuples(index=False, name=None):
-        yield dict(zip(names, values, strict=True))
+    names = list(wanted.columns)
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = wanted.iloc[start : start + _AT_ONCE]
+        filled = some.astype(object).where(some.notna(), None)
+        for values in filled.itertuples(index=False, name=None):
+            yield dict(zip(names, values, strict=True))
 
 
 class Replay:
@@ -37,14 +41,19 @@ class Replay:
 
     Args:
         run: the recording; its mounts need unique ids.
+        namespaces: follow these alone, by their unique ids; None: all.
 
     Attributes:
         tables: as they are where it has come to.
     """
 
-    def __init__(self, run: Recording) -> None:
-        self.tables = Tables(_first_tables(run))
-        self._effects = rows(run.effects, _EFFECTS)
+    def __init__(self, run: Recording, namespaces: set[int] | None = None) -> None:
+        mounts, effects = run.mounts, run.effects
+        if namespaces is not None:
+            mounts = mounts[mounts["ns_id"].isin(namespaces)]
+            effects = effects[effects["ns_id"].isin(namespaces)]
+        self.tables = Tables(_first_tables(run.snapshots, mounts))
+        self._effects = rows(effects, _EFFECTS)
         self._next = next(self._effects, None)
 
     def to(self, seq: int, monotonic: int) -> Tables:
@@ -95,11 +104,9 @@ def _is_before(effect: Row, seq: int, monotonic: int) -> bool:
     return effect["monotonic"] is None or bool(effect["monotonic"] < monotonic)
 
 
-def _first_tables(run: Recording) -> Iterator[Mount]:
+def _first_tables(snapshots: pd.DataFrame, mounts: pd.DataFrame) -> Iterator[Mount]:
     """The mounts of the namespaces that were there when the recording began."""
-    snapshots = run.snapshots
     first = snapshots.loc[snapshots["reason"] == "start", "snapshot"]
-    mounts = run.mounts
     found = mounts[mounts["snapshot"].isin(first) & mounts["mnt_id_unique"].notna()]
     for _, table in found[_MOUNTS].groupby("snapshot", sort=False):
         lines = {row["mount_id"]: row for row in rows(table)}
