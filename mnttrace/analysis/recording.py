@@ -14,6 +14,7 @@ from mnttrace.recording.schema import CATEGORIES
 
 if TYPE_CHECKING:
     from mnttrace.analysis.crosscheck import CrossCheck
+    from mnttrace.analysis.plots import Plots
 
 _DTYPES: dict[pa.DataType, Any] = {
     pa.uint64(): pd.UInt64Dtype(),
@@ -130,3 +131,10 @@ class Recording:
         from mnttrace.analysis.births import births
 
         return births(self)
+
+    @cached_property
+    def plot(self) -> Plots:
+        """Pictures of the recording, see :mod:`mnttrace.analysis.plots`."""
+        from mnttrace.analysis.plots import Plots
+
+        return Plots(self)
