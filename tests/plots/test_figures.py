@@ -11,6 +11,7 @@ import pytest
 from charts import layers, mounts_in, rows_with, subtitle
 from made import FIRST, HOST, START, effect, mount, namespace, operation, snapshot
 
+from mnttrace.analysis.plots.parts import duration
 from mnttrace.errors import BadInput
 
 WEB, DB = FIRST + 1, FIRST + 2
@@ -204,6 +205,14 @@ def test_latency_tells_failures_apart(tmp_path: Path) -> None:
         assert sum(row["calls"] for row in own) == len(values)
 
 
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [(0, "0 ns"), (999, "999 ns"), (12_345, "12.3 µs"), (999_999_000, "1 s"), (90e9, "1.5 min")],
+)
+def test_durations(ns: float, text: str) -> None:
+    assert duration(ns) == text
+
+
 def test_graph_of_a_peer_group_and_its_slaves(tmp_path: Path) -> None:
     gone = effect(None, HOST, MS, 13, action="detach", shared=2)
     tables = _peers_and_slaves() | {"operations": [], "effects": [gone]}
@@ -304,6 +313,25 @@ def test_a_slave_is_drawn_from_the_nearest_of_its_masters(tmp_path: Path) -> Non
     assert _edges(made.write(tmp_path / "run.mnttrace", tables).plot.graph()) == {
         ("peers", ("host", "/"), ("web", "/")),
         ("master to slave", ("web", "/"), ("db", "/")),
+    }
+
+
+def test_a_number_that_is_used_again_joins_nothing(tmp_path: Path) -> None:
+    """A namespace is gone, unseen as yet, and another file system's mounts have its group."""
+    old, new = {"shared": 1, "device": "0:40"}, {"shared": 1, "device": "0:41"}
+    tables = {
+        "namespaces": NAMES,
+        "snapshots": [snapshot(1, HOST), snapshot(2, WEB), snapshot(3, DB)],
+        "mounts": [
+            mount(1, HOST, 10, "/new", **new),
+            mount(2, WEB, 20, "/old", **old),
+            mount(3, DB, 30, "/new", **new),
+            mount(3, DB, 31, "/slave", master=1, device="0:40"),
+        ],
+    }
+    assert _edges(made.write(tmp_path / "run.mnttrace", tables).plot.graph()) == {
+        ("peers", ("host", "/new"), ("db", "/new")),
+        ("master to slave", ("web", "/old"), ("db", "/slave")),
     }
 
 

@@ -164,8 +164,8 @@ def _lines(nodes: pd.DataFrame, way: pd.DataFrame, said: str) -> pd.DataFrame:
 def _peers(nodes: pd.DataFrame) -> list[tuple[str, Any, Any]]:
     """The members of each group, each joined to the next: all to all would be a thicket."""
     found = []
-    members = nodes[nodes["shared"].notna()].sort_values(["row", "column"])
-    for _, group in members.groupby("shared"):
+    members = nodes[nodes["group"].notna()].sort_values(["row", "column"])
+    for _, group in members.groupby("group"):
         above: dict[int, Any] = {}
         for _, row in group.groupby("row"):
             found += [(_PEERS, *pair) for pair in pairwise(row.index)]
@@ -179,11 +179,11 @@ def _peers(nodes: pd.DataFrame) -> list[tuple[str, Any, Any]]:
 def _slaves(nodes: pd.DataFrame) -> list[tuple[str, Any, Any]]:
     """Each slave, from the nearest of its masters; one line for slaves that are peers."""
     found = []
-    masters = dict(iter(nodes.groupby("shared")))
-    slaves = nodes[nodes["master"].isin(list(masters))]
-    once = slaves["shared"].isna() | ~slaves["shared"].duplicated()
+    masters = dict(iter(nodes.groupby("group")))
+    slaves = nodes[nodes["over"].isin(list(masters))]
+    once = slaves["group"].isna() | ~slaves["group"].duplicated()
     for one, row in slaves[once].iterrows():
-        group = masters[row["master"]]
+        group = masters[row["over"]]
         far = (group["column"] - row["column"]).abs()
         found.append((_SLAVES, far.idxmin(), one))
     return found
@@ -193,7 +193,8 @@ def _when(run: Recording, seq: int | None, before: bool) -> str:
     if seq is None:
         return "As they were at the end of the recording"
     row = run.operations.set_index("seq").loc[seq]
-    call = f"{row['syscall']} on {parts.fit(row['path'])} by {parts.fit(row['comm'])}[{row['pid']}]"
+    syscall, path, comm = (parts.fit(row[name]) for name in ("syscall", "path", "comm"))
+    call = f"{syscall} on {path} by {comm}[{row['pid']}]"
     return f"As they were {'before' if before else 'after'} operation {seq}: {call}"
 
 

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
 _COLUMNS = ["ns_id", "parent_unique", "parent_path", "mountpoint", "shared", "master"]
-_COLUMNS += ["fstype", "source"]
+_COLUMNS += ["fstype", "source", "device"]
 _DEEPEST = 1000  # mounts on mounts; more are a circle
 
 
 def mounts_at(run: Recording, seq: int | None = None, *, before: bool = False) -> pd.DataFrame:
     """The mounts of all namespaces, as the tables and what is known of each since tell.
 
-    Peer groups have numbers that are used again: only at one moment does each mean one group.
+    Peer groups have numbers that are used again: only at one moment does each mean one group. And a
+    namespace can be gone for a while before that is seen; but mounts in one group, and slaves of
+    it, are clones of one mount, with its file system: `group` and `over` tell them from others.
 
     Args:
         run: the recording.
@@ -30,8 +32,9 @@ def mounts_at(run: Recording, seq: int | None = None, *, before: bool = False) -
 
     Returns:
         A row a mount: ns_id, parent_unique, parent_path, mountpoint (as it was when the mount was
-        last changed, see :func:`place`), shared, master, fstype, source; indexed by the unique id,
-        or a negative number where there is none.
+        last changed, see :func:`place`), shared, master, fstype, source, device, group (a number
+        for the peer group and file system), over (the same for the master); indexed by the unique
+        id, or a negative number where there is none.
     """
     effects = run.effects
     tables = run.mounts
@@ -48,7 +51,7 @@ def mounts_at(run: Recording, seq: int | None = None, *, before: bool = False) -
     found = found.astype({"mnt_id_unique": "Int64", "parent_unique": "Int64"})
     last = found[found["mnt_id_unique"].notna()].drop_duplicates("mnt_id_unique", keep="last")
     there = last[last["action"] != "detach"].set_index("mnt_id_unique")[_COLUMNS]
-    return pd.concat([there, _without_ids(run)])
+    return _with_groups(pd.concat([there, _without_ids(run)]))
 
 
 def _is_first(run: Recording) -> pd.Series:
@@ -80,11 +83,20 @@ def _without_ids(run: Recording) -> pd.DataFrame:
     return found.set_index((-1 - found.index).astype("Int64"))
 
 
+def _with_groups(mounts: pd.DataFrame) -> pd.DataFrame:
+    device = mounts["device"].fillna("")
+    ends = [pd.DataFrame({"number": mounts[tag], "device": device}) for tag in ("shared", "master")]
+    both = pd.concat(ends)
+    codes = both.groupby(["number", "device"]).ngroup().where(both["number"].notna())
+    codes = codes.astype("Int64")
+    return mounts.assign(group=codes.iloc[: len(mounts)], over=codes.iloc[len(mounts) :])
+
+
 def joined(mounts: pd.DataFrame) -> pd.DataFrame:
     """Those that have a peer, a slave or a master among them."""
-    peers = mounts.groupby("shared")["ns_id"].transform("size")
-    is_master = mounts["shared"].isin(mounts["master"].dropna())
-    has_master = mounts["master"].isin(mounts["shared"].dropna()) & mounts["master"].notna()
+    peers = mounts.groupby("group")["ns_id"].transform("size")
+    is_master = mounts["group"].isin(mounts["over"].dropna())
+    has_master = mounts["over"].isin(mounts["group"].dropna()) & mounts["over"].notna()
     return mounts[(peers > 1).fillna(False) | is_master | has_master]
 
 

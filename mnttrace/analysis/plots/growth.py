@@ -33,6 +33,8 @@ def growth(run: Recording) -> alt.LayerChart:
     counted = mounts_over_time(run)
     if counted.empty:
         return parts.nothing(_title(run, heading), "No mount was recorded.")
+    if counted["ts"].nunique() == 1:
+        return parts.nothing(_title(run, heading), "The mount tables are of one moment.")
     limit = run.meta.get("mount_max")
     peak = int(counted["mounts"].max())
     peaks = counted.groupby("ns_id")["mounts"].max()
@@ -156,7 +158,7 @@ def _bins(times: pd.Series) -> pd.Series:
 def _limit(limit: int) -> list[alt.Chart]:
     base = alt.Chart(pd.DataFrame({"mounts": [limit], "text": [f"fs.mount-max {limit:,}"]}))
     rule = base.mark_rule(color=parts.INK, strokeDash=[5, 4]).encode(y="mounts:Q")
-    words = base.mark_text(align="right", dy=-7, color=parts.INK, fontSize=11)
+    words = base.mark_text(align="right", dy=10, color=parts.INK, fontSize=11)
     return [rule, words.encode(x=alt.value(_WIDTH), y="mounts:Q", text="text:N")]
 
 

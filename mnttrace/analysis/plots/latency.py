@@ -37,7 +37,7 @@ def latency(run: Recording) -> alt.LayerChart:
         return parts.nothing(_title(run, text), "No operation was recorded.")
     calls = pd.DataFrame(
         {
-            "syscall": operations["syscall"].astype("string[pyarrow]"),
+            "syscall": parts.fitted(operations["syscall"]),
             "failed": operations["error"].astype("string[pyarrow]").fillna("") != "",
             "ns": operations["latency"].fillna(0).astype("float64").clip(lower=1),
         }
@@ -100,7 +100,7 @@ def summary(calls: pd.DataFrame) -> pd.DataFrame:
     found = groups.agg(calls="size", p50="median").reset_index()
     found["of_syscall"] = found.groupby("syscall")["calls"].transform("sum")
     for name, part in _TOLD.items():
-        found[name] = [duration(ns) for ns in groups.quantile(part)]
+        found[name] = [parts.duration(ns) for ns in groups.quantile(part)]
     found["told"] = [
         f"{parts.count(n, 'call')}, median {median}"
         for n, median in zip(found["calls"], found["median"], strict=True)
@@ -125,18 +125,11 @@ def distribution(calls: pd.DataFrame) -> pd.DataFrame:
     bins["from"] = 10.0 ** (bins["bin"] / _PER_DECADE)
     bins["to"] = 10.0 ** ((bins["bin"] + 1) / _PER_DECADE)
     bins["range"] = [
-        f"{duration(a)} to {duration(b)}" for a, b in zip(bins["from"], bins["to"], strict=True)
+        f"{parts.duration(a)} to {parts.duration(b)}"
+        for a, b in zip(bins["from"], bins["to"], strict=True)
     ]
     bins["share"] = bins["calls"] / bins.groupby("row")["calls"].transform("max")
     return bins.drop(columns="bin")
-
-
-def duration(ns: float) -> str:
-    """A duration in the unit that suits it: "12.3 µs"."""
-    for size, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
-        if ns >= size:
-            return f"{ns / size:.3g} {unit}"
-    return f"{ns:.0f} ns"
 
 
 def _title(run: Recording, text: str, *notes: str) -> alt.TitleParams:

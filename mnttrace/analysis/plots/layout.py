@@ -39,7 +39,8 @@ def lay_out(mounts: pd.DataFrame, weight: pd.Series, order: list[int]) -> Layout
     same masters, the first is a column, and the others are one.
 
     Args:
-        mounts: ns_id, shared, master, and `stands_out`: whether it has to be drawn.
+        mounts: of :func:`groups.mounts_at`, with `stands_out`: whether it has to be drawn, and
+            `carried`: whether its group carried something.
         weight: how much each namespace matters, indexed by `ns_id`.
         order: the namespaces, as they are to be shown.
     """
@@ -65,7 +66,7 @@ def lay_out(mounts: pd.DataFrame, weight: pd.Series, order: list[int]) -> Layout
         if len(rows) + tall[bundle] > ROWS:
             break
         first[bundle] = len(rows)
-        rows += [bundle, *[""] * (int(tall[bundle]) - 1)]
+        rows += [bundle.partition("\t")[0], *[""] * (int(tall[bundle]) - 1)]
     nodes = inside[inside["bundle"].isin(first)]
     nodes = nodes.assign(
         row=(nodes["bundle"].map(first).astype("int64") + nodes["stack"]).astype("int64"),
@@ -76,9 +77,13 @@ def lay_out(mounts: pd.DataFrame, weight: pd.Series, order: list[int]) -> Layout
 
 
 def _bundles(mounts: pd.DataFrame) -> pd.Series:
-    """What shares a row: the members of a peer group; the slaves of one that are in none."""
-    peers = "peer group " + mounts["shared"].astype("string[pyarrow]")
-    slaves = "slaves of " + mounts["master"].astype("string[pyarrow]")
+    """What shares a row: the members of a peer group; the slaves of one that are in none.
+
+    Two groups can have one number, see :func:`groups.mounts_at`: what follows the tab differs.
+    """
+    text = mounts[["shared", "master", "group", "over"]].astype("string[pyarrow]")
+    peers = "peer group " + text["shared"] + "\t" + text["group"]
+    slaves = "slaves of " + text["master"] + "\t" + text["over"]
     return peers.fillna(slaves).fillna("private")
 
 
@@ -86,10 +91,11 @@ def _columns(mounts: pd.DataFrame, weight: pd.Series, order: list[int]) -> dict[
     """The namespaces that are drawn → how many others each stands for."""
     stands_out = mounts.groupby("ns_id")["stands_out"].any()
     spot = mounts["bundle"] + " " + mounts["mountpoint"].fillna("")
-    has = spot.groupby(mounts["ns_id"]).agg(frozenset)
-    alike: dict[tuple[frozenset[str], bool], list[int]] = {}
+    # Sums of hashes are equal where the sets of mounts are.
+    has = pd.util.hash_pandas_object(spot, index=False).groupby(mounts["ns_id"]).sum()
+    alike: dict[tuple[int, bool], list[int]] = {}
     for ns_id in order:
-        alike.setdefault((has[ns_id], bool(stands_out[ns_id])), []).append(ns_id)
+        alike.setdefault((int(has[ns_id]), bool(stands_out[ns_id])), []).append(ns_id)
     heads: dict[int, int] = {}
     for group in alike.values():
         heads |= dict.fromkeys(group[:2], 0)
@@ -109,15 +115,17 @@ def _columns(mounts: pd.DataFrame, weight: pd.Series, order: list[int]) -> dict[
 
 def _ranked(mounts: pd.DataFrame) -> list[str]:
     """The rows, of whole propagation trees, those first in which more is to be seen."""
-    known = mounts[mounts["shared"].notna()]
-    masters = known.groupby("shared")["master"].first().dropna().to_dict()
-    chains = {}
-    for bundle, shared, master in zip(
-        mounts["bundle"], mounts["shared"], mounts["master"], strict=True
-    ):
-        end = () if pd.notna(shared) or pd.isna(master) else (math.inf,)
-        group = shared if pd.notna(shared) else master
-        chains[bundle] = (*_chain(group, masters), *end) if pd.notna(group) else (math.inf,)
+    known = mounts[mounts["group"].notna()]
+    masters = known.groupby("group")["over"].first().dropna().to_dict()
+    chains: dict[str, tuple[float, ...]] = {}
+    bundles = mounts[["bundle", "group", "over"]].drop_duplicates("bundle")
+    for bundle, group, over in bundles.itertuples(index=False):
+        if pd.notna(group):
+            chains[bundle] = _chain(group, masters)
+        elif pd.notna(over):
+            chains[bundle] = (*_chain(over, masters), math.inf)
+        else:
+            chains[bundle] = (math.inf,)
     tree = mounts["bundle"].map({bundle: chain[0] for bundle, chain in chains.items()})
     trees = (
         mounts.assign(tree=tree)
@@ -139,7 +147,7 @@ def _ranked(mounts: pd.DataFrame) -> list[str]:
     return sorted(inside, key=lambda bundle: (place[chains[bundle][0]], chains[bundle]))
 
 
-def _chain(group: int, masters: dict[Any, int]) -> tuple[int, ...]:
+def _chain(group: int, masters: dict[Any, int]) -> tuple[float, ...]:
     """A group after its master's, and so on."""
     chain = [group]
     while (above := masters.get(chain[0])) is not None and above not in chain:

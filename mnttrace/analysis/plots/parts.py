@@ -59,7 +59,9 @@ def _lacks(run: Recording, untouched_by: frozenset[str]) -> list[str]:
         for kind, n in run.meta.get("losses", {}).items()
         if n and not kind.startswith("sent") and kind not in untouched_by
     }
-    lacks = [f"Incomplete: {', '.join(f'{k} {n:,}' for k, n in losses.items())}"] if losses else []
+    lacks = (
+        [f"Incomplete: {', '.join(f'{fit(k)} {n:,}' for k, n in losses.items())}"] if losses else []
+    )
     if not run.meta.get("complete"):
         lacks.append("The recording was not closed; its end is missing")
     return lacks
@@ -119,13 +121,16 @@ def legend(name: str | None = None, **options: Any) -> alt.Legend:
 def fit(text: object, most: int = 80) -> str:
     """Text from a stranger in one line: what does not print is escaped, the middle is left out.
 
+    So is "<": Altair puts a chart's data into a script of an HTML page as it is, where "</script>"
+    would end it.
+
     Args:
         text: any text.
         most: characters that there is room for.
     """
     shown = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
-    )
+    ).replace("<", r"\x3c")
     if len(shown) <= most:
         return shown
     tail = (most - 1) * 2 // 3  # the end of a path tells more than its beginning
@@ -134,11 +139,9 @@ def fit(text: object, most: int = 80) -> str:
 
 def fitted(texts: pd.Series, most: int = 80) -> pd.Series:
     """:func:`fit` for a column; what is missing becomes ""."""
-    return pd.Series(
-        [fit(text, most) for text in texts.astype("string[pyarrow]").fillna("")],
-        index=texts.index,
-        dtype="string[pyarrow]",
-    )
+    texts = texts.astype("string[pyarrow]").fillna("")
+    fits = {text: fit(text, most) for text in texts.unique()}
+    return pd.Series(texts.map(fits), dtype="string[pyarrow]")
 
 
 def names(run: Recording, ids: pd.Index) -> pd.Series:
@@ -157,7 +160,7 @@ def names(run: Recording, ids: pd.Index) -> pd.Series:
     home = run.meta.get("home_ns_id")
     ordered = sorted(ids, key=lambda one: (one != home, order.get(one, len(order)), one))
     number = pd.Series(map(str, ordered), index=ordered, dtype="string[pyarrow]")
-    name = fitted(known.reindex(ordered).fillna("namespace " + number), 44)
+    name = fitted(known.reindex(ordered).fillna("namespace " + number), 36)
     return name.where(~name.duplicated(keep=False), name + " #" + number)
 
 
@@ -232,3 +235,12 @@ _SHORT = 5  # s
 def count(n: int, what: str, more: str = "") -> str:
     """ "1 copy", "2,000 copies"."""
     return f"{n:,} {what if n == 1 else more or what + 's'}"
+
+
+def duration(ns: float) -> str:
+    """A duration in the unit that suits it, with three digits: "12.3 µs"."""
+    ns = float(f"{ns:.3g}")
+    for size, unit in ((3600e9, "h"), (60e9, "min"), (1e9, "s"), (1e6, "ms"), (1e3, "µs")):
+        if ns >= size:
+            return f"{float(f'{ns / size:.3g}'):g} {unit}"
+    return f"{ns:g} ns"

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
 _LANES = 24
-_MARKS = 3600  # of operations; where there are more they are counted
+_POINTS = 1200  # operations that are a mark each; where there are more they are counted
+_MARKS = 3600  # of what is counted
 _ARROWS = 150  # where there are more, what came to a lane is counted below it
-_BINS = (120, 80, 60, 40, 30, 20)  # of time, for what is counted: as many as there is room for
+_BINS = 120  # of time, for what is counted
+_WIDER = (1, 2, 3, 4, 5, 6)  # times as wide, where there is not room for so many
 _WIDTH = 860  # px
 _UP, _DOWN = 0.72, 0.2  # how far bars go from the line of their lane
 
@@ -68,7 +70,7 @@ def timeline(run: Recording) -> alt.LayerChart:
     arrows = by_operation(carried)
     bars = counted(
         times,
-        called if len(called) > _MARKS else called.head(0),
+        called if len(called) > _POINTS else called.head(0),
         carried if len(arrows) > _ARROWS else carried.head(0),
     )
     layers = [lines.bars(bars) if len(bars.operations) else lines.marks(called)]
@@ -78,7 +80,7 @@ def timeline(run: Recording) -> alt.LayerChart:
     elif len(arrows):
         layers = [*lines.arrows(arrows), *layers]
     if len(bars.operations):
-        width = _length(bars.width)
+        width = parts.duration(bars.width.total_seconds() * 1e9)
         notes.append(f"Bars: operations in {width}, each lane to a scale of its own")
     return parts.picture(
         layers,
@@ -99,9 +101,8 @@ def calls(operations: pd.DataFrame, lane: pd.Series) -> pd.DataFrame:
     Returns:
         A row an operation: ts, lane, call (family, or "failed"), syscall, error, comm, pid, path.
     """
-    syscall = operations["syscall"].astype("string[pyarrow]")
-    error = operations["error"].astype("string[pyarrow]").fillna("")
-    family = syscall.map(_FAMILIES).astype("string[pyarrow]").fillna(_OTHER)
+    syscall, error = parts.fitted(operations["syscall"]), parts.fitted(operations["error"])
+    family = operations["syscall"].map(_FAMILIES).astype("string[pyarrow]").fillna(_OTHER)
     columns = ["ts", "lane", "call", "syscall", "error", "comm", "pid", "path"]
     return operations.assign(
         lane=operations["ns_id"].map(lane),
@@ -172,22 +173,28 @@ def counted(times: parts.Times, called: pd.DataFrame, carried: pd.DataFrame) -> 
         called: the operations to be counted, see :func:`calls`.
         carried: what was carried, to be counted, see :func:`between_lanes`.
     """
-    received = carried.rename(columns={"target": "lane"})
-    for bins in _BINS:
-        width = max(pd.Timedelta(1, "us"), (times.last - times.first) / bins).ceil("us")
-        bars = Bars(
-            width,
-            *(
-                found.assign(start=times.first + (found["ts"] - times.first) // width * width)
-                .groupby(["start", *keys])
-                .size()
-                .reset_index(name="count")
-                for found, keys in ((called, ["lane", "call"]), (received, ["lane"]))
-            ),
+    width = max(pd.Timedelta(1, "us"), (times.last - times.first) / _BINS).ceil("us")
+    found = [
+        frame.assign(bin=(frame["ts"] - times.first) // width)
+        .groupby(["bin", *keys])
+        .size()
+        .reset_index(name="count")
+        for frame, keys in (
+            (called, ["lane", "call"]),
+            (carried.rename(columns={"target": "lane"}), ["lane"]),
         )
-        if len(bars.operations) + len(bars.received) <= _MARKS:
+    ]
+    for wider in _WIDER:
+        operations, received = (
+            frame.assign(start=times.first + frame["bin"] // wider * wider * width)
+            .groupby(frame.columns.drop(["bin", "count"]).insert(0, "start").to_list())["count"]
+            .sum()
+            .reset_index()
+            for frame in found
+        )
+        if len(operations) + len(received) <= _MARKS:
             break
-    return bars
+    return Bars(width * wider, operations, received)
 
 
 class _Lines:
@@ -322,17 +329,9 @@ def _looks(call: pd.Series, at: int) -> alt.Scale:
 
 def _summary(called: pd.DataFrame, copies: pd.DataFrame, carried: pd.DataFrame) -> str:
     failed = int((called["call"] == _FAILED).sum())
-    text = f"{parts.count(len(called), 'operation')} (of each lane: beside it), {failed:,} failed"
+    text = f"{parts.count(len(called), 'operation')} (those of a lane beside it), {failed:,} failed"
     if len(carried):
         text += f"; mounts and umounts carried to other lanes: {len(carried):,}"
     if len(copies) > len(carried):
         text += f"; within their lane: {len(copies) - len(carried):,}"
     return text
-
-
-def _length(width: pd.Timedelta) -> str:
-    seconds = width.total_seconds()
-    for size, unit in ((3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms")):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.0f} µs"
