@@ -19,7 +19,7 @@ def labels(run: Recording) -> pd.Series:
     Returns:
         A series of text, indexed by `ns_id`.
     """
-    namespaces = run.namespaces.set_index("ns_id")
+    namespaces = run.whole.namespaces.set_index("ns_id")
     inode = "mnt:[" + namespaces["ns"].astype("string[pyarrow]") + "]"
     name = namespaces["name"].astype("string[pyarrow]").replace("", None)
     is_home = namespaces.index == run.meta.get("home_ns_id")
@@ -34,7 +34,7 @@ def kinds(run: Recording) -> pd.Series:
     Returns:
         A series of text, indexed by `ns_id`. Who recorded is at home on the host.
     """
-    namespaces = run.namespaces.set_index("ns_id")
+    namespaces = run.whole.namespaces.set_index("ns_id")
     kind = namespaces["kind"].astype("string[pyarrow]")
     kind = kind.where(kind.isin(["container", "host"]), "other")
     return kind.mask(namespaces.index == run.meta.get("home_ns_id"), "host")

@@ -18,6 +18,7 @@ from mnttrace.recording.schema import CATEGORIES
 
 if TYPE_CHECKING:
     from mnttrace.analysis.crosscheck import CrossCheck
+    from mnttrace.analysis.plots import Plots
     from mnttrace.analysis.why import Why
 
 DTYPES: dict[pa.DataType, Any] = {
@@ -282,3 +283,10 @@ class Recording:
         from mnttrace.analysis.sql import ask
 
         return ask(self, query)
+
+    @cached_property
+    def plot(self) -> Plots:
+        """Pictures of the recording, see :mod:`mnttrace.analysis.plots`."""
+        from mnttrace.analysis.plots import Plots
+
+        return Plots(self)

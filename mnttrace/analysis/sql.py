@@ -136,7 +136,7 @@ def _words(query: str) -> frozenset[str]:
 def _stored(run: Recording, table: str) -> pa.Table | ds.Dataset:
     """A table of the recording; columns of a finished one are read when they are asked for."""
     if table == "namespaces":
-        return _arrow(run.namespaces.assign(label=run.namespaces["ns_id"].map(labels(run.whole))))
+        return _arrow(run.namespaces.assign(label=run.namespaces["ns_id"].map(labels(run))))
     finished = run.directory / f"{table}.parquet"
     if run is not run.whole or "upgraded_from" in run.meta or not finished.is_file():
         return _arrow(getattr(run, table))

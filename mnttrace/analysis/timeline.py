@@ -61,7 +61,7 @@ def timeline(run: Recording, target: str | None = None) -> pd.DataFrame:
         else:
             known = known_mounts(run.whole).merge(found.mounts[IDENTITY].drop_duplicates())
             both = both[both["mnt_id_unique"].isin(known["mnt_id_unique"].dropna())]
-    names = labels(run.whole)
+    names = labels(run)
     told = both.assign(
         ts=both["ts"].fillna(both["effect_ts"]),
         namespace=both["ns_id"].map(names),

@@ -36,10 +36,7 @@ def pictures(run: Recording) -> Pictures:
         return Pictures(
             {}, "", f"Pictures need Altair and vl-convert-python: {error.name} is missing."
         )
-    plot = getattr(run, "plot", None)
-    if plot is None:
-        return Pictures({}, "", "There are no pictures yet.")
-    charts = {"Timeline": plot.timeline(), "Graph": plot.graph()}
+    charts = {"Timeline": run.plot.timeline(), "Graph": run.plot.graph()}
     version = ".".join(altair.SCHEMA_VERSION.split(".")[:2])
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed", vl_version=version)
     return Pictures({title: chart.to_dict() for title, chart in charts.items()}, script)

@@ -1,0 +1,314 @@
+"""The mounts that peer groups and masters join, and the way of what an operation propagated."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from mnttrace.analysis.plots import parts
+from mnttrace.analysis.plots.groups import joined, mounts_at, place
+from mnttrace.analysis.plots.layout import Layout, lay_out
+from mnttrace.errors import BadInput
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+_LEFT, _TOP = 110, 34  # px: room for the names of rows and of columns
+_WIDE, _TALL = 190, 36  # px: a column, a row
+_INSET = 16  # px: from the edge of a column to its mounts
+_KINDS = {
+    "shared": (parts.BLUE, "circle"),
+    "slave": (parts.ORANGE, "square"),
+    "shared and slave": (parts.GREEN, "diamond"),
+    "private": (parts.GREY, "circle"),
+}
+_PEERS, _SLAVES = "peers", "master to slave"
+
+
+def graph(run: Recording, seq: int | None = None) -> alt.LayerChart:
+    """A column a mount namespace, in it its mounts that have peers, slaves or masters elsewhere.
+
+    Args:
+        run: the recording.
+        seq: number of the operation whose copies stand out, or None.
+
+    Raises:
+        BadInput: that operation carried nothing.
+        RecordingError: a table cannot be read.
+    """
+    copies = _copies(run, seq)
+    before = seq is not None and not (copies["action"] == "attach").any()
+    moment = _last_carried(run) if seq is None else seq
+    mounts = mounts_at(run, moment, before=before)
+    way = _way(mounts, copies)
+    is_on_way = mounts.index.isin([*way["from"], *way["to"], *copies["mnt_id_unique"]])
+    wanted = mounts[mounts.index.isin(joined(mounts).index) | is_on_way]
+    heading = "Peer groups and masters across mount namespaces"
+    if wanted.empty:
+        return parts.nothing(
+            parts.title(run, heading), "No mount has a peer, a slave or a master elsewhere."
+        )
+    wanted = wanted.assign(
+        stands_out=is_on_way[mounts.index.isin(wanted.index)],
+        carried=wanted["shared"].isin(run.propagations["carried_by"].dropna()),
+    )
+    names = parts.names(run, pd.Index(wanted["ns_id"].unique()))
+    layout = lay_out(wanted, _weight(run, wanted), names.index.to_list())
+    nodes = _nodes(layout, mounts, names)
+    lines = _lines(nodes, way, _said(seq, before))
+    notes = [
+        _when(run, moment, before),
+        f"{len(mounts):,} mounts; drawn are those with a peer, slave or master elsewhere"
+        + (f", except for {layout.left_out:,} of them" if layout.left_out else ""),
+        _about_columns(layout, names),
+    ]
+    return parts.picture(
+        [*_boxes(layout, names), *_line_layers(layout, lines), *_mount_layers(layout, nodes)],
+        parts.title(run, heading, *notes),
+        width=_size(layout)[0],
+        height=_size(layout)[1],
+    )
+
+
+def _copies(run: Recording, seq: int | None) -> pd.DataFrame:
+    """What the operation carried: its copies, or the umounts if it made none."""
+    all_of_them = run.propagations
+    copies = all_of_them[all_of_them["seq"] == seq] if seq is not None else all_of_them.head(0)
+    if seq is not None and copies.empty:
+        some = ", ".join(map(str, all_of_them["seq"].unique()[:5]))
+        raise BadInput(
+            f"operation {seq} carried no mount or umount to another place",
+            f"these did: {some}" if some else "none in this recording did",
+        )
+    made = copies[copies["action"] == "attach"]
+    return made if len(made) else copies
+
+
+def _last_carried(run: Recording) -> int | None:
+    """The last operation that mounted something in another namespace, too."""
+    copies = run.propagations
+    is_copy = (copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])
+    last = copies.loc[is_copy, "seq"].max()
+    return None if pd.isna(last) else int(last)
+
+
+def _way(mounts: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of mounts: from the original to its copy, and between what they are mounted on."""
+    receivers = copies["mnt_id_unique"].astype("Int64").map(mounts["parent_unique"])
+    pairs = pd.DataFrame(
+        {
+            "from": pd.concat([copies["copy_of_unique"], copies["carrier_unique"]]),
+            "to": pd.concat([copies["mnt_id_unique"], receivers]),
+        }
+    ).drop_duplicates()
+    pairs = pairs.astype("Int64")
+    return pairs[pairs["from"].isin(mounts.index) & pairs["to"].isin(mounts.index)]
+
+
+def _weight(run: Recording, wanted: pd.DataFrame) -> pd.Series:
+    """How much a namespace matters: what was carried from and to it, and what it has."""
+    copies = run.propagations
+    ends = pd.concat([copies["src_ns_id"], copies["dst_ns_id"]]).value_counts()
+    weight = wanted["ns_id"].value_counts().add(10 * ends, fill_value=0).astype("float64")
+    home = run.meta.get("home_ns_id")
+    return weight.where(weight.index != home, np.inf)
+
+
+def _nodes(layout: Layout, mounts: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
+    """The drawn mounts with x, y (px), kind, label, and text for tooltips."""
+    nodes = layout.nodes
+    at = place(mounts, nodes.index)
+    path = pd.Series(at).reindex(nodes.index).astype("string[pyarrow]")
+    shared, slave = nodes["shared"].notna(), nodes["master"].notna()
+    kind = np.select(
+        [shared & slave, shared, slave], ["shared and slave", "shared", "slave"], "private"
+    )
+    more = nodes["more"].map(lambda n: f" and {n:,} more" if n else "").astype("string[pyarrow]")
+    return nodes.assign(
+        x=_LEFT + _WIDE * nodes["column"] + _INSET,
+        y=_TOP + _TALL * (nodes["row"] + 0.6),
+        kind=kind,
+        label=parts.fitted(path, 26) + more,
+        path=parts.fitted(path, 200),
+        namespace=nodes["ns_id"].map(names),
+        source=parts.fitted(nodes["source"]),
+        fstype=parts.fitted(nodes["fstype"]),
+    )
+
+
+def _said(seq: int | None, before: bool) -> str:
+    return f"{'umount' if before else 'copies'} carried by operation {seq}"
+
+
+def _lines(nodes: pd.DataFrame, way: pd.DataFrame, said: str) -> pd.DataFrame:
+    """What joins the drawn mounts: kind, from, to (ids), x, y, x2, y2 (px), turn (degrees)."""
+    pairs = [*_peers(nodes), *_slaves(nodes)]
+    drawn = way[way["from"].isin(nodes.index) & way["to"].isin(nodes.index)]
+    pairs += [(said, one, other) for one, other in zip(drawn["from"], drawn["to"], strict=True)]
+    lines = pd.DataFrame(pairs, columns=["kind", "from", "to"])
+    for end, x, y in (("from", "x", "y"), ("to", "x2", "y2")):
+        lines[x] = lines[end].map(nodes["x"]).astype("float64")
+        lines[y] = lines[end].map(nodes["y"]).astype("float64")
+    angle = np.arctan2(lines["y2"] - lines["y"], lines["x2"] - lines["x"])
+    is_arrow = lines["kind"] != _PEERS
+    # An arrow ends before its mount, not in it.
+    lines["x2"] -= np.where(is_arrow, 9 * np.cos(angle), 0)
+    lines["y2"] -= np.where(is_arrow, 9 * np.sin(angle), 0)
+    return lines.assign(turn=np.degrees(angle) + 90)
+
+
+def _peers(nodes: pd.DataFrame) -> list[tuple[str, Any, Any]]:
+    """The members of each group, each joined to the next: all to all would be a thicket."""
+    found = []
+    members = nodes[nodes["group"].notna()].sort_values(["row", "column"])
+    for _, group in members.groupby("group"):
+        above: dict[int, Any] = {}
+        for _, row in group.groupby("row"):
+            found += [(_PEERS, *pair) for pair in pairwise(row.index)]
+            first = row["column"].iloc[0]
+            if first in above:
+                found.append((_PEERS, above[first], row.index[0]))
+            above = dict(zip(row["column"], row.index, strict=True))
+    return found
+
+
+def _slaves(nodes: pd.DataFrame) -> list[tuple[str, Any, Any]]:
+    """Each slave, from the nearest of its masters; one line for slaves that are peers."""
+    found = []
+    masters = dict(iter(nodes.groupby("group")))
+    slaves = nodes[nodes["over"].isin(list(masters))]
+    once = slaves["group"].isna() | ~slaves["group"].duplicated()
+    for one, row in slaves[once].iterrows():
+        group = masters[row["over"]]
+        far = (group["column"] - row["column"]).abs()
+        found.append((_SLAVES, far.idxmin(), one))
+    return found
+
+
+def _when(run: Recording, seq: int | None, before: bool) -> str:
+    if seq is None:
+        return "As they were at the end of the recording"
+    row = run.operations.set_index("seq").loc[seq]
+    syscall, path, comm = (parts.fit(row[name]) for name in ("syscall", "path", "comm"))
+    call = f"{syscall} on {path} by {comm}[{row['pid']}]"
+    return f"As they were {'before' if before else 'after'} operation {seq}: {call}"
+
+
+def _about_columns(layout: Layout, names: pd.Series) -> str:
+    drawn = len(layout.columns) + sum(layout.columns.values())
+    notes = []
+    if drawn > len(layout.columns):
+        notes.append("Namespaces with the same mount points in the same groups share a column")
+    if drawn < len(names):
+        notes.append(f"{len(names) - drawn:,} of {len(names):,} mount namespaces are left out")
+    return "; ".join(notes)
+
+
+def _size(layout: Layout) -> tuple[int, int]:
+    """Width and height, px."""
+    return _LEFT + _WIDE * len(layout.columns), _TOP + _TALL * len(layout.rows) + 8
+
+
+def _at(layout: Layout, x: str = "x", y: str = "y") -> tuple[alt.X, alt.Y]:
+    """Places are pixels."""
+    wide, tall = _size(layout)
+    scales = (alt.Scale(domain=domain, nice=False) for domain in ([0, wide], [tall, 0]))
+    return (
+        alt.X(f"{x}:Q", scale=next(scales), axis=None),
+        alt.Y(f"{y}:Q", scale=next(scales), axis=None),
+    )
+
+
+def _boxes(layout: Layout, names: pd.Series) -> list[alt.Chart]:
+    """The columns, and what columns and rows are called."""
+    x, y = _at(layout)
+    left = [_LEFT + _WIDE * column for column in range(len(layout.columns))]
+    boxes = pd.DataFrame({"x": left, "x2": [edge + _WIDE - 8 for edge in left], "y": 0})
+    boxes = boxes.assign(y2=_size(layout)[1])
+    heads = [_header(names[ns_id], others) for ns_id, others in layout.columns.items()]
+    tops = pd.DataFrame({"label": heads, "x": [edge + 8 for edge in left], "y": _TOP / 2})
+    sides = pd.DataFrame({"label": layout.rows, "x": 0})
+    sides["y"] = _TOP + _TALL * (sides.index + 0.6)
+    return [
+        alt.Chart(boxes)
+        .mark_rect(color="#F5F5F5", cornerRadius=4)
+        .encode(x=x, y=y, x2="x2:Q", y2="y2:Q"),
+        alt.Chart(tops)
+        .mark_text(align="left", fontWeight="bold", fontSize=11, color=parts.INK, limit=_WIDE - 22)
+        .encode(x=x, y=y, text="label:N"),
+        alt.Chart(sides[sides["label"] != ""])
+        .mark_text(align="left", fontSize=11, color=parts.GREY, limit=_LEFT - 10)
+        .encode(x=x, y=y, text="label:N"),
+    ]
+
+
+def _line_layers(layout: Layout, lines: pd.DataFrame) -> list[alt.Chart]:
+    is_way = ~lines["kind"].isin([_PEERS, _SLAVES])
+    colors = {_PEERS: parts.BLUE, _SLAVES: parts.ORANGE}
+    colors |= dict.fromkeys(lines.loc[is_way, "kind"], parts.VERMILION)
+    kinds = [kind for kind in colors if (lines["kind"] == kind).any()]
+    scale = alt.Scale(domain=kinds, range=[colors[kind] for kind in kinds])
+    legend = parts.legend("lines", symbolType="stroke", symbolStrokeWidth=2)
+    lines = lines.assign(width=np.where(is_way, 2.6, 1.2)).drop(columns=["from", "to"])
+    (x, y), (x2, y2) = _at(layout), _at(layout, "x2", "y2")
+    return [
+        alt.Chart(lines)
+        .mark_rule(opacity=0.75)
+        .encode(
+            x=x,
+            y=y,
+            x2="x2:Q",
+            y2="y2:Q",
+            color=alt.Color("kind:N", scale=scale, legend=legend),
+            size=alt.Size("width:Q", scale=None),
+        ),
+        alt.Chart(lines[lines["kind"] != _PEERS])
+        .mark_point(shape="triangle-up", filled=True, size=55, opacity=1)
+        .encode(
+            x=x2,
+            y=y2,
+            color=alt.Color("kind:N", scale=scale, legend=None),
+            angle=alt.Angle("turn:Q", scale=None),
+        ),
+    ]
+
+
+def _mount_layers(layout: Layout, nodes: pd.DataFrame) -> list[alt.Chart]:
+    x, y = _at(layout)
+    columns = ["x", "y", "kind", "label", "path", "namespace", "shared", "master"]
+    nodes = nodes[[*columns, "fstype", "source", "stands_out"]].reset_index(drop=True)
+    there = [kind for kind in _KINDS if (nodes["kind"] == kind).any()]
+    looks = [alt.Scale(domain=there, range=[_KINDS[kind][at] for kind in there]) for at in (0, 1)]
+    key = parts.legend("mounts", symbolOpacity=1)
+    tips = parts.tips("namespace", "path", "kind", "shared", "master", "fstype", "source")
+    rings = alt.Chart(nodes[nodes["stands_out"]]).mark_point(
+        filled=False, size=190, color=parts.VERMILION, opacity=1, strokeWidth=2
+    )
+    marks = alt.Chart(nodes).mark_point(filled=True, opacity=1, size=75)
+    # Arrows come to slaves from above.
+    is_below = nodes["master"].notna()
+    labels = [
+        alt.Chart(some)
+        .mark_text(align="left", dx=-5, dy=dy, fontSize=10.5, color=parts.INK, limit=_WIDE - 24)
+        .encode(x=x, y=y, text="label:N")
+        for some, dy in ((nodes[~is_below], -12), (nodes[is_below], 13))
+    ]
+    return [
+        rings.encode(x=x, y=y),
+        marks.encode(
+            x=x,
+            y=y,
+            color=alt.Color("kind:N", scale=looks[0], legend=key),
+            shape=alt.Shape("kind:N", scale=looks[1], legend=key),
+            tooltip=tips,
+        ),
+        *labels,
+    ]
+
+
+def _header(name: str, like_it: int) -> str:
+    return f"{parts.fit(name, 22)} + {like_it:,} alike" if like_it else name

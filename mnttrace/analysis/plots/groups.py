@@ -1,0 +1,131 @@
+"""The mounts that peer groups and masters join, at one moment of a recording."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.replay import rows
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+_COLUMNS = ["ns_id", "parent_unique", "parent_path", "mountpoint", "shared", "master"]
+_COLUMNS += ["fstype", "source", "device"]
+_DEEPEST = 1000  # mounts on mounts; more are a circle
+
+
+def mounts_at(run: Recording, seq: int | None = None, *, before: bool = False) -> pd.DataFrame:
+    """The mounts of all namespaces, as the tables and what is known of each since tell.
+
+    Peer groups have numbers that are used again: only at one moment does each mean one group. And a
+    namespace can be gone for a while before that is seen; but mounts in one group, and slaves of
+    it, are clones of one mount, with its file system: `group` and `over` tell them from others.
+
+    Args:
+        run: the recording.
+        seq: number of an operation: as they were when it had ended. None: as they were at the end
+            of the recording.
+        before: as they were when that operation began.
+
+    Returns:
+        A row a mount: ns_id, parent_unique, parent_path, mountpoint (as it was when the mount was
+        last changed, see :func:`place`), shared, master, fstype, source, device, group (a number
+        for the peer group and file system), over (the same for the master); indexed by the unique
+        id, or a negative number where there is none.
+    """
+    effects = run.effects
+    tables = run.mounts
+    if seq is not None:
+        operation = run.operations.set_index("seq").loc[seq]
+        is_before = effects["monotonic"] <= operation["monotonic"]
+        counts = effects["seq"] < seq if before else effects["seq"] <= seq
+        effects = effects[counts.fillna(is_before).fillna(False)]
+        started = run.snapshots.set_index("snapshot")["started"]
+        at = tables["snapshot"].map(started).astype("UInt64")
+        tables = tables[(at <= operation["monotonic"]).fillna(False) | _is_first(run)]
+    found = pd.concat([_of_tables(tables), effects[["mnt_id_unique", "action", *_COLUMNS]]])
+    # Signed, so that they can stand beside the negative numbers of mounts without.
+    found = found.astype({"mnt_id_unique": "Int64", "parent_unique": "Int64"})
+    last = found[found["mnt_id_unique"].notna()].drop_duplicates("mnt_id_unique", keep="last")
+    there = last[last["action"] != "detach"].set_index("mnt_id_unique")[_COLUMNS]
+    return _with_groups(pd.concat([there, _without_ids(run)]))
+
+
+def _is_first(run: Recording) -> pd.Series:
+    first = run.snapshots.loc[run.snapshots["reason"] == "start", "snapshot"]
+    return run.mounts["snapshot"].isin(first)
+
+
+def _of_tables(tables: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the table `mounts` like effects; a mount's parent is one of the same snapshot."""
+    parents = tables[["snapshot", "mount_id", "mnt_id_unique", "mountpoint"]].rename(
+        columns={
+            "mount_id": "parent_id",
+            "mnt_id_unique": "parent_unique",
+            "mountpoint": "parent_path",
+        }
+    )
+    parents = parents.drop_duplicates(["snapshot", "parent_id"])
+    found = tables.merge(parents, on=["snapshot", "parent_id"], how="left")
+    action = (found["change"] == "removed").map({True: "detach", False: "attach"})
+    return found.assign(action=action)[["mnt_id_unique", "action", *_COLUMNS]]
+
+
+def _without_ids(run: Recording) -> pd.DataFrame:
+    """The last tables of kernels without unique ids, and of imported ones."""
+    last = last_tables(run)
+    last = last[last["mnt_id_unique"].isna() & ~last["gone"]].reset_index(drop=True)
+    none = pd.Series(pd.NA, last.index, dtype="Int64")
+    found = last.assign(parent_unique=none, parent_path="/")[_COLUMNS]
+    return found.set_index((-1 - found.index).astype("Int64"))
+
+
+def _with_groups(mounts: pd.DataFrame) -> pd.DataFrame:
+    device = mounts["device"].fillna("")
+    ends = [pd.DataFrame({"number": mounts[tag], "device": device}) for tag in ("shared", "master")]
+    both = pd.concat(ends)
+    codes = both.groupby(["number", "device"]).ngroup().where(both["number"].notna())
+    codes = codes.astype("Int64")
+    return mounts.assign(group=codes.iloc[: len(mounts)], over=codes.iloc[len(mounts) :])
+
+
+def joined(mounts: pd.DataFrame) -> pd.DataFrame:
+    """Those that have a peer, a slave or a master among them."""
+    peers = mounts.groupby("group")["ns_id"].transform("size")
+    is_master = mounts["group"].isin(mounts["over"].dropna())
+    has_master = mounts["over"].isin(mounts["group"].dropna()) & mounts["over"].notna()
+    return mounts[(peers > 1).fillna(False) | is_master | has_master]
+
+
+def place(mounts: pd.DataFrame, some: pd.Index) -> dict[Any, str]:
+    """Where mounts are, from the roots of their namespaces: what they are below may have moved.
+
+    Args:
+        mounts: of :func:`mounts_at`.
+        some: ids of those that are asked for.
+    """
+    tellers = ["parent_unique", "parent_path", "mountpoint"]
+    wanted = mounts.loc[some, tellers]
+    known: dict[Any, dict[str, Any]] = {}
+    while len(wanted):
+        known |= dict(zip(wanted.index, rows(wanted), strict=True))
+        parents = pd.Index(wanted["parent_unique"].dropna().unique()).difference(list(known))
+        wanted = mounts.loc[mounts.index.intersection(parents), tellers]
+    return {one: _path(one, known) for one in some}
+
+
+def _path(one: Any, known: dict[Any, dict[str, Any]]) -> str:
+    below: list[str] = []
+    for _ in range(_DEEPEST):
+        row = known[one]
+        path, above = row["mountpoint"] or "?", row["parent_path"] or "/"
+        parent = row["parent_unique"]
+        if parent not in known or parent == one or not path.startswith(above):
+            below.append(path)
+            break
+        below.append(path if above == "/" else path[len(above) :])
+        one = parent
+    return "/" + "/".join(part.strip("/") for part in reversed(below) if part.strip("/"))

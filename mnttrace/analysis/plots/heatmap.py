@@ -1,0 +1,92 @@
+"""How many copies propagation carried, from which mount namespace to which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import pandas as pd
+
+from mnttrace.analysis.plots import parts
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+_LANES = 30
+_WITH_NUMBERS = 14  # lanes up to which there is room for them
+
+
+def heatmap(run: Recording) -> alt.LayerChart:
+    """A cell a pair of mount namespaces: how many copies came from the one to the other.
+
+    Args:
+        run: the recording.
+
+    Raises:
+        RecordingError: a table cannot be read.
+    """
+    text = "Mounts that propagation carried, from mount namespace to mount namespace"
+    copies = run.propagations
+    copies = copies[copies["action"] == "attach"]
+    if copies.empty:
+        return parts.nothing(_title(run, text), "No mount was carried to another place.")
+    ends = pd.concat([copies["src_ns_id"], copies["dst_ns_id"]])
+    lane = parts.lanes(run, ends.value_counts(), _LANES)
+    cells = counts(copies, lane)
+    sources, targets = (
+        [name for name in lane.unique() if (cells[end] == name).any()] for end in ("from", "to")
+    )
+    heading = _title(
+        run,
+        text,
+        f"{parts.count(len(copies), 'copy', 'copies')}; "
+        "one within a mount namespace came to another place in it",
+        parts.others_note(lane),
+    )
+    x = alt.X(
+        "to:N",
+        sort=targets,
+        axis=parts.axis(
+            title="to", orient="top", labelAngle=-40, labelAlign="left", labelLimit=200
+        ),
+    )
+    y = alt.Y(
+        "from:N",
+        sort=sources,
+        axis=parts.axis(title="from", labelLimit=280),
+    )
+    most = max(2, int(cells["copies"].max()))
+    color = alt.Color(
+        "copies:Q",
+        scale=alt.Scale(type="log", domain=[1, most], range=["#DCE9F5", "#08306B"]),
+        legend=parts.legend("copies", format=",d", tickCount=3),
+    )
+    tips = parts.tips("from", "to", "copies", "operations", left="present")
+    base = alt.Chart(cells).encode(x=x, y=y, tooltip=tips)
+    layers: list[alt.Chart] = [base.mark_rect(stroke="white").encode(color=color)]
+    if max(len(sources), len(targets)) <= _WITH_NUMBERS:
+        ink = alt.condition(alt.datum["copies"] > most**0.5, alt.value("white"), alt.value("#222"))
+        layers.append(base.mark_text(fontSize=11).encode(text="copies:Q", color=ink))
+    step = alt.Step(34 if len(layers) > 1 else 20)
+    return parts.picture(layers, heading, width=step, height=step)
+
+
+def counts(copies: pd.DataFrame, lane: pd.Series) -> pd.DataFrame:
+    """Copies counted by lanes.
+
+    Args:
+        copies: rows of `Recording.propagations`.
+        lane: of each namespace, see :func:`parts.lanes`.
+
+    Returns:
+        from, to (lanes), copies, operations, present (how many copies there were at the end).
+    """
+    ends = {"from": copies["src_ns_id"].map(lane), "to": copies["dst_ns_id"].map(lane)}
+    groups = copies.assign(**ends).groupby(["from", "to"])
+    return groups.agg(
+        copies=("seq", "size"), operations=("seq", "nunique"), present=("present", "sum")
+    ).reset_index()
+
+
+def _title(run: Recording, text: str, *notes: str) -> alt.TitleParams:
+    return parts.title(run, text, *notes, untouched_by=parts.TEXT_LOSSES)

@@ -1,0 +1,246 @@
+"""What the pictures share: colors, titles, lanes, time, and text that is fit to be drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import altair as alt
+import pandas as pd
+
+from mnttrace.analysis.names import labels
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
+
+# A browser draws as many without delay, and Altair refuses more rows in one table.
+MOST_MARKS = 5000
+
+# Okabe and Ito's colors, which those who are color-blind can tell apart.
+BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#009E73"
+PURPLE, VERMILION = "#CC79A7", "#D55E00"
+INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
+
+# What is missing of calls, of their text, and of what they did; see `Recording.meta`.
+TEXT_LOSSES = frozenset({"lost_path", "cut_strings"})
+MOUNT_LOSSES = frozenset(
+    {"lost_mounts", "cut_walk", "lost_notifications", "unreadable_tables"}
+    | {"lost_process", "unreadable_processes"}
+)
+
+
+def title(
+    run: Recording, text: str, *notes: str, untouched_by: frozenset[str] = frozenset()
+) -> alt.TitleParams:
+    """A title with a subtitle, which begins with what the recording lacks.
+
+    Args:
+        run: the recording.
+        text: the title.
+        notes: lines of the subtitle; those that are "" are left out.
+        untouched_by: kinds of loss that do not matter to this picture.
+    """
+    lacks = _lacks(run, untouched_by)
+    return alt.TitleParams(
+        text,
+        subtitle=[line for line in (*lacks, *notes) if line] or [""],
+        anchor="start",
+        frame="group",
+        color=INK,
+        subtitleColor=VERMILION if lacks else GREY,
+        fontSize=15,
+        subtitleFontSize=12,
+        offset=12,
+    )
+
+
+def _lacks(run: Recording, untouched_by: frozenset[str]) -> list[str]:
+    losses = {
+        kind: n
+        for kind, n in run.meta.get("losses", {}).items()
+        if n and not kind.startswith("sent") and kind not in untouched_by
+    }
+    lacks = (
+        [f"Incomplete: {', '.join(f'{fit(k)} {n:,}' for k, n in losses.items())}"] if losses else []
+    )
+    if not run.meta.get("complete"):
+        lacks.append("The recording was not closed; its end is missing")
+    return lacks
+
+
+def nothing(heading: alt.TitleParams, text: str) -> alt.LayerChart:
+    """A picture that says that there is nothing to be seen."""
+    words = alt.Chart(pd.DataFrame({"text": [text]})).mark_text(color=GREY, fontSize=13)
+    return picture([words.encode(text="text:N")], heading, width=500, height=80)
+
+
+def picture(
+    layers: list[alt.Chart],
+    heading: alt.TitleParams,
+    *,
+    width: int | alt.Step,
+    height: int | alt.Step,
+    zooms: bool = False,
+) -> alt.LayerChart:
+    """A picture of layers, without a frame.
+
+    Args:
+        layers: the lowest first.
+        heading: see :func:`title`.
+        width, height: px, or a step.
+        zooms: whether the time axis can be moved and zoomed, where the picture is alive.
+    """
+    picture = alt.LayerChart(layer=layers).properties(
+        title=heading, width=width, height=height, view=alt.ViewBackground(stroke=None)
+    )
+    if zooms:
+        picture = picture.interactive(bind_y=False)
+    picture = picture.resolve_scale(color="independent", shape="independent")
+    return cast("alt.LayerChart", picture)
+
+
+def tips(*fields: str, **titled: str) -> list[alt.Tooltip]:
+    """What is shown of a mark on which the pointer is: fields, and titles with their fields."""
+    named = {field: field for field in fields} | titled
+    return [alt.Tooltip(f"{field}:N", title=name) for name, field in named.items()]
+
+
+def axis(**options: Any) -> alt.Axis:
+    """An axis that does not come to the fore."""
+    quiet: dict[str, Any] = {"domain": False, "ticks": False, "gridColor": "#EEEEEE"}
+    quiet |= {"labelColor": INK, "titleColor": GREY, "titleFontWeight": "normal"}
+    return alt.Axis(**(quiet | {"labelFontSize": 11, "titleFontSize": 11} | options))
+
+
+def legend(name: str | None = None, **options: Any) -> alt.Legend:
+    """A legend that does not come to the fore."""
+    quiet: dict[str, Any] = {"titleColor": GREY, "titleFontWeight": "normal"}
+    quiet |= {"labelColor": INK, "labelFontSize": 11, "titleFontSize": 11, "labelLimit": 280}
+    return alt.Legend(title=name, **(quiet | options))
+
+
+def fit(text: object, most: int = 80) -> str:
+    """Text from a stranger in one line: what does not print is escaped, the middle is left out.
+
+    So is "<": Altair puts a chart's data into a script of an HTML page as it is, where "</script>"
+    would end it.
+
+    Args:
+        text: any text.
+        most: characters that there is room for.
+    """
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
+    ).replace("<", r"\x3c")
+    if len(shown) <= most:
+        return shown
+    tail = (most - 1) * 2 // 3  # the end of a path tells more than its beginning
+    return f"{shown[: most - 1 - tail]}…{shown[-tail:]}"
+
+
+def fitted(texts: pd.Series, most: int = 80) -> pd.Series:
+    """:func:`fit` for a column; what is missing becomes ""."""
+    texts = texts.astype("string[pyarrow]").fillna("")
+    fits = {text: fit(text, most) for text in texts.unique()}
+    return pd.Series(texts.map(fits), dtype="string[pyarrow]")
+
+
+def names(run: Recording, ids: pd.Index) -> pd.Series:
+    """What to call mount namespaces in a picture, where no two can have one name.
+
+    Args:
+        run: the recording.
+        ids: unique ids of namespaces (`ns_id`).
+
+    Returns:
+        A series of text, indexed by `ns_id`, in the order in which they are to be shown: the
+        host's first, then as the namespaces became known.
+    """
+    known = labels(run)
+    order = {ns_id: at for at, ns_id in enumerate(known.index)}
+    home = run.meta.get("home_ns_id")
+    ordered = sorted(ids, key=lambda one: (one != home, order.get(one, len(order)), one))
+    number = pd.Series(map(str, ordered), index=ordered, dtype="string[pyarrow]")
+    name = fitted(known.reindex(ordered).fillna("namespace " + number), 36)
+    return name.where(~name.duplicated(keep=False), name + " #" + number)
+
+
+def lanes(run: Recording, activity: pd.Series, most: int) -> pd.Series:
+    """A lane a mount namespace; those with the least activity share the last one.
+
+    Args:
+        run: the recording.
+        activity: how much is to be drawn of each namespace, indexed by `ns_id`, no id twice.
+        most: lanes there can be.
+
+    Returns:
+        :func:`names`, and "N others" for those that share.
+    """
+    shown = activity if len(activity) <= most else activity.nlargest(most - 1)
+    lane = names(run, shown.index)
+    others = activity.index.difference(shown.index)
+    shared = pd.Series(f"{len(others):,} others", index=others, dtype="string[pyarrow]")
+    return lane if others.empty else pd.concat([lane, shared])
+
+
+def others_note(lane: pd.Series) -> str:
+    """What to say of lanes that share one, or ""."""
+    n = len(lane) - lane.nunique()
+    return f"{n + 1:,} of {len(lane):,} mount namespaces share the last lane" if n else ""
+
+
+def clock(times: pd.Series) -> pd.Series:
+    """Times as text with microseconds, for tooltips."""
+    return pd.Series(times.dt.strftime("%H:%M:%S.%f"), dtype="string[pyarrow]")
+
+
+class Times:
+    """The horizontal axis of pictures over time: the field `at` of their data.
+
+    A container makes ten mounts in a millisecond, and a time scale has no ticks between seconds:
+    what takes a few seconds is drawn in milliseconds since its beginning.
+
+    Args:
+        times: all that is to be drawn, UTC.
+    """
+
+    def __init__(self, times: pd.Series) -> None:
+        self.first, self.last = times.min(), times.max()
+        self._is_short = (self.last - self.first).total_seconds() < _SHORT
+        self._origin = self.first.floor("ms").value if self._is_short else 0
+
+    def at(self, times: pd.Series) -> pd.Series:
+        """Where times are on the axis."""
+        since: pd.Series = times.dt.as_unit("ns").astype("int64") - self._origin
+        return since / 1e6
+
+    def axis(self) -> alt.X:
+        """The axis."""
+        ends = self.at(pd.Series([self.first, self.last]))
+        margin = max(0.01, (ends[1] - ends[0]) / 60)
+        domain = [ends[0] - margin, ends[1] + margin]
+        if self._is_short:
+            since = f"ms since {self.first.floor('ms'):%H:%M:%S.%f}"[:-3]
+            text, kind = f"{since} (UTC, {self.first:%Y-%m-%d})", "Q"
+            scale = alt.Scale(domain=domain, nice=False, zero=False)
+        else:
+            days = dict.fromkeys(f"{day:%Y-%m-%d}" for day in (self.first, self.last))
+            text, kind = f"time (UTC, {' to '.join(days)})", "T"
+            scale = alt.Scale(type="utc", domain=domain, nice=False)
+        return alt.X(f"at:{kind}", scale=scale, axis=axis(title=text, tickCount=12))
+
+
+_SHORT = 5  # s
+
+
+def count(n: int, what: str, more: str = "") -> str:
+    """ "1 copy", "2,000 copies"."""
+    return f"{n:,} {what if n == 1 else more or what + 's'}"
+
+
+def duration(ns: float) -> str:
+    """A duration in the unit that suits it, with three digits: "12.3 µs"."""
+    ns = float(f"{ns:.3g}")
+    for size, unit in ((3600e9, "h"), (60e9, "min"), (1e9, "s"), (1e6, "ms"), (1e3, "µs")):
+        if ns >= size:
+            return f"{float(f'{ns / size:.3g}'):g} {unit}"
+    return f"{ns:g} ns"
