@@ -1,0 +1,52 @@
+"""Each notebook runs from top to bottom, and is kept without what it showed then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
+# What a reader is to find in what each shows.
+TOLD = {
+    "01-first-recording": ["residue", "peer group", "carried from /srv/first/volume/data"],
+    "02-how-a-mount-travels": ["shared-and-slave", "/srv/travel/disk/late", "namespace-death"],
+    "03-hunting-a-leak": [
+        "HELD: inherited when the namespace was made",
+        "nsenter --target",
+        "processes use it",
+    ],
+    "04-before-and-after-a-fix": ["residue", "gone"],
+    "05-a-fleet": ["node-4", "residue", "/srv/node-4/agent/volume/a"],
+}
+
+
+def test_each_is_known() -> None:
+    assert [path.stem for path in ALL] == list(TOLD)
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_it_is_kept_without_outputs(path: Path) -> None:
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq")
+def test_it_runs_and_shows_what_it_is_about(path: Path) -> None:
+    book = nbformat.read(path, as_version=4)
+    NotebookClient(book, timeout=120, resources={"metadata": {"path": NOTEBOOKS}}).execute()
+    shown: list[Any] = []
+    for cell in book.cells:
+        for output in cell.get("outputs", ()):
+            assert output.output_type != "stream" or output.name != "stderr", output.text
+            shown.extend(output.get("data", {}).values())
+    text = "\n".join(str(one) for one in shown)
+    for wanted in TOLD[path.stem]:
+        assert wanted in text, wanted
