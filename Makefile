@@ -9,15 +9,18 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo notebooks test lint format clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/.ready ## Install the distribution's packages and mnttrace itself in .venv
 
 demo: $(VENV)/.ready ## Record a real container that leaks a mount, and show the leak (root or sudo)
 	@scripts/demo.sh
+
+notebooks: $(VENV)/.ready-notebooks ## Open the notebooks in JupyterLab, with everything installed
+	@cd notebooks && ../$(VENV)/bin/jupyter lab --ip 127.0.0.1 $(ARGS)
 
 test: $(VENV)/.ready-dev ## Run the whole test suite; ARGS='...' go to pytest
 	@$(VENV)/bin/python -m pytest $(ARGS)
@@ -40,7 +43,11 @@ $(VENV)/.ready: pyproject.toml scripts/setup.sh
 	@$(SETUP)
 	@touch $@
 
-# The development set-up holds the other one.
+$(VENV)/.ready-notebooks: pyproject.toml scripts/setup.sh
+	@$(SETUP) notebooks
+	@touch $(VENV)/.ready $@
+
+# The development set-up holds the others.
 $(VENV)/.ready-dev: pyproject.toml scripts/setup.sh
 	@$(SETUP) dev
-	@touch $(VENV)/.ready $@
+	@touch $(VENV)/.ready $(VENV)/.ready-notebooks $@
