@@ -28,6 +28,7 @@ _DTYPES = {
     **dict.fromkeys(["mounts", "shared_at_birth", "shared_before_use"], "Int64"),
     "became": "string[pyarrow]",
 }
+_EFFECTS = ["ns_id", "ns", "seq", "mnt_id_unique", "propagation", "before"]
 
 
 def births(run: Recording) -> pd.DataFrame:
@@ -46,47 +47,57 @@ def births(run: Recording) -> pd.DataFrame:
     """
     effects = run.effects
     is_copy = (effects["via"] == "namespace-copy") & (effects["action"] == "attach")
-    born = effects.loc[is_copy, "ns_id"].unique()
-    inside = effects[effects["ns_id"].isin(born)]
-    rows = [_row(own) for _, own in inside.groupby("ns_id", sort=False)]
-    told = pd.DataFrame(
-        rows, columns=[c for c in COLUMNS if c not in ("name", "parent_ns", "call")]
+    copied = effects.loc[is_copy, _EFFECTS]
+    copied["was_shared"] = copied["before"].str.startswith("shared:").fillna(False).astype(bool)
+    early = _changes_before_use(effects, copied)
+    # A copy in another user namespace is a slave from the beginning: its birth changed it.
+    last = pd.concat([copied, early]).drop_duplicates("mnt_id_unique", keep="last")
+    was_shared = last["mnt_id_unique"].isin(copied.loc[copied["was_shared"], "mnt_id_unique"])
+    is_shared = last["propagation"].isin(["shared", "shared-and-slave"])
+    lost = last[was_shared & ~is_shared]
+    born = copied.groupby("ns_id", sort=False)
+    told = born.agg(
+        ns=("ns", "first"),
+        seq=("seq", "first"),
+        mounts=("ns", "size"),
+        shared_at_birth=("was_shared", "sum"),
+    ).assign(
+        shared_before_use=is_shared.groupby(last["ns_id"]).sum(),
+        became=_kinds(lost),
+        isolated_by=lost.groupby("ns_id")["seq"].max(),
     )
-    told = told.astype(_DTYPES)
+    told = told.reset_index().fillna({"became": ""}).astype(_DTYPES)
     names = run.namespaces.set_index("ns_id")
     told["name"] = told["ns_id"].map(names["name"])
     told["parent_ns"] = told["ns_id"].map(names["parent_ns"])
-    told["call"] = told["isolated_by"].map(_calls(run.operations.set_index("seq")))
+    calls = _calls(run, told["isolated_by"])
+    told["call"] = told["isolated_by"].map(calls).astype("string[pyarrow]")
     return told[COLUMNS]
 
 
-def _row(effects: pd.DataFrame) -> dict[str, object]:
-    """The birth of one namespace, from all effects in it."""
-    is_copy = effects["via"] == "namespace-copy"
-    copied, own = effects[is_copy], effects[~is_copy]
-    attached = own.loc[(own["action"] == "attach") & (own["via"] == "direct"), "seq"]
-    early = own if attached.empty else own[own["seq"] < attached.iloc[0]]
-    early = early[early["mnt_id_unique"].isin(copied["mnt_id_unique"])]
-    # A copy in another user namespace is a slave from the beginning: its birth changed it.
-    changed = pd.concat([copied, early[early["action"] == "change"]])
-    last = changed.drop_duplicates("mnt_id_unique", keep="last").set_index("mnt_id_unique")
-    was_shared = copied.set_index("mnt_id_unique")["before"].str.startswith("shared:").fillna(False)
-    is_shared = last["propagation"].isin(["shared", "shared-and-slave"])
-    lost = last[was_shared.reindex(last.index) & ~is_shared]
-    return {
-        "ns_id": copied["ns_id"].iloc[0],
-        "ns": copied["ns"].iloc[0],
-        "seq": copied["seq"].iloc[0],
-        "mounts": len(copied),
-        "shared_at_birth": int(was_shared.sum()),
-        "shared_before_use": int(is_shared.sum()),
-        "became": ", ".join(sorted(set(lost["propagation"].astype(str)))),
-        "isolated_by": lost["seq"].max() if len(lost) else pd.NA,
-    }
+def _changes_before_use(effects: pd.DataFrame, copied: pd.DataFrame) -> pd.DataFrame:
+    """The changes of copied mounts before the first other one was attached where they are."""
+    is_change = (effects["action"] == "change") & (effects["via"] != "namespace-copy")
+    is_change &= effects["mnt_id_unique"].isin(copied["mnt_id_unique"])
+    changes = effects.loc[is_change, _EFFECTS]
+    is_use = (effects["action"] == "attach") & (effects["via"] == "direct")
+    is_use &= effects["ns_id"].isin(copied["ns_id"].unique())
+    used = effects.loc[is_use, ["ns_id", "seq"]].groupby("ns_id")["seq"].first()
+    first_use = changes["ns_id"].map(used)
+    return changes[first_use.isna() | (changes["seq"] < first_use).fillna(False)]
 
 
-def _calls(operations: pd.DataFrame) -> pd.Series:
-    """An operation's call in few words: "mount / MS_REC|private"."""
-    flags = operations["flags"].str.cat(operations["propagation"].astype("string"), sep="|")
-    text = operations["syscall"].astype("string") + " " + operations["path"] + " "
+def _kinds(lost: pd.DataFrame) -> pd.Series:
+    """What the mounts of each namespace have become, in words, by `ns_id`."""
+    pairs = lost[["ns_id", "propagation"]].astype({"propagation": "string[pyarrow]"})
+    pairs = pairs.drop_duplicates().sort_values("propagation")
+    return pairs.groupby("ns_id")["propagation"].agg(", ".join).astype("string[pyarrow]")
+
+
+def _calls(run: Recording, seqs: pd.Series) -> pd.Series:
+    """The calls of some operations in few words, by number: "mount / MS_REC|private"."""
+    operations = run.operations
+    found = operations[operations["seq"].isin(seqs)].set_index("seq")
+    flags = found["flags"].str.cat(found["propagation"].astype("string"), sep="|")
+    text = found["syscall"].astype("string") + " " + found["path"] + " "
     return text + flags.str.strip("|")

@@ -27,6 +27,7 @@ What = tuple[str, int, str]  # action, namespace, mount point
 _COPIES = {"peer", "slave"}
 _COLUMNS = ["seq", "monotonic", "ns_id", "action", "via", "mnt_id_unique", "parent_unique"]
 _COLUMNS += ["parent_path", "mountpoint", "root", "device", "shared", "master", "unbindable"]
+_COLUMNS += ["locked"]
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,9 @@ def crosscheck(run: Recording) -> CrossCheck:
     direct = effects[(effects["via"] == "direct") & effects["action"].isin(["attach", "detach"])]
     operations = run.operations.set_index("seq", drop=False)
     operations = operations.assign(alone=_are_alone(operations))
-    by_operation = {
-        seq: list(rows(found, _COLUMNS))
-        for seq, found in effects[effects["seq"].isin(direct["seq"])].groupby("seq")
-    }
+    by_operation: dict[int, list[Row]] = {}
+    for row in rows(effects[effects["seq"].isin(direct["seq"])], _COLUMNS):
+        by_operation.setdefault(row["seq"], []).append(row)
     # These may have been gone earlier than was told: no call ended them.
     deaths = effects[(effects["via"] == "namespace-death") & effects["seq"].isna()]
     unseen_ends = set(deaths["ns_id"])

@@ -37,11 +37,12 @@ def doublings(run: Recording) -> pd.DataFrame:
         such binds are possible before `fs.mount-max`, null if that is not known.
     """
     effects, operations = run.effects, run.operations
-    made = effects[(effects["action"] == "attach") & effects["seq"].notna()]
-    own = made.merge(operations[["seq", "ns_id"]], on=["seq", "ns_id"])
-    counts = own.groupby("seq").size()
     is_bind = operations["flags"].str.contains("MS_BIND") | (operations["syscall"] == "move_mount")
-    binds = operations[is_bind & operations["seq"].isin(counts.index)]
+    binds = operations[is_bind]
+    is_made = (effects["action"] == "attach") & effects["seq"].isin(binds["seq"])
+    own = effects.loc[is_made, ["seq", "ns_id"]].merge(binds[["seq", "ns_id"]])
+    counts = own.groupby("seq").size()
+    binds = binds[binds["seq"].isin(counts.index)]
     binds = binds.assign(made=binds["seq"].map(counts))
     found = []
     keys = ["ns_id", "ns", "comm", "source_path"]

@@ -64,7 +64,9 @@ def propagations(run: Recording) -> pd.DataFrame:
     """
     effects = run.effects
     carried = effects["via"].isin(["peer", "slave"]) & effects["action"].isin(["attach", "detach"])
-    copies = effects[carried & effects["seq"].notna()]
+    # Their columns first: a recording can have millions of effects.
+    wanted = [name for name in effects.columns if _FROM_EFFECT.get(name, name) in COLUMNS]
+    copies = effects.loc[carried & effects["seq"].notna(), wanted]
     operations = run.operations[["seq", *_FROM_OPERATION]].rename(columns=_FROM_OPERATION)
     found = copies.rename(columns=_FROM_EFFECT).merge(operations, on="seq", how="left")
     gone = effects.loc[effects["action"] == "detach", "mnt_id_unique"]

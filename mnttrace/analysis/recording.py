@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from mnttrace.analysis.losses import warnings
 from mnttrace.analysis.selection import Moment, Selection, moment, namespaces_called
-from mnttrace.recording.reader import read_meta, read_table
-from mnttrace.recording.schema import CATEGORIES
+from mnttrace.recording.reader import read_columns, read_meta
 
 if TYPE_CHECKING:
     from mnttrace.analysis.crosscheck import CrossCheck
+    from mnttrace.analysis.moments import History
     from mnttrace.analysis.plots import Plots
     from mnttrace.analysis.why import Why
 
@@ -31,17 +31,18 @@ DTYPES: dict[pa.DataType, Any] = {
 }
 
 
-def to_frame(table: pa.Table) -> pd.DataFrame:
-    """A table of a recording as a frame without object columns.
+def to_frame(columns: Iterable[tuple[str, pa.ChunkedArray]]) -> pd.DataFrame:
+    """Columns of a recording's table, names and values, as a frame without object columns.
 
     Integers and booleans are nullable, text is Arrow's, what has few values is categorical
     (`recording.schema.CATEGORIES`), times are datetimes in UTC.
     """
-    for at, name in enumerate(table.column_names):
-        if name in CATEGORIES:
-            table = table.set_column(at, name, table.column(name).dictionary_encode())
-    frame: pd.DataFrame = table.to_pandas(types_mapper=DTYPES.get)
-    return frame
+    return pd.DataFrame({name: _series(name, values) for name, values in columns}, copy=False)
+
+
+def _series(name: str, values: pa.ChunkedArray) -> pd.Series:
+    frame: pd.DataFrame = pa.table({name: values}).to_pandas(types_mapper=DTYPES.get)
+    return frame[name]
 
 
 class Recording:
@@ -84,7 +85,7 @@ class Recording:
 
     def table(self, name: str) -> pd.DataFrame:
         """One table of the recording, as it was written, whole."""
-        return to_frame(read_table(self.directory, name))
+        return to_frame(read_columns(self.directory, name))
 
     # ---- what was recorded
 
@@ -174,6 +175,13 @@ class Recording:
         return self._rows("births", births)
 
     @cached_property
+    def history(self) -> History:
+        """What became of each mount, see :mod:`mnttrace.analysis.moments`."""
+        from mnttrace.analysis.moments import History
+
+        return History(self) if self._whole is None else self._whole.history
+
+    @cached_property
     def crosscheck(self) -> CrossCheck:
         """What was recorded against the model, see :mod:`mnttrace.analysis.crosscheck`."""
         from mnttrace.analysis.crosscheck import crosscheck
@@ -246,6 +254,32 @@ class Recording:
         return frame
 
     # ---- questions
+
+    def at(self, when: Moment) -> pd.DataFrame:
+        """The mount tables at a moment, see :func:`mnttrace.analysis.moments.tables_at`.
+
+        Args:
+            when: a time (UTC, if it has no zone), or seconds since the recording began.
+
+        Raises:
+            BadInput: it is no time, or not within the recording.
+        """
+        from mnttrace.analysis.moments import tables_at
+
+        return tables_at(self, when)
+
+    def changes_between(self, start: Moment, end: Moment) -> pd.DataFrame:
+        """What differs between two, see :func:`mnttrace.analysis.moments.changes_between`.
+
+        Args:
+            start, end: as for :meth:`at`.
+
+        Raises:
+            BadInput: as for :meth:`at`.
+        """
+        from mnttrace.analysis.moments import changes_between
+
+        return changes_between(self, start, end)
 
     def why(self, target: str) -> Why:
         """Who has a mount, how it came to each, and what keeps it: :mod:`mnttrace.analysis.why`.

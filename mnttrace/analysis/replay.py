@@ -117,8 +117,9 @@ def _first_tables(snapshots: pd.DataFrame, mounts: pd.DataFrame) -> Iterator[Mou
             yield Mount(
                 row["mnt_id_unique"],
                 row["ns_id"],
-                # The root of all has no line: some id that no mount has.
-                parent["mnt_id_unique"] if parent else -row["ns_id"],
+                # The root of all has no line: an id that no mount has, nor ever gets (numbers below
+                # zero are what the model calls its copies).
+                parent["mnt_id_unique"] if parent else ("above", row["ns_id"]),
                 joined(parent["root"] if parent else "/", below),
                 row["device"],
                 row["root"],

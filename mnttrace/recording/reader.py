@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mnttrace.errors import RecordingError
-from mnttrace.recording.schema import COLUMNS, FORMAT, schema
+from mnttrace.recording.schema import CATEGORIES, COLUMNS, FORMAT, schema
 from mnttrace.recording.upgrade import is_new, is_readable, lacks, upgrade
 
 
@@ -49,24 +50,36 @@ def read_meta(directory: Path) -> dict[str, Any]:
 def read_table(directory: Path, table: str) -> pa.Table:
     """One table, whole, or up to the last batch that was written whole.
 
+    Columns with few values (`schema.CATEGORIES`) are dictionaries.
+
+    Raises:
+        RecordingError: the table cannot be read.
+    """
+    return pa.table(dict(read_columns(directory, table)))
+
+
+def read_columns(directory: Path, table: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """The columns of a table: names and values, as of :func:`read_table`.
+
+    They come one at a time, so that who makes something else of them does not have all of them
+    twice.
+
     Raises:
         RecordingError: the table cannot be read.
     """
     version = read_meta(directory)["format"]
+    finished = directory / f"{table}.parquet"
     try:
-        return upgrade(version, table, _read(directory, table))
+        if version == FORMAT and finished.is_file():
+            with _opened(finished, table) as file:
+                for name in file.schema_arrow.names:
+                    yield name, file.read(columns=[name]).column(0)
+            return
+        rows = upgrade(version, table, _read(directory, table))
+        for name, column in zip(rows.column_names, rows.columns, strict=True):
+            yield name, column.dictionary_encode() if name in CATEGORIES else column
     except (OSError, pa.ArrowException) as error:
         raise RecordingError(f"{directory}: {table} is damaged: {error}") from error
-
-
-def _read(directory: Path, table: str) -> pa.Table:
-    finished = directory / f"{table}.parquet"
-    if finished.is_file():
-        return pq.read_table(finished)
-    stream = directory / f"{table}.arrows"
-    if not stream.is_file():
-        return schema(table).empty_table()
-    return _read_stream(stream, table)
 
 
 def count_rows(directory: Path) -> dict[str, int]:
@@ -75,7 +88,33 @@ def count_rows(directory: Path) -> dict[str, int]:
     Raises:
         RecordingError: a table cannot be read.
     """
-    return {table: read_table(directory, table).num_rows for table in COLUMNS}
+    return {table: _count(directory, table) for table in COLUMNS}
+
+
+def _count(directory: Path, table: str) -> int:
+    finished = directory / f"{table}.parquet"
+    try:
+        if finished.is_file():
+            return int(pq.read_metadata(finished).num_rows)
+        return int(_read(directory, table).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise RecordingError(f"{directory}: {table} is damaged: {error}") from error
+
+
+def _opened(path: Path, table: str) -> pq.ParquetFile:
+    # What is in the file as a dictionary need not be made a text first, and looked up again.
+    coded = [name for name in schema(table).names if name in CATEGORIES]
+    return pq.ParquetFile(path, read_dictionary=coded)
+
+
+def _read(directory: Path, table: str) -> pa.Table:
+    finished = directory / f"{table}.parquet"
+    if finished.is_file():
+        return _opened(finished, table).read()
+    stream = directory / f"{table}.arrows"
+    if not stream.is_file():
+        return schema(table).empty_table()
+    return _read_stream(stream, table)
 
 
 def _read_stream(path: Path, table: str) -> pa.Table:
