@@ -268,7 +268,7 @@ class Recording:
 
         return tables_at(self, when)
 
-    def changes_between(self, start: Moment, end: Moment) -> pd.DataFrame:
+    def diff(self, start: Moment, end: Moment) -> pd.DataFrame:
         """What differs between two, see :func:`mnttrace.analysis.moments.changes_between`.
 
         Args:

@@ -134,7 +134,7 @@ def test_changes_are_the_differences_of_the_kernels_tables(
     home = run.namespaces.set_index("ns_id")["ns"][run.meta["home_ns_id"]]
     seen = set()
     for (before, old), (after, new) in pairwise(saved):
-        found = run.changes_between(before, after)
+        found = run.diff(before, after)
         found = found[found["ns"] == home]
         # Mount ids are used again: of what is in both tables the device tells.
         was = {(mount.mount_id, mount.device): mount for mount in old[home]}
