@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 # Kind of loss → what it means for the results; {n} is how many.
@@ -33,15 +34,16 @@ _TABLES = {
 }
 
 
-def warnings(meta: dict[str, Any]) -> list[str]:
+def warnings(meta: dict[str, Any], untouched_by: Container[str] = ()) -> list[str]:
     """What is not in a recording, and what therefore cannot be known; [] if it is whole.
 
     Args:
         meta: what meta.json says.
+        untouched_by: kinds of loss that do not matter where this is to be said.
     """
     found = []
     for kind, count in meta.get("losses", {}).items():
-        if count and not kind.startswith("sent"):
+        if count and not kind.startswith("sent") and kind not in untouched_by:
             text = _MEANINGS.get(kind, "{n} of what is called " + kind + " is missing")
             found.append(text.format(n=count))
     for table in meta.get("missing_tables", ()):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from mnttrace.commands._common import RECORDING
+from mnttrace.commands._common import RECORDING, warn_of_losses
 from mnttrace.errors import BadInput, OutputError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def command(recording: Path, kind: str, table: str | None, output: Path | None) 
     from mnttrace.analysis.recording import Recording
 
     run = Recording(recording)
+    warn_of_losses(run.meta)
     if kind in _OF_A_TABLE:
         _export_table(run, table or "propagations", kind, output)
     elif table:

@@ -108,7 +108,7 @@ def test_labels_do_not_get_out_of_expressions(tmp_path: Path) -> None:
 def test_losses_are_said_where_they_matter(tmp_path: Path, kind: str, touches: set[str]) -> None:
     tables = made.many(namespaces=3, operations=40, seconds=1)
     run = made.write(tmp_path / "run.mnttrace", tables, losses={kind: 1234, "cut_walk": 0})
-    said = {name for name in PICTURES if f"{kind} 1,234" in subtitle(getattr(run.plot, name)())}
+    said = {name for name in PICTURES if "1234 " in subtitle(getattr(run.plot, name)())}
     assert said == touches
 
 

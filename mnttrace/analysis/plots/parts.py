@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import altair as alt
 import pandas as pd
 
+from mnttrace.analysis.losses import warnings
 from mnttrace.analysis.names import labels
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def title(
         notes: lines of the subtitle; those that are "" are left out.
         untouched_by: kinds of loss that do not matter to this picture.
     """
-    lacks = _lacks(run, untouched_by)
+    lacks = [fit(line, 120) for line in warnings(run.meta, untouched_by)]
     return alt.TitleParams(
         text,
         subtitle=[line for line in (*lacks, *notes) if line] or [""],
@@ -51,20 +52,6 @@ def title(
         subtitleFontSize=12,
         offset=12,
     )
-
-
-def _lacks(run: Recording, untouched_by: frozenset[str]) -> list[str]:
-    losses = {
-        kind: n
-        for kind, n in run.meta.get("losses", {}).items()
-        if n and not kind.startswith("sent") and kind not in untouched_by
-    }
-    lacks = (
-        [f"Incomplete: {', '.join(f'{fit(k)} {n:,}' for k, n in losses.items())}"] if losses else []
-    )
-    if not run.meta.get("complete"):
-        lacks.append("The recording was not closed; its end is missing")
-    return lacks
 
 
 def nothing(heading: alt.TitleParams, text: str) -> alt.LayerChart:
