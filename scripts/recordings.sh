@@ -125,7 +125,7 @@ NODES
 }
 
 if [[ ${2:-} != --inside ]]; then
-  exec unshare --mount --uts --propagation private scripts/recordings.sh "$recordings" --inside
+  exec unshare --mount --uts --cgroup --propagation private scripts/recordings.sh "${1:-notebooks/recordings}" --inside
 fi
 only_what_is_usual
 mount -t tmpfs srv /srv

@@ -217,7 +217,8 @@ class _Stories:
         if row["via"] == "namespace-copy":
             kind = "held"
         step = [Step("carried", {"via": row["via"], "carrier_path": row["carrier_path"]})]
-        holders = [Holder(mount, namespace, step, kind) for mount in there or [row]]
+        mounts = there or [row | {"ns": row["dst_ns"]}]
+        holders = [Holder(mount, namespace, step, kind) for mount in mounts]
         commands = "\n".join(command(one, self._is_imported) for one in reversed(holders))
         told = {"so that it does not come again": html.escape(advice(holders[0]))}
         now = {"what to do now": f"<pre>{html.escape(commands)}</pre>"} if there else {}

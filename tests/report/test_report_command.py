@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from written import write
+
+from mnttrace.analysis.recording import Recording
+
+RECORDINGS = Path(__file__).parents[2] / "notebooks/recordings"
 
 
 def test_it_is_written_beside_the_recording(mnttrace, tmp_path: Path) -> None:
@@ -53,3 +58,11 @@ def test_mount_tables_alone_have_a_report(mnttrace, tmp_path: Path) -> None:
     page = (tmp_path / "lab.html").read_text(encoding="utf-8")
     assert "No mount reached another mount namespace." in page
     assert "mount tables alone" in page
+
+
+@pytest.mark.parametrize("path", sorted(RECORDINGS.rglob("*.mnttrace")), ids=lambda path: path.stem)
+def test_each_recording_of_the_notebooks_has_a_report(mnttrace, tmp_path: Path, path: Path) -> None:
+    done = mnttrace("report", path, "-o", tmp_path / "report.html")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("<details class=leak") == len(Recording(path).leaks)
