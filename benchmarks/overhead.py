@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""What it costs others to be traced, by mnttrace and by what people would use instead.
+
+    sudo .venv/bin/python benchmarks/overhead.py [--rounds N] [--only WORKLOAD] [--json FILE]
+
+Each round runs every workload once untraced and once with each tracer, in an order that changes
+from round to round; a figure is the median of the rounds' ratios to the untraced run of the same
+round. Tracers that this machine has not are left out, with the reason. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MNTTRACE = [sys.executable, "-m", "mnttrace", "record", "--force", "-o", "run.mnttrace"]
+CALLS = "mount umount2 pivot_root chroot open_tree move_mount fsopen fsconfig fsmount fspick"
+CALLS = f"{CALLS} mount_setattr setns unshare clone clone3"
+# As one would write it: who did what where, and how it ended.
+BPFTRACE = 'BEGIN { printf("armed\\n"); }\n' + "\n".join(
+    f"tracepoint:syscalls:sys_enter_{name} "
+    f'{{ printf("%llu %d %s {name}\\n", nsecs, tid, comm); }}\n'
+    f'tracepoint:syscalls:sys_exit_{name} {{ printf("%llu %d %d\\n", nsecs, tid, args->ret); }}'
+    for name in CALLS.replace("umount2", "umount").split()
+)
+BPFTRACE = BPFTRACE.replace(
+    'sys_enter_mount { printf("%llu %d %s mount\\n", nsecs, tid, comm);',
+    'sys_enter_mount { printf("%llu %d %s mount %s %s %s %lx\\n", nsecs, tid, comm, '
+    "str(args->dev_name), str(args->dir_name), str(args->type), args->flags);",
+)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Something to be timed.
+
+    Attributes:
+        name: how it is called.
+        what: of workloads.py.
+        times: how often.
+        prepare: shell text, in its mount namespace.
+    """
+
+    name: str
+    what: str
+    times: int
+    prepare: str = ""
+
+
+def receivers(count: int) -> str:
+    """A shared mount at `place`, and so many namespaces that receive from it."""
+    start = f"""
+    for i in $(seq {count}); do
+      unshare --mount --propagation slave sh -c 'echo >ready.$1; exec sleep 1000' sh $i &
+    done
+    for i in $(seq {count}); do until [ -e ready.$i ]; do sleep .01; done; done
+    """
+    return f"mount -t tmpfs --make-shared place place; mkdir place/x{start if count else ''}"
+
+
+def tree(count: int) -> str:
+    return f"""
+    for i in $(seq {count}); do mkdir -p tree/$i; done; mount --bind tree tree
+    for i in $(seq {count}); do mount -t tmpfs tree tree/$i; done
+    """
+
+
+PRIVATE = "mount -t tmpfs --make-private place place; mkdir place/x"
+WORKLOADS = [
+    Workload("mount and umount, private", "pairs", 3000, PRIVATE),
+    Workload("mount and umount, 6 receivers", "pairs", 2000, receivers(6)),
+    Workload("mount and umount, 200 receivers", "pairs", 200, receivers(200)),
+    Workload("new namespace of 30 mounts", "births", 100),
+    Workload("new namespace of 300 mounts", "births", 60, tree(280)),
+    Workload("recursive bind of 500 mounts", "rbind", 30, tree(500)),
+    Workload("fork and exec", "processes", 400),
+    Workload("open, read, close", "files", 100_000),
+]
+
+
+@contextmanager
+def nothing() -> Iterator[list[str]]:
+    yield []
+
+
+@contextmanager
+def background(command: list[str], armed: str = "") -> Iterator[list[str]]:
+    """A tracer beside the workload, which writes to a file; it says `armed` once it traces."""
+    said = Path("tracer.out")
+    with said.open("wb") as out:
+        process = subprocess.Popen(["stdbuf", "-oL", *command], stdout=out, stderr=out)
+        try:
+            while armed.encode() not in said.read_bytes()[:4096]:
+                if process.poll() is not None:
+                    sys.exit(f"{command[0]}: {said.read_text(errors='replace')[:1000]}")
+                time.sleep(0.01)
+            yield []
+        finally:
+            process.terminate()
+            process.wait()
+
+
+TRACERS = {
+    "untraced": nothing,
+    "mnttrace": lambda: prefix([*MNTTRACE, "--"]),
+    "mnttrace, calls alone": lambda: prefix([*MNTTRACE, "--probes", "syscalls", "--"]),
+    "bpftrace": lambda: background(["bpftrace", "-B", "line", "-e", BPFTRACE], "armed"),
+    "mountsnoop (libbpf)": lambda: background(["mountsnoop"], "COMM"),
+    "strace -f": lambda: prefix(["strace", "-f", "-o", "/dev/null", "-e", "trace=" + CALLS_SET]),
+    "findmnt --poll": lambda: background(["findmnt", "--poll"]),
+}
+CALLS_SET = CALLS.replace(" ", ",")
+
+
+@contextmanager
+def prefix(command: list[str]) -> Iterator[list[str]]:
+    """A tracer that starts the workload itself."""
+    yield command
+
+
+def missing() -> dict[str, str]:
+    """Tracers that are not here."""
+    needs = {"bpftrace": "bpftrace", "mountsnoop (libbpf)": "mountsnoop", "strace -f": "strace"}
+    needs["findmnt --poll"] = "findmnt"
+    return {name: f"no {tool}" for name, tool in needs.items() if not shutil.which(tool)}
+
+
+def timed(workload: Workload, tracer: str) -> float:
+    """Seconds of a workload's loop under a tracer."""
+    script = [sys.executable, str(HERE / "workloads.py"), workload.what, str(workload.times)]
+    with TRACERS[tracer]() as before:
+        done = subprocess.run([*before, *script], capture_output=True, text=True, check=False)
+    told = [line for line in done.stdout.splitlines() if line.startswith("took ")]
+    if done.returncode or not told:
+        sys.exit(f"{workload.name} under {tracer}: status {done.returncode}\n{done.stderr}")
+    return float(told[0].split()[1])
+
+
+def inside(name: str, rounds: int, tracers: list[str]) -> None:
+    """Measure one workload, in its mount namespace; the figures as JSON on stdout."""
+    workload = next(one for one in WORKLOADS if one.name == name)
+    found: dict[str, list[float]] = {tracer: [] for tracer in tracers}
+    for number in range(rounds):
+        order = list(tracers)
+        random.Random(number).shuffle(order)
+        for tracer in order:
+            found[tracer].append(timed(workload, tracer))
+    print(json.dumps(found))
+
+
+def measure(workload: Workload, rounds: int, tracers: list[str]) -> dict[str, list[float]]:
+    with tempfile.TemporaryDirectory() as folder:
+        again = [sys.executable, str(Path(__file__).resolve()), "--inside", workload.name]
+        script = f"""
+        mount --make-rshared /
+        mount -t tmpfs bench {folder}; cd {folder}; mkdir place tree bound
+        mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
+        {workload.prepare}
+        "$@"
+        kill $(jobs -p) 2>/dev/null || true
+        """
+        command = ["unshare", "--mount", "--propagation", "private", "bash", "-ec", script, "bash"]
+        words = [*again, "--rounds", str(rounds), "--tracers", "/".join(tracers)]
+        environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+        done = subprocess.run(
+            [*command, *words], stdout=subprocess.PIPE, text=True, check=True, env=environment
+        )
+    figures: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def row(workload: Workload, figures: dict[str, list[float]]) -> list[str]:
+    base = figures["untraced"]
+    cells = [workload.name, f"{statistics.median(base) / workload.times * 1e6:,.1f}"]
+    for tracer, seconds in figures.items():
+        if tracer != "untraced":
+            ratios = [one / plain for one, plain in zip(seconds, base, strict=True)]
+            spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
+            cells.append(f"{statistics.median(ratios):.2f} ({spread})")
+    return cells
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--tracers", default="")
+    parser.add_argument("--inside", default="")
+    asked = parser.parse_args()
+    absent = missing()
+    names = asked.tracers.split("/") if asked.tracers and not asked.inside else list(TRACERS)
+    tracers = [name for name in names if name not in absent]
+    if asked.inside:
+        inside(asked.inside, asked.rounds, asked.tracers.split("/"))
+        return
+    machine = {"kernel": platform.release(), "cpus": os.cpu_count(), "rounds": asked.rounds}
+    print(f"Linux {machine['kernel']}, {machine['cpus']} CPUs, {asked.rounds} rounds")
+    for name, why in absent.items():
+        print(f"not measured: {name} ({why})")
+    heads = ["workload", "untraced, µs", *(name for name in tracers if name != "untraced")]
+    print("\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+    told = []
+    for workload in WORKLOADS:
+        if asked.only in workload.name:
+            figures = measure(workload, asked.rounds, tracers)
+            print("| " + " | ".join(row(workload, figures)) + " |", flush=True)
+            told.append(asdict(workload) | {"seconds": figures})
+    if asked.json:
+        asked.json.write_text(json.dumps({"machine": machine, "workloads": told}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
