@@ -54,7 +54,7 @@ MEASURES = {
         lambda run: (run.operations, run.effects, run.mounts, run.snapshots),
         lambda run: run.at(middle(run)),
     ),
-    "at, another moment": Measure(lambda run: run.at(middle(run)), lambda run: run.at(0)),
+    "at, another moment": Measure(lambda run: run.at(0), lambda run: run.at(middle(run))),
     "diff": Measure(lambda run: run.history, lambda run: run.diff(0, middle(run))),
 }
 COMMANDS = ("leaks", "timeline", "report")
