@@ -140,10 +140,12 @@ def picture(figures: list[Figure], file: Path) -> None:
     import pandas as pd
 
     data = pd.DataFrame(figures)
+    sizes = sorted({figure.operations for figure in figures})
     axes = {
-        "x": alt.X("operations:Q", scale=alt.Scale(type="log")).title("operations"),
-        "color": alt.Color("what:N", sort=None).title(None),
-        "shape": alt.Shape("what:N", sort=None).title(None),
+        "x": alt.X("operations:Q", scale=alt.Scale(type="log"))
+        .axis(values=sizes, format=",")
+        .title("operations"),
+        "color": alt.Color("what:N", sort=None, scale=alt.Scale(scheme="tableau20")).title(None),
     }
     chart = alt.Chart(data).mark_line(point=True).properties(width=330, height=330)
     panels = [
