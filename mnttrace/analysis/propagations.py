@@ -64,11 +64,17 @@ def propagations(run: Recording) -> pd.DataFrame:
     """
     effects = run.effects
     carried = effects["via"].isin(["peer", "slave"]) & effects["action"].isin(["attach", "detach"])
-    # Their columns first: a recording can have millions of effects.
+    # Millions of rows: their columns first, and no merge, which would have all of them twice.
     wanted = [name for name in effects.columns if _FROM_EFFECT.get(name, name) in COLUMNS]
-    copies = effects.loc[carried & effects["seq"].notna(), wanted]
-    operations = run.operations[["seq", *_FROM_OPERATION]].rename(columns=_FROM_OPERATION)
-    found = copies.rename(columns=_FROM_EFFECT).merge(operations, on="seq", how="left")
+    found = effects.loc[carried & effects["seq"].notna(), wanted].reset_index(drop=True)
+    operations = run.operations
+    cause = pd.Index(operations["seq"]).get_indexer(found["seq"])
     gone = effects.loc[effects["action"] == "detach", "mnt_id_unique"]
-    found["present"] = (found["action"] == "attach") & ~found["mnt_id_unique"].isin(gone)
+    found = found.rename(columns=_FROM_EFFECT).assign(
+        present=(found["action"] == "attach") & ~found["mnt_id_unique"].isin(gone),
+        **{
+            name: operations[column].array.take(cause, allow_fill=True)
+            for column, name in _FROM_OPERATION.items()
+        },
+    )
     return found[COLUMNS]

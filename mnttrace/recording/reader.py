@@ -47,22 +47,11 @@ def read_meta(directory: Path) -> dict[str, Any]:
     return meta
 
 
-def read_table(directory: Path, table: str) -> pa.Table:
-    """One table, whole, or up to the last batch that was written whole.
-
-    Columns with few values (`schema.CATEGORIES`) are dictionaries.
-
-    Raises:
-        RecordingError: the table cannot be read.
-    """
-    return pa.table(dict(read_columns(directory, table)))
-
-
 def read_columns(directory: Path, table: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """The columns of a table: names and values, as of :func:`read_table`.
+    """The columns of a table, names and values: whole, or up to the last batch that was written.
 
     They come one at a time, so that who makes something else of them does not have all of them
-    twice.
+    twice. Those with few values (`schema.CATEGORIES`) are dictionaries.
 
     Raises:
         RecordingError: the table cannot be read.

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from plain import make
 
 from mnttrace.analysis.recording import Recording
-
-GENERATOR = Path(__file__).parents[2] / "benchmarks" / "synthetic.py"
-
-
-def make(directory: Path, operations: int, namespaces: int) -> Recording:
-    size = ["--operations", str(operations), "--namespaces", str(namespaces)]
-    subprocess.run([sys.executable, GENERATOR, directory, *size], check=True)
-    return Recording(directory)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,25 @@
-"""The mount tables of a recording, worked out row by row with dictionaries alone."""
+"""Synthetic recordings, and mount tables worked out row by row with dictionaries alone."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mnttrace.analysis.recording import Recording
 
+GENERATOR = Path(__file__).parents[2] / "benchmarks" / "synthetic.py"
 Row = dict[str, Any]
 Tables = dict[int, Row]  # by unique id
 SHOWN = ("ns_id", "mount_id", "parent_id", "mountpoint", "root", "device", "shared", "master")
+
+
+def make(directory: Path, operations: int, namespaces: int) -> Recording:
+    size = ["--operations", str(operations), "--namespaces", str(namespaces)]
+    subprocess.run([sys.executable, GENERATOR, directory, *size], check=True)
+    return Recording(directory)
 
 
 def rows(run: Recording, table: str) -> list[Row]:

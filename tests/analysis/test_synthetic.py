@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from conftest import make
-from plain import last_tables, replayed, rows, shown
+from plain import last_tables, make, replayed, rows, shown
 
 from mnttrace.analysis.recording import Recording
 from mnttrace.recording.schema import COLUMNS
