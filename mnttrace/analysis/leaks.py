@@ -54,6 +54,7 @@ _HELD: dict[str, Any] = {
     "freed_seq": "UInt64",
 }
 _CAUSE = ["src_ns_id", "dst_ns_id", "carried_by", "via", "comm"]
+_GROUPED = [*_CAUSE, "present", "seq", "mount_id", "copy_of_unique"]
 COLUMNS = [
     "kind",
     "direction",
@@ -114,41 +115,45 @@ def leaks(run: Recording) -> pd.DataFrame:
     """
     whole = run.whole
     copies = run.propagations
-    copies = copies[(copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])]
-    nothing = {name: pd.Series(index=copies.index, dtype=dtype) for name, dtype in _HELD.items()}
-    copies = copies.assign(**nothing)
+    # Millions of rows are grouped by a few columns; the others are of the first rows alone.
+    rows = np.flatnonzero(
+        (copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])
+    )
     inherited = run.chosen("propagations", held(whole))
+    narrow = copies[_GROUPED].iloc[rows]
     if len(inherited):
-        copies = pd.concat([copies, inherited], ignore_index=True)
-    if copies.empty:
+        narrow = pd.concat([narrow, inherited[_GROUPED]], ignore_index=True)
+    if narrow.empty:
         none = pd.DataFrame({name: pd.Series(dtype="string[pyarrow]") for name in COLUMNS})
         none.attrs["warnings"] = run.warnings
         return none
-    copies = _where_they_are(copies, whole)
-    effects = whole.effects
-    gone = set(effects.loc[effects["action"] == "detach", "mnt_id_unique"])
-    copies = copies.assign(
-        residue=copies["present"] & copies["copy_of_unique"].isin(gone),
-        first=~copies["present"].astype(bool),
-    ).sort_values(["first", "seq"], kind="stable")
-    found = _by_cause(copies)
+    gone = whole.effects.loc[whole.effects["action"] == "detach", "mnt_id_unique"]
+    narrow = narrow.assign(residue=narrow["present"] & narrow["copy_of_unique"].isin(gone))
+    order = np.lexsort(
+        (
+            narrow["seq"].to_numpy("int64", na_value=np.iinfo(np.int64).max),
+            ~narrow["present"].to_numpy(bool),
+        )
+    )
+    counts = _by_cause(narrow.iloc[order])
+    first = order[counts.pop("row").to_numpy()]
+    found = _rows_at(first, copies, rows, inherited)
+    for name in counts.columns:
+        found[name] = counts[name].array
+    found = _where_they_are(found, whole)
     found = _with_carriers(found, whole)
     found = _with_names(found, whole)
-    kind = found["direction"].map(_BY_DIRECTION).fillna("other")
-    kind = kind.mask(found["residue"] > 0, "residue")
-    was_held = found["via"] == "namespace-copy"
-    kind = kind.mask(was_held, "held").mask(was_held & (found["present"] == 0), "race")
-    found["kind"] = kind.astype("string[pyarrow]")
-    order = found["direction"].map(_WORST.index).astype("int64")
-    found = found.assign(order=order, gone=found["present"] == 0)
-    found = found.sort_values(["gone", "order", "seq"], kind="stable")
+    found["kind"] = _kinds(found)
+    worst = found["direction"].map(_WORST.index).astype("int64")
+    found = found.assign(worst=worst, gone=found["present"] == 0)
+    found = found.sort_values(["gone", "worst", "seq"], kind="stable")
     found = found[COLUMNS].reset_index(drop=True)
     found.attrs["warnings"] = run.warnings
     return found
 
 
 def _by_cause(copies: pd.DataFrame) -> pd.DataFrame:
-    """The first copy of each cause, with how many there are."""
+    """How many copies each cause has, and `row`, the position of its first one."""
     groups = copies.groupby(_CAUSE, dropna=False, observed=True, sort=False)
     codes = groups.ngroup().to_numpy()  # in the order in which they come
     _, first = np.unique(codes, return_index=True)
@@ -157,18 +162,40 @@ def _by_cause(copies: pd.DataFrame) -> pd.DataFrame:
     order = np.argsort(left, kind="stable")
     ids = copies["mount_id"].to_numpy()[present][order].astype(str)
     ends = np.searchsorted(left[order], np.arange(len(first) + 1))
-    return (
-        copies.iloc[first]
-        .reset_index(drop=True)
-        .assign(
-            mounts=np.bincount(codes),
-            present=np.bincount(codes, present).astype("int64"),
-            residue=np.bincount(codes, residue).astype("int64"),
-            mount_ids=pd.array(
+    return pd.DataFrame(
+        {
+            "row": first,
+            "mounts": np.bincount(codes),
+            "present": np.bincount(codes, present).astype("int64"),
+            "residue": np.bincount(codes, residue).astype("int64"),
+            "mount_ids": pd.array(
                 [",".join(ids[start:end]) for start, end in pairwise(ends)], "string[pyarrow]"
             ),
-        )
+        }
     )
+
+
+def _rows_at(
+    places: np.ndarray, copies: pd.DataFrame, rows: np.ndarray, inherited: pd.DataFrame
+) -> pd.DataFrame:
+    """Whole rows, of carried copies (those at `rows`) and, behind them, of inherited ones."""
+    is_carried = places < len(rows)
+    carried = copies.iloc[rows[places[is_carried]]]
+    nothing = {name: pd.Series(index=carried.index, dtype=dtype) for name, dtype in _HELD.items()}
+    parts = [carried.assign(**nothing).set_index(np.flatnonzero(is_carried))]
+    if len(inherited):
+        kept = inherited.iloc[places[~is_carried] - len(rows)]
+        parts.append(kept.set_index(np.flatnonzero(~is_carried)))
+    whole: pd.DataFrame = pd.concat(parts)
+    return whole.sort_index()
+
+
+def _kinds(found: pd.DataFrame) -> pd.Series:
+    kind = found["direction"].map(_BY_DIRECTION).fillna("other")
+    kind = kind.mask(found["residue"] > 0, "residue")
+    was_held = found["via"] == "namespace-copy"
+    kind = kind.mask(was_held, "held").mask(was_held & (found["present"] == 0), "race")
+    return kind.astype("string[pyarrow]")
 
 
 def _where_they_are(copies: pd.DataFrame, run: Recording) -> pd.DataFrame:
@@ -190,23 +217,22 @@ def held(run: Recording) -> pd.DataFrame:
         as of :func:`leaks`.
     """
     effects = run.effects
-    gone = effects[effects["action"] == "detach"].drop_duplicates("mnt_id_unique", keep="last")
-    gone = gone.set_index("mnt_id_unique", drop=False)
-    unmounted = gone[gone["via"].isin(["direct", "peer", "slave"])]
-    made = effects[effects["action"] == "attach"].drop_duplicates("mnt_id_unique", keep="last")
-    made = made.set_index("mnt_id_unique", drop=False)
-    inherited = made[made["via"] == "namespace-copy"]
-    orphans = inherited[inherited["copy_of_unique"].isin(unmounted.index)]
+    is_attach, via = effects["action"] == "attach", effects["via"]
+    gone = effects.loc[effects["action"] == "detach", ["mnt_id_unique", "via", "ts", "seq"]]
+    gone = gone.drop_duplicates("mnt_id_unique", keep="last").set_index("mnt_id_unique")
+    unmounted = gone.index[gone["via"].isin(["direct", "peer", "slave"])]
+    is_orphan = is_attach & (via == "namespace-copy") & effects["copy_of_unique"].isin(unmounted)
+    orphans = _last_of_each(effects[is_orphan])
     if orphans.empty:
         return orphans.reindex(columns=[*PROPAGATIONS, *_HELD])
     # And what was bound from these, as a container's volumes are.
-    bound = made[(made["via"] == "direct") & made["copy_of_unique"].notna()]
+    is_bound = is_attach & (via == "direct") & effects["copy_of_unique"].notna()
+    bound = _last_of_each(effects[is_bound])
     copies, source = [orphans], orphans["mnt_id_unique"]
     while len(source):
         more = bound[bound["copy_of_unique"].isin(source)]
         first = pd.concat(copies).loc[more["copy_of_unique"].to_numpy()]
-        came = {name: first[name].to_numpy() for name in _ORIGIN}
-        copies.append(more.assign(**came))
+        copies.append(more.assign(**{name: first[name].array for name in _ORIGIN}))
         source = more["mnt_id_unique"]
     found = pd.concat(copies)
     for end, of in (("orphaned", "copy_of_unique"), ("freed", "mnt_id_unique")):
@@ -215,7 +241,8 @@ def held(run: Recording) -> pd.DataFrame:
     # What went along with the original, or before it, was not held.
     together = (found["freed_seq"] == found["orphaned_seq"]).fillna(False)
     found = found[found["freed"].isna() | ((found["freed"] > found["orphaned"]) & ~together)]
-    operations = run.operations.set_index("seq")
+    operations = run.operations[["seq", "syscall", "comm"]]
+    operations = operations[operations["seq"].isin(found["seq"])].set_index("seq")
     found = found.rename(columns={"ns": "dst_ns", "ns_id": "dst_ns_id"}).assign(
         src_ns=found["copy_of_ns"],
         src_ns_id=found["copy_of_ns_id"],
@@ -227,9 +254,16 @@ def held(run: Recording) -> pd.DataFrame:
     return found[[*PROPAGATIONS, *_HELD]]
 
 
+def _last_of_each(effects: pd.DataFrame) -> pd.DataFrame:
+    last = effects.drop_duplicates("mnt_id_unique", keep="last")
+    return last.set_index("mnt_id_unique", drop=False)
+
+
 def _with_carriers(found: pd.DataFrame, run: Recording) -> pd.DataFrame:
     """Who attached the mounts whose groups carried."""
-    attached = run.effects[run.effects["action"] == "attach"]
+    effects = run.effects
+    is_carrier = effects["mnt_id_unique"].isin(found["carrier_unique"])
+    attached = effects.loc[is_carrier & (effects["action"] == "attach"), ["mnt_id_unique", "seq"]]
     attached = attached.drop_duplicates("mnt_id_unique", keep="last").set_index("mnt_id_unique")
     return found.assign(carrier_seq=found["carrier_unique"].map(attached["seq"]))
 
