@@ -48,19 +48,26 @@ class Refusal:
     in_the_way: str
 
 
-def refused(run: Recording) -> list[Refusal]:
+def refused(run: Recording, most: int | None = None) -> list[Refusal]:
     """The failed operations that the rules of shared subtrees refuse, in order.
+
+    Args:
+        run: the whole recording.
+        most: of all failed operations, look only at so many, the first ones; None: at all.
 
     An operation is tried on the tables as they were when it began; where the model refuses it with
     the same error as the kernel did, its reason is the kernel's.
     """
     operations = run.operations
-    failed = operations[operations["error"].isin(_ERRORS) & operations["syscall"].isin(_TRIALS)]
+    failed = operations[operations["error"] != ""].head(most or len(operations))
+    failed = failed[failed["error"].isin(_ERRORS) & failed["syscall"].isin(_TRIALS)]
     if failed.empty:
         return []
     # Copies in other namespaces matter where these have too many mounts alone.
     wide = (failed["error"] == "ENOSPC").any()
-    trial = _Trial(run, None if wide else set(failed["ns_id"]))
+    last = failed.groupby("ns_id")["monotonic"].max()
+    until = dict(zip(last.index.to_list(), last.to_list(), strict=True))
+    trial = _Trial(run, None if wide else until)
     return [one for row in rows(failed, _ASKED) if (one := trial.of(row))]
 
 
@@ -114,8 +121,8 @@ def _since(run: Recording, found: list[Refusal]) -> list[int | None]:
 class _Trial:
     """Tries operations on the tables of their moment."""
 
-    def __init__(self, run: Recording, namespaces: set[int] | None) -> None:
-        self._replay = Replay(run, namespaces)
+    def __init__(self, run: Recording, until: dict[int, int] | None) -> None:
+        self._replay = Replay(run, until)
         self._names = labels(run)
         self._most = run.meta.get("mount_max")
         users = run.users

@@ -41,17 +41,19 @@ class Replay:
 
     Args:
         run: the recording; its mounts need unique ids.
-        namespaces: follow these alone, by their unique ids; None: all.
+        until: follow these namespaces alone, by their unique ids, each until a moment
+            (CLOCK_MONOTONIC, ns); None: all.
 
     Attributes:
         tables: as they are where it has come to.
     """
 
-    def __init__(self, run: Recording, namespaces: set[int] | None = None) -> None:
+    def __init__(self, run: Recording, until: dict[int, int] | None = None) -> None:
         mounts, effects = run.mounts, run.effects
-        if namespaces is not None:
-            mounts = mounts[mounts["ns_id"].isin(namespaces)]
-            effects = effects[effects["ns_id"].isin(namespaces)]
+        if until is not None:
+            mounts = mounts[mounts["ns_id"].isin(until)]
+            last = effects["ns_id"].map(until)
+            effects = effects[(effects["monotonic"] <= last).fillna(False)]
         self.tables = Tables(_first_tables(run.snapshots, mounts))
         self._effects = rows(effects, _EFFECTS)
         self._next = next(self._effects, None)

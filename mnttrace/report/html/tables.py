@@ -11,6 +11,7 @@ import pandas as pd
 from mnttrace.analysis.births import births
 from mnttrace.analysis.mount_tables import last_tables
 from mnttrace.analysis.names import labels
+from mnttrace.analysis.refusals import refused
 from mnttrace.analysis.replay import rows
 from mnttrace.report.calls import call_text
 from mnttrace.report.text import safe
@@ -73,11 +74,13 @@ def _operations(run: Recording) -> Table:
 def _failures(run: Recording) -> Table:
     found = run.operations[run.operations["error"] != ""]
     first = found.head(MOST)
-    told = run.refusals.set_index("seq")
+    told = {one.seq: one for one in refused(run, MOST)}
+    reasons = {seq: one.reason for seq, one in told.items()}
+    in_the_way = {seq: one.in_the_way for seq, one in told.items()}
     columns = _calls(run, first)
     columns["error"] = _text(first["error"])
-    columns["because"] = _text(first["seq"].map(told["reason"]))
-    columns["in the way"] = _text(first["seq"].map(told["in_the_way"]))
+    columns["because"] = _text(first["seq"].map(reasons))
+    columns["in the way"] = _text(first["seq"].map(in_the_way))
     columns["call"] = columns.pop("call")
     return Table("Failures", "operations", columns, len(found))
 
