@@ -116,9 +116,8 @@ def leaks(run: Recording) -> pd.DataFrame:
     whole = run.whole
     copies = run.propagations
     # Millions of rows are grouped by a few columns; the others are of the first rows alone.
-    rows = np.flatnonzero(
-        (copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])
-    )
+    elsewhere = (copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])
+    rows = np.flatnonzero(elsewhere.fillna(False).to_numpy(bool))
     inherited = run.chosen("propagations", held(whole))
     narrow = copies[_GROUPED].iloc[rows]
     if len(inherited):
