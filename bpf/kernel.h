@@ -58,14 +58,9 @@ static __always_inline u64 mntns_id(u64 mntns)
  */
 static __always_inline u32 dentry_hash(u64 dentry)
 {
-#if DENTRY_HASH == DENTRY_PARENT + 8
-	u64 both[2] = {}; /* beside each other: one read */
+	u64 mixed = FIELD(u64, dentry, DENTRY_PARENT) ^ FIELD(u64, dentry, DENTRY_HASH);
 
-	read_kernel(both, sizeof(both), (void *)(dentry + DENTRY_PARENT));
-#else
-	u64 both[2] = {FIELD(u64, dentry, DENTRY_PARENT), FIELD(u64, dentry, DENTRY_HASH)};
-#endif
-	return (both[0] ^ both[1]) * 0x9e3779b97f4a7c15ULL >> 32;
+	return mixed * 0x9e3779b97f4a7c15ULL >> 32;
 }
 
 /* The struct file of one of the caller's descriptors, 0 if it has none. */

@@ -40,12 +40,6 @@ struct walk {
 	volatile u64 mark;
 	volatile u64 best;
 	volatile u64 passed;
-	volatile u64 last_ns;
-	volatile u64 last_ns_id;
-	volatile u64 last_parent;
-	volatile u64 last_parent_unique;
-	volatile u32 last_ns_inode;
-	volatile u32 last_parent_id;
 	volatile u32 steps;
 	volatile u32 met;
 	volatile u32 restarts;
@@ -132,28 +126,17 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 	u64 mntns = COPIED(u64, MOUNT_NS);
 	u64 sb = COPIED(u64, MOUNT_MNT + VFSMOUNT_SB);
 
-	/* Most mounts of a list have the namespace, and many the parent, of the one before. */
-	if (mntns != w->last_ns) {
-		w->last_ns_inode = mntns_inode(mntns);
-		w->last_ns_id = mntns_id(mntns);
-		w->last_ns = mntns;
-	}
-	if (parent != w->last_parent) {
-		w->last_parent_unique = unique_of(parent);
-		w->last_parent_id = FIELD(u32, parent, MOUNT_ID);
-		w->last_parent = parent;
-	}
 	e->unique = COPIED(u64, MOUNT_ID_UNIQUE);
-	e->parent_unique = w->last_parent_unique;
+	e->parent_unique = unique_of(parent);
 	e->origin_unique = how == HOW_CARRIED ? w->origin_unique : 0;
 	e->root = COPIED(u64, MOUNT_MNT + VFSMOUNT_ROOT);
 	e->mountpoint = COPIED(u64, MOUNT_MOUNTPOINT);
 	e->root_hash = dentry_hash(e->root);
 	e->mountpoint_hash = dentry_hash(e->mountpoint);
 	e->mount_id = COPIED(u32, MOUNT_ID);
-	e->parent_id = w->last_parent_id;
-	e->mntns = w->last_ns_inode;
-	e->mntns_id = w->last_ns_id;
+	e->parent_id = FIELD(u32, parent, MOUNT_ID);
+	e->mntns = mntns_inode(mntns);
+	e->mntns_id = mntns_id(mntns);
 	e->group = COPIED(u32, MOUNT_GROUP);
 	e->master = master ? FIELD(u32, master, MOUNT_GROUP) : 0;
 	e->device = FIELD(u32, sb, SB_DEV);

@@ -123,8 +123,6 @@ static __always_inline struct walk *begin_walk(u32 phase, u64 watermark, u16 why
 	w->steps = 0;
 	w->mark = 0;
 	w->passed = 0;
-	w->last_ns = 0;
-	w->last_parent = 0;
 	w->cursor = 0;
 	w->phase = phase;
 	return w;
