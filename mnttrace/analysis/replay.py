@@ -6,6 +6,7 @@ They begin with the first snapshots, and each effect that was recorded is applie
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.model.mounts import Mount, joined
@@ -110,8 +111,9 @@ def _first_tables(snapshots: pd.DataFrame, mounts: pd.DataFrame) -> Iterator[Mou
     """The mounts of the namespaces that were there when the recording began."""
     first = snapshots.loc[snapshots["reason"] == "start", "snapshot"]
     found = mounts[mounts["snapshot"].isin(first) & mounts["mnt_id_unique"].notna()]
-    for _, table in found[_MOUNTS].groupby("snapshot", sort=False):
-        lines = {row["mount_id"]: row for row in rows(table)}
+    # The lines of a table stand together.
+    for _, table in groupby(rows(found, _MOUNTS), lambda row: row["snapshot"]):
+        lines = {row["mount_id"]: row for row in table}
         for row in lines.values():
             parent = lines.get(row["parent_id"])
             above = parent["mountpoint"] if parent else "/"

@@ -16,7 +16,7 @@ from mnttrace.analysis.replay import rows
 from mnttrace.analysis.targets import known_mounts
 from mnttrace.analysis.why import Holder, Step
 from mnttrace.errors import BadInput
-from mnttrace.report.leaks import Calls
+from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
 from mnttrace.report.text import safe
 from mnttrace.report.why import advice, command
 
@@ -146,7 +146,7 @@ class _Stories:
 
     def __init__(self, run: Recording) -> None:
         found = run.leaks
-        self._calls = Calls(run)
+        self._calls = Calls(run, *(found[name] for name in OPERATIONS))
         known = known_mounts(run.whole)
         known = known[known["present"] & known["ns_id"].isin(found["dst_ns_id"])]
         self._mountpoints = known.drop_duplicates(["ns_id", "mount_id"]).set_index(
@@ -236,14 +236,8 @@ def _story(kind: str, title: str, told: Mapping[str, str], anchor: str = "") -> 
 
 
 def _title(row: Row) -> str:
-    more = f" and {row['mounts'] - 1} more" if row["mounts"] > 1 else ""
-    state = "gone at the end"
-    if row["present"]:
-        state = "still there" if row["mounts"] == 1 else f"{row['present']} still there"
-    if row["residue"]:
-        state += ", though the original is gone"
-    what = f"{markup(row['fstype'])} at {_code(row['mountpoint'])}{more}"
-    return f"{markup(row['direction'])}: {what}, {state}"
+    what = f"{markup(row['fstype'])} at {_code(row['mountpoint'])}"
+    return f"{markup(row['direction'])}: {what}{what_is_left(row)}"
 
 
 def _moment(when: datetime, by: str | None) -> str:

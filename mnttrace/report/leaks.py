@@ -11,31 +11,42 @@ from mnttrace.report.calls import call_text
 from mnttrace.report.text import safe
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mnttrace.analysis.recording import Recording
 
 Row = dict[str, Any]
+# Columns of `run.leaks` that are operations, as their stories tell them.
+OPERATIONS = ("carrier_seq", "orphaned_seq", "freed_seq")
 _TITLES = {"held": "held, ", "race": "held for a while, "}
 
 
 def stories(run: Recording) -> Iterator[list[str]]:
     """Each leak as lines, the worst first; then binds that grow, then what was refused."""
-    calls = Calls(run)
-    for number, row in enumerate(rows(run.leaks), 1):
+    leaks, refusals = run.leaks, run.refusals
+    calls = Calls(
+        run, *(leaks[name] for name in OPERATIONS), refusals["seq"], refusals["since_seq"]
+    )
+    for number, row in enumerate(rows(leaks), 1):
         yield leak(number, row, calls)
     for row in rows(run.doublings):
         yield doubling(row)
-    for row in rows(run.refusals):
+    for row in rows(refusals):
         yield refusal(row, calls)
 
 
 class Calls:
-    """Operations as text, by number."""
+    """Operations as text, by number.
 
-    def __init__(self, run: Recording) -> None:
-        wanted = [run.leaks[name] for name in ("carrier_seq", "orphaned_seq", "freed_seq")]
-        wanted += [run.refusals[name] for name in ("seq", "since_seq")]
-        seqs = {seq for column in wanted for seq in column.dropna()}
-        operations = run.operations[run.operations["seq"].isin(seqs)]
+    Args:
+        run: the recording.
+        numbers: columns of `seq`, of those that will be asked for.
+    """
+
+    def __init__(self, run: Recording, *numbers: pd.Series) -> None:
+        wanted = {seq for column in numbers for seq in column.dropna()}
+        operations = run.whole.operations
+        operations = operations[operations["seq"].isin(wanted)]
         self._rows = {row["seq"]: row for row in rows(operations)}
 
     def call(self, seq: int | None) -> str | None:
@@ -49,21 +60,26 @@ class Calls:
         return f"{safe(row['comm'])}[{row['pid']}], {self.call(seq)}" if row else None
 
 
-def leak(number: int, row: Row, calls: Calls) -> list[str]:
-    """One row of `run.leaks`."""
-
-    def text(name: str) -> str:
-        return "?" if row[name] is None else safe(row[name])
-
+def what_is_left(row: Row) -> str:
+    """How many others came with the mount of a leak, and what is still there: " and 1 more, …"."""
     more = f" and {row['mounts'] - 1} more" if row["mounts"] > 1 else ""
     state = "gone at the end"
     if row["present"]:
         state = "still there" if row["mounts"] == 1 else f"{row['present']} still there"
     if row["residue"]:
         state += ", though the original is gone"
+    return f"{more}, {state}"
+
+
+def leak(number: int, row: Row, calls: Calls) -> list[str]:
+    """One row of `run.leaks`."""
+
+    def text(name: str) -> str:
+        return "?" if row[name] is None else safe(row[name])
+
     title = _TITLES.get(row["kind"], "") + row["direction"]
     lines = [
-        f"{number}. {title}: {text('fstype')} at {text('mountpoint')}{more}, {state}",
+        f"{number}. {title}: {text('fstype')} at {text('mountpoint')}{what_is_left(row)}",
         f"   in         {text('dst_name')} (mnt:[{row['dst_ns']}])"
         + (f" as mount {row['mount_ids']}" if row["mount_ids"] else ""),
         f"   made by    {text('comm')}[{text('pid')}] in {text('src_name')} "
