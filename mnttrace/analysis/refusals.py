@@ -74,6 +74,8 @@ def refused(run: Recording, most: int | None = None) -> list[Refusal]:
 def refusals(run: Recording) -> pd.DataFrame:
     """What was refused, by what, and since when that was so.
 
+    Not what has nothing in its way: runtimes unmount what is not mounted as a matter of course.
+
     Returns:
         A frame with COLUMNS, a row an operation: `seq` to `error` are its own (`ns` and `ns_id` the
         namespace of the caller, `name` that one's label), `reason` why, `in_the_way` the mounts or
@@ -83,7 +85,8 @@ def refusals(run: Recording) -> pd.DataFrame:
     Raises:
         RecordingError: a table cannot be read.
     """
-    found = refused(run)
+    busy = set(run.operations.loc[run.operations["error"].isin(["EBUSY", "ENOSPC"]), "seq"])
+    found = [one for one in refused(run) if one.mounts or one.seq in busy]
     told = pd.DataFrame(
         {
             "seq": pd.array([one.seq for one in found], "UInt64"),

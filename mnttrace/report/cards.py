@@ -206,8 +206,9 @@ class _Stories:
         if row["freed"] is not None:
             longer = (row["freed"] - row["orphaned"]).total_seconds() * 1e3
             by = self._calls.by(row["freed_seq"])
-            by = by or "the end of the namespace, or nobody that was seen"
-            told["busy until"] = f"{_moment(row['freed'], by)}: {longer:,.3f} ms longer"
+            most = "" if by else "at most "
+            by = by or "the end of the namespace, when that was seen"
+            told["busy until"] = f"{_moment(row['freed'], by)}: {most}{longer:,.3f} ms longer"
         return told
 
     def _remedy(self, row: Row, there: list[Row]) -> dict[str, str]:

@@ -112,10 +112,11 @@ def _held(row: Row, calls: Calls) -> list[str]:
     )
     if row["freed"] is not None:
         window = (row["freed"] - row["orphaned"]).total_seconds() * 1e3
-        by = calls.by(row["freed_seq"]) or "the end of the namespace, or nobody that was seen"
-        lines.append(
-            f"   race       busy {window:,.3f} ms longer: until {_time(row['freed'])}, {by}"
-        )
+        by = calls.by(row["freed_seq"])
+        most = "" if by else "at most "
+        by = by or "when the end of the namespace was seen"
+        until = f"until {_time(row['freed'])}, {by}"
+        lines.append(f"   race       busy {most}{window:,.3f} ms longer: {until}")
     return lines
 
 

@@ -149,3 +149,17 @@ def test_a_race_is_told_to_the_microsecond(record, mnttrace) -> None:
     assert done.returncode == 3
     window = (other["ts"] - host["ts"]).total_seconds() * 1e3
     assert f"busy {window:,.3f} ms longer" in done.stdout
+
+
+def test_what_ended_before_the_umount_has_held_nothing(record) -> None:
+    """The end of a namespace is told a little late, after a umount that came after it."""
+    recorded = record(
+        """
+        unshare -m --propagation private true; umount data
+        """,
+        before="mkdir data; mount -t tmpfs disk data",
+    )
+    gone = [row for row in recorded.rows("effects", source="disk") if row["action"] == "detach"]
+    assert {row["via"] for row in gone} == {"direct", "namespace-death"}
+    leaks = recorded.run.leaks
+    assert leaks[leaks["source"] == "disk"].empty
