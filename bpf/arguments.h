@@ -23,9 +23,10 @@ static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *valu
 	return flags & CLONE_NEWNS;
 }
 
-/* The base of one argument, if it has one: what a relative path or a descriptor begins at. */
+/* The base of one argument, if it has one: what a relative path or a descriptor begins at; and
+ * whether the argument is just that, or "/", with nothing to look up. */
 static __always_inline u32 base_of(struct traits *t, struct arguments *given, u32 i,
-				   s32 *descriptor)
+				   s32 *descriptor, bool *is_all)
 {
 	u8 fetch = t->fetch[i & 3];
 	u64 value = given->value[i & 7];
@@ -44,11 +45,51 @@ static __always_inline u32 base_of(struct traits *t, struct arguments *given, u3
 	if (!value && *descriptor == AT_FDCWD)
 		return 0;
 	/* A head that cannot be read yet counts as relative: a base too many does no harm. */
-	read_user_str(head, sizeof(head), (void *)value);
+	*is_all = read_user_str(head, sizeof(head), (void *)value) > 0 &&
+		  (!head[0] || !head[1]) && (!head[0] || head[0] == '.' || head[0] == '/');
 	if (head[0] == '/')
-		return proc_descriptor(head, descriptor) ? BASE_PROC_FD : 0;
+		return proc_descriptor(head, descriptor, is_all) ? BASE_PROC_FD : 0;
 	return *descriptor == AT_FDCWD ? BASE_CWD : BASE_DESCRIPTOR;
 }
+
+#ifdef CAN_WALK
+/* The mount that an argument is which is just its base. */
+static __always_inline u64 mount_at(u32 base, s32 descriptor)
+{
+	u64 fs = FIELD(u64, bpf_get_current_task(), TASK_FS);
+	u64 path = fs + (base == BASE_CWD ? FS_PWD : FS_ROOT);
+
+	if (base == BASE_DESCRIPTOR || base == BASE_PROC_FD) {
+		u64 file = file_of(descriptor);
+
+		if (!file)
+			return 0;
+		path = file + FILE_PATH;
+	}
+	return FIELD(u64, path, PATH_MNT) - MOUNT_MNT;
+}
+
+/* Can the call change nothing but its target? A mount that leaves its peer group can take the master
+ * from others. In the order in which path_mount() in fs/namespace.c looks at the flags. */
+static __always_inline bool changes_target_alone(u32 does, u64 *values, u64 mount)
+{
+	bool is_recursive;
+
+	if (does == DOES_MOUNT) {
+		u64 flags = values[3];
+
+		if (flags & MS_REMOUNT)
+			return flags & MS_BIND;
+		if (flags & MS_BIND || !(flags & MS_PROPAGATION))
+			return false;
+		is_recursive = flags & MS_REC;
+	} else {
+		is_recursive = values[2] & AT_RECURSIVE;
+	}
+	return !FIELD(u32, mount, MOUNT_GROUP) && !FIELD(u64, mount, MOUNT_MASTER) &&
+	       (!is_recursive || FIELD(u64, mount, MOUNT_MOUNTS) == mount + MOUNT_MOUNTS);
+}
+#endif
 
 /* Append one string of the caller's memory to the record. */
 static __always_inline void fetch_string(struct operation_scratch *s, u32 i, u64 address)

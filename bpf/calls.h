@@ -21,6 +21,9 @@ struct inflight {
 	u64 child_mntns;
 	u64 child_mntns_id;
 	u64 moved;
+	/* The mount that the target is, where that does not take a path lookup, and its unique id. */
+	u64 target;
+	u64 target_unique;
 	u64 watermark;
 	u32 mntns;
 	u32 child;
@@ -89,6 +92,7 @@ BPF_HASH(followed, u32, u8, 65536);
 #define MS_REMOUNT 32
 #define MS_BIND 0x1000
 #define MS_MOVE 0x2000
+#define MS_REC 0x4000
 #define MS_PROPAGATION 0x1e0000
 #define MOVE_MOUNT_F_EMPTY_PATH 4
 #define FSCONFIG_SET_STRING 1
@@ -96,6 +100,7 @@ BPF_HASH(followed, u32, u8, 65536);
 #define FSCONFIG_SET_PATH_EMPTY 4
 #define FSCONFIG_CMD_RECONFIGURE 7
 #define AT_FDCWD -100
+#define AT_RECURSIVE 0x8000
 #define FMODE_PATH 0x4000
 #define FAN_MNT_ATTACH 0x01000000
 #define FAN_MNT_DETACH 0x02000000

@@ -48,6 +48,7 @@ struct walk {
 	volatile u32 at;
 	volatile u32 down;
 	volatile u32 whole;
+	volatile u32 alone;
 	volatile u32 count;
 	volatile u32 calls;
 };

@@ -77,20 +77,31 @@ int enter(struct enter_context *ctx)
 		call.moved = file ? FIELD(u64, file + FILE_PATH, PATH_MNT) - MOUNT_MNT : 0;
 	}
 #endif
-	if (inflight.update(&thread, &call)) {
-		count(LOST_INFLIGHT);
-		return 0;
-	}
 	s->count = 0;
 	s->leaving = 0;
 	s->entered = call.entered;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < 4; i++) {
 		s32 descriptor = AT_FDCWD;
-		u32 base = base_of(t, given, i, &descriptor);
+		bool is_all = false;
+		u32 base = base_of(t, given, i, &descriptor, &is_all);
 
 		if (base)
 			want(i, base, descriptor, 0);
+#ifdef CAN_WALK
+		if (i == 1 && is_all && (t->does == DOES_MOUNT || t->does == DOES_SETATTR)) {
+			u64 mount = mount_at(base, descriptor);
+
+			if (mount && changes_target_alone(t->does, given->value, mount)) {
+				call.target = mount;
+				call.target_unique = unique_of(mount);
+			}
+		}
+#endif
+	}
+	if (inflight.update(&thread, &call)) {
+		count(LOST_INFLIGHT);
+		return 0;
 	}
 	if (s->count)
 		programs.call(ctx, PROGRAM_PATHS);
@@ -175,6 +186,8 @@ static __always_inline bool begin_list(struct traits *t, struct inflight *call, 
 	}
 	if (does == DOES_MOVE_MOUNT && call->moved)
 		return begin_tree(call->moved, call->watermark, call->entered);
+	if (call->target && unique_of(call->target) == call->target_unique)
+		return begin_changed(call->target, mntns, call->entered);
 	/* In the order in which path_mount() in fs/namespace.c looks at the flags. */
 	if (does == DOES_MOUNT && !(flags & MS_REMOUNT) &&
 	    (flags & MS_BIND || !(flags & (MS_PROPAGATION | MS_MOVE))))

@@ -35,8 +35,8 @@ struct path_scratch {
 
 BPF_PERCPU_ARRAY(path_scratch, struct path_scratch, 1);
 
-/* Does the text begin with /proc/self/fd/N or /proc/thread-self/fd/N? */
-static __always_inline bool proc_descriptor(char *head, s32 *descriptor)
+/* Does the text begin with /proc/self/fd/N or /proc/thread-self/fd/N? And is that all? */
+static __always_inline bool proc_descriptor(char *head, s32 *descriptor, bool *is_all)
 {
 	u64 *words = (u64 *)head;
 	u32 i, at, value = 0;
@@ -58,6 +58,7 @@ static __always_inline bool proc_descriptor(char *head, s32 *descriptor)
 			break;
 		value = value * 10 + (c - '0');
 	}
+	*is_all = !head[(at + i) & 31];
 	*descriptor = value;
 	return true;
 }

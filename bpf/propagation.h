@@ -62,7 +62,7 @@ static __always_inline void turn(struct walk *w)
 		how = w->whole ? HOW_LISTED : HOW_MADE;
 	} else {
 		mount = step_tree(w);
-		how = HOW_MADE;
+		how = w->alone ? HOW_LISTED : HOW_MADE;
 	}
 	if (!mount)
 		return;
@@ -114,6 +114,7 @@ static __always_inline struct walk *begin_walk(u32 phase, u64 watermark, u16 why
 	w->at = AT_NODE;
 	w->count = 0;
 	w->calls = 0;
+	w->alone = 0;
 	w->top = 0;
 	w->top_root = 0;
 	w->above = 0;
@@ -221,6 +222,20 @@ static __always_inline bool begin_tree(u64 mount, u64 watermark, u64 entered)
 		return false;
 	w->record.mntns = 0;
 	w->record.mntns_id = 0;
+	w->top = w->node = mount;
+	return true;
+}
+
+/* Get ready to list a mount of a namespace that a call may have changed, and nothing else. */
+static __always_inline bool begin_changed(u64 mount, u64 mntns, u64 entered)
+{
+	struct walk *w = begin_walk(PHASE_TREE, 0, LIST_CHANGED, entered);
+
+	if (!w)
+		return false;
+	w->record.mntns = mntns_inode(mntns);
+	w->record.mntns_id = mntns_id(mntns);
+	w->alone = 1;
 	w->top = w->node = mount;
 	return true;
 }

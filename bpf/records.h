@@ -63,11 +63,13 @@
 #define BASE_PROC_FD 3
 #define BASE_DENTRY 4
 
-/* Why mounts are listed: those that a call made, or all of a namespace. */
+/* Why mounts are listed: those that a call made, all of a namespace, or those alone that a call can
+ * have changed. */
 #define LIST_MADE 1
 #define LIST_BIRTH 2
 #define LIST_AFTER 3
 #define LIST_SURVEY 4
+#define LIST_CHANGED 5
 
 /* How a mount came to be in the list. */
 #define HOW_MADE 1

@@ -145,7 +145,7 @@ static __always_inline u64 step_tree(struct walk *w)
 	u64 mount = w->node, next;
 
 	if (w->at == AT_NODE) {
-		w->at = TO_FAR_END;
+		w->at = w->alone ? UPWARDS : TO_FAR_END;
 		return mount;
 	}
 	if (w->at == TO_FAR_END) {

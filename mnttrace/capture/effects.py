@@ -24,7 +24,8 @@ from mnttrace.linux.syscalls import Does
 
 _C = constants()
 _MADE, _CARRIED, _COVERED = _C["HOW_MADE"], _C["HOW_CARRIED"], _C["HOW_COVERED"]
-_BIRTH, _AFTER, _LIST_MADE = _C["LIST_BIRTH"], _C["LIST_AFTER"], _C["LIST_MADE"]
+_LIST_MADE, _LIST_BIRTH = _C["LIST_MADE"], _C["LIST_BIRTH"]
+_LIST_AFTER, _LIST_CHANGED = _C["LIST_AFTER"], _C["LIST_CHANGED"]
 
 
 class Birth(NamedTuple):
@@ -88,9 +89,9 @@ class Effects:
             made, evidence = self._own(call, made)
         for entry in made:
             self._made(call, entry, evidence)
-        after = [found for found in call.lists if found.why == _AFTER]
+        after = [found for found in call.lists if found.why in (_LIST_AFTER, _LIST_CHANGED)]
         missing = self._after(call, after) if after else []
-        born = [found for found in call.lists if found.why == _BIRTH]
+        born = [found for found in call.lists if found.why == _LIST_BIRTH]
         if born:
             self._born(call, born)
         if call.does == Does.UMOUNT:
@@ -180,12 +181,13 @@ class Effects:
             self.rows.move(known, via, "kernel", row, before)
 
     def _after(self, call: Call, lists: list[MountList]) -> list[int]:
-        """All mounts of the call's namespace, as they were after it; those that a umount took."""
+        """The mounts of the call's namespace, all or that which the call can have changed, as they
+        were after it; those that a umount took."""
         entries = [entry for found in lists for entry in found.entries if entry.mntns_id]
         self._name_places(call, entries)
         listed = [entry for entry in entries if entry.how not in (_CARRIED, _COVERED)]
         key = namespace_key(lists[0].ns, lists[0].ns_id)
-        is_whole = lists[-1].last and not call.cut
+        is_whole = lists[-1].last and lists[-1].why == _LIST_AFTER and not call.cut
         missing: set[int] = set()
         if is_whole:
             missing = self._tables.of_namespace(key) - {entry.unique for entry in listed}

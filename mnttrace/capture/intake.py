@@ -5,6 +5,9 @@ to join what is in it. So a process of its own does nothing but copy, to a file 
 first the records of the probes, then the events of fanotify, which has told of a call's mounts
 before its probe does. A thread would not do: it waits for the interpreter's lock, for hundreds of
 milliseconds where all processors are busy.
+
+The same process keeps the recorder out of the way of what it records: it lets that have processors
+which nobody else wants (SCHED_IDLE), until something has waited for a while.
 """
 
 from __future__ import annotations
@@ -29,9 +32,11 @@ from mnttrace.linux.fanotify import MountGroup
 
 _POLL = 0.01  # seconds between looks at the buffers, unless something urgent comes
 _PRIORITY = -10  # to have a processor soon; it needs little of it
+_PATIENCE = 0.1  # seconds that something waits before the recorder competes for processors
 _HEADER = struct.Struct("=QQQ")  # when, bytes of records, bytes of events
-# Numbers that both processes see: where the file's data ends, bytes that found no space in it.
-_END, _LOST = 0, 1
+# Numbers that both processes see: where the file's data ends, how far it was read, bytes that found
+# no space in it, whether the recorder gives way.
+_END, _READ, _LOST, _GIVES_WAY = range(4)
 _WOKEN, _CAUGHT_UP, _FAILED = b".", b"!", b"?"
 _PUNCH_HOLE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
@@ -69,14 +74,13 @@ class Intake:
             raise CaptureError(
                 f"no temporary file can be made: {error}", "set TMPDIR to a directory with space"
             ) from error
-        self._read_to = 0
         self._shared = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
         self._libc = ctypes.CDLL(None)
         self._copier, ours = socket.socketpair()
         self._pid = os.fork()
         if self._pid == 0:
             self._copier.close()
-            _copy_and_exit(_Copier(ring, group, self._file, self._shared, ours))
+            _copy_and_exit(ring, group, self._file, self._shared, ours)
         ours.close()
 
     def next(self, timeout: float = 0) -> Portion | None:
@@ -85,11 +89,11 @@ class Intake:
         Args:
             timeout: seconds to wait for one.
         """
-        if self._read_to == self._end():
+        if not self._is_behind:
             self._copier.settimeout(timeout)
             with suppress(TimeoutError, BlockingIOError):
                 self._hear()
-        return self._pop() if self._read_to < self._end() else None
+        return self._pop() if self._is_behind else None
 
     def all(self) -> Iterator[Portion]:
         """What waits, and what is in the buffers by now."""
@@ -97,9 +101,14 @@ class Intake:
         self._copier.send(_CAUGHT_UP)
         while _CAUGHT_UP not in self._hear():
             pass
-        end = self._end()
-        while self._read_to < end:
+        end = self._shared[_END]
+        while self._shared[_READ] < end:
             yield self._pop()
+
+    def give_way(self, on: bool) -> None:
+        """Whether this process leaves processors to others as long as it is not behind. What it
+        starts meanwhile would do so for ever."""
+        self._shared[_GIVES_WAY] = on
 
     @property
     def lost(self) -> int:
@@ -113,8 +122,9 @@ class Intake:
         self._file.close()
         self._shared.release()
 
-    def _end(self) -> int:
-        return self._shared[_END]
+    @property
+    def _is_behind(self) -> bool:
+        return self._shared[_READ] < self._shared[_END]
 
     def _hear(self) -> bytes:
         with suppress(ConnectionResetError):
@@ -129,24 +139,63 @@ class Intake:
         )
 
     def _pop(self) -> Portion:
-        begin = self._read_to
-        at, records, events = _HEADER.unpack(self._read(_HEADER.size))
-        portion = Portion(at, self._read(records), self._read(events))
-        size = ctypes.c_longlong(self._read_to - begin)
+        begin = end = self._shared[_READ]
+        at, records, events = _HEADER.unpack(self._read(_HEADER.size, end))
+        end += _HEADER.size
+        data = self._read(records + events, end)
+        end += len(data)
+        self._shared[_READ] = end
+        size = ctypes.c_longlong(end - begin)
         # Gives the space back, where the file system can.
         self._libc.fallocate(self._file.fileno(), _PUNCH_HOLE, ctypes.c_longlong(begin), size)
-        return portion
+        return Portion(at, data[:records], data[records:])
 
-    def _read(self, size: int) -> bytes:
+    def _read(self, size: int, at: int) -> bytes:
         parts = []
         while size:
-            part = os.pread(self._file.fileno(), size, self._read_to)
+            part = os.pread(self._file.fileno(), size, at)
             if not part:
                 raise CaptureError("the temporary file is shorter than it was", "who cut it?")
             parts.append(part)
             size -= len(part)
-            self._read_to += len(part)
+            at += len(part)
         return b"".join(parts)
+
+
+class _Priority:
+    """Whether the recorder competes for processors.
+
+    Args:
+        shared: as of :class:`Intake`.
+    """
+
+    def __init__(self, shared: memoryview) -> None:
+        self._shared = shared
+        self._recorder = os.getppid()
+        self._waits_since: float | None = None
+        self._policy = os.sched_getscheduler(self._recorder)
+        # One who may be preferred may also stop giving way. Another policy has been chosen.
+        self._may_change = self._policy == os.SCHED_OTHER and os.getpriority(os.PRIO_PROCESS, 0) < 0
+
+    def look(self) -> None:
+        """Give way or compete, as things are now."""
+        if self._shared[_READ] == self._shared[_END]:
+            self._waits_since = None
+        elif self._waits_since is None:
+            self._waits_since = time.monotonic()
+        is_late = self._waits_since and time.monotonic() - self._waits_since >= _PATIENCE
+        self._set(self._shared[_GIVES_WAY] == 1 and not is_late)
+
+    def compete(self) -> None:
+        """As everybody does."""
+        self._set(False)
+
+    def _set(self, gives_way: bool) -> None:
+        policy = os.SCHED_IDLE if gives_way else os.SCHED_OTHER
+        if self._may_change and policy != self._policy:
+            with suppress(ProcessLookupError):
+                os.sched_setscheduler(self._recorder, policy, os.sched_param(0))
+            self._policy = policy
 
 
 class _Copier(NamedTuple):
@@ -157,6 +206,7 @@ class _Copier(NamedTuple):
     file: IO[bytes]
     shared: memoryview
     recorder: socket.socket
+    priority: _Priority
 
     def run(self) -> None:
         """Copy until the recorder closes its end."""
@@ -168,8 +218,10 @@ class _Copier(NamedTuple):
             woken = {descriptor for descriptor, _ in wakeups.poll(_POLL)}
             asked = self.recorder.fileno() in woken
             if asked and not self.recorder.recv(1):
+                self.priority.compete()
                 return
             took = self._take()
+            self.priority.look()
             if asked:
                 self.recorder.send(_CAUGHT_UP)
             elif took:
@@ -197,15 +249,21 @@ class _Copier(NamedTuple):
         return True
 
 
-def _copy_and_exit(copier: _Copier) -> NoReturn:
+def _copy_and_exit(
+    ring: Ring,
+    group: MountGroup | None,
+    file: IO[bytes],
+    shared: memoryview,
+    recorder: socket.socket,
+) -> NoReturn:
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-        copier.run()
+        _Copier(ring, group, file, shared, recorder, _Priority(shared)).run()
     except BaseException as error:  # whatever it is, the recorder has to say it
         with suppress(OSError):
-            copier.recorder.send(_FAILED + repr(error).encode())
+            recorder.send(_FAILED + repr(error).encode())
     finally:
         os._exit(0)

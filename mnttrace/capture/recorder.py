@@ -102,6 +102,7 @@ class Recorder:
             self.session.begin()
             self.writer.flush()
             child = _start(self._command)
+            self.session.give_way()
             self._watch(child, duration, progress)
             self._finish()
         finally:

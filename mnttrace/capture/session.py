@@ -107,6 +107,11 @@ class Session:
         """Survey all namespaces."""
         self._survey_all("start")
 
+    def give_way(self) -> None:
+        """Leave processors to others from now on, as long as that makes nothing late. To be called
+        once everything is started that is to be recorded: children would do the same."""
+        self._intake.give_way(True)
+
     def look(self, timeout: float = 0) -> None:
         """Take what there is, and survey what is due.
 
@@ -133,6 +138,7 @@ class Session:
 
     def end(self) -> dict[str, int]:
         """Take what is left and survey all namespaces; what was lost, by kind."""
+        self._intake.give_way(False)
         self.settle()
         losses = self._probes.losses()
         losses["lost_bytes"] = self._intake.lost

@@ -60,6 +60,7 @@ class Watcher:
         try:
             self._session.begin()
             ready()
+            self._session.give_way()
             while self._is_on:
                 self._session.look(_POLL)
                 self._flush()

@@ -25,10 +25,11 @@ MS_TYPES = {"unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "shared
 MNT_DETACH = 2
 OPEN_TREE_CLONE, FSCONFIG_CMD_CREATE = 1, 6
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_SET_GROUP, MOVE_MOUNT_BENEATH = 0x4, 0x100, 0x200
-AT_FDCWD, AT_RECURSIVE = -100, 0x8000  # linux/fcntl.h
+AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000  # linux/fcntl.h
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 # The numbers of these calls are the same on all machines but Alpha.
 NR_OPEN_TREE, NR_MOVE_MOUNT, NR_FSOPEN, NR_FSCONFIG, NR_FSMOUNT = 428, 429, 430, 431, 432
+NR_MOUNT_SETATTR = 442
 
 NAMES, DEPTH = "ab", 2  # of the directories that are made on each tmpfs
 
@@ -95,6 +96,7 @@ class Worker:
         self.commands = commands
         self.proc = proc  # a descriptor of procfs, which cannot be seen from inside
         self.came: list[int] = []  # descriptors that came with the last command
+        self.ways = itertools.cycle((self.change_at, self.change_here, self.change_by_descriptor))
 
     def serve(self) -> None:
         while True:
@@ -141,6 +143,26 @@ class Worker:
             fd = os.open(f"{pid}/{name}", os.O_WRONLY, dir_fd=self.proc)
             os.write(fd, b"0 0 4294967295")
             os.close(fd)
+
+    # Ways to change a propagation type: what leads to the mount is seen otherwise.
+
+    def change_at(self, path: str, to: int, recursive: bool) -> None:
+        call_mount(None, path, None, to | (MS_REC if recursive else 0))
+
+    def change_here(self, path: str, to: int, recursive: bool) -> None:
+        with opened(".") as before, opened(path) as mount:
+            try:
+                os.fchdir(mount)
+                self.change_at(".", to, recursive)
+            finally:
+                os.fchdir(before)
+
+    def change_by_descriptor(self, path: str, to: int, recursive: bool) -> None:
+        attributes = array.array("Q", [0, 0, to, 0])  # struct mount_attr
+        address, size = attributes.buffer_info()[0], 8 * len(attributes)
+        flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+        with opened(path) as mount:
+            syscall(NR_MOUNT_SETATTR, mount, "", flags, address, size)
 
     # Commands. Paths are those of the process.
 
@@ -193,7 +215,7 @@ class Worker:
         syscall(NR_MOVE_MOUNT, AT_FDCWD, source, AT_FDCWD, target, MOVE_MOUNT_SET_GROUP)
 
     def change(self, path: str, to: str, recursive: bool) -> None:
-        call_mount(None, path, None, MS_TYPES[to] | (MS_REC if recursive else 0))
+        next(self.ways)(path, MS_TYPES[to], recursive)
 
     def umount(self, path: str, lazy: bool) -> None:
         check(libc.umount2(os.fsencode(path), MNT_DETACH if lazy else 0))
