@@ -96,3 +96,29 @@ def test_mounts_whose_mount_point_went_elsewhere_are_told_with_who_did_that(
     assert (row["action"], row["evidence"]) == ("detach", "kernel")
     assert row["mountpoint"].endswith("/there/x")
     assert row["ns_id"] != recorded.home
+
+
+@pytest.mark.parametrize(
+    ("first", "change"),
+    [
+        ("", 'call("mount", None, "/proc/self/fd/3", None, REMOUNT, None)'),
+        ("os.fchdir(3)", 'call("mount", None, ".", None, REMOUNT, None)'),
+        ('os.chroot("tree")', 'call("mount", None, "/", None, REMOUNT, None)'),
+        ("", 'call("mount_setattr", 3, "", 0x1000, mount_attr(1), 32)'),
+    ],
+)
+def test_what_is_changed_where_no_path_is_looked_up(record, first: str, change: str) -> None:
+    recorded = record(
+        f"""exec 3<tree; python3 {CALLS} <<'END'
+REMOUNT = 32 | 0x1000 | 1  # MS_REMOUNT | MS_BIND | MS_RDONLY
+{first}
+assert {change} == 0
+END""",
+        before=f"{TREE}mount --make-private tree",
+        after="cat /proc/self/mountinfo >after",
+    )
+    effects = recorded.rows("effects", action="change", source="one")
+    [new] = [line for line in recorded.table("after") if line.source == "one"]
+    assert [(row["via"], row["evidence"]) for row in effects] == [("direct", "kernel")]
+    assert effects[0]["after"] == f"private {new.options}"
+    assert new.options.startswith("ro,")
