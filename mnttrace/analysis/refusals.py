@@ -64,10 +64,8 @@ def refused(run: Recording, most: int | None = None) -> list[Refusal]:
     if failed.empty:
         return []
     # Copies in other namespaces matter where these have too many mounts alone.
-    wide = (failed["error"] == "ENOSPC").any()
-    last = failed.groupby("ns_id")["monotonic"].max()
-    until = dict(zip(last.index.to_list(), last.to_list(), strict=True))
-    trial = _Trial(run, None if wide else until)
+    narrow = bool((failed["error"] != "ENOSPC").all())
+    trial = _Trial(run, Replay(run, failed[["seq", "monotonic", "ns_id"]], narrow))
     return [one for row in rows(failed, _ASKED) if (one := trial.of(row))]
 
 
@@ -124,8 +122,8 @@ def _since(run: Recording, found: list[Refusal]) -> list[int | None]:
 class _Trial:
     """Tries operations on the tables of their moment."""
 
-    def __init__(self, run: Recording, until: dict[int, int] | None) -> None:
-        self._replay = Replay(run, until)
+    def __init__(self, run: Recording, replay: Replay) -> None:
+        self._replay = replay
         self._names = labels(run)
         self._most = run.meta.get("mount_max")
         users = run.users

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from mnttrace.analysis.model.mounts import Mount, joined
 from mnttrace.analysis.model.tables import Tables
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mnttrace.analysis.recording import Recording
 
 Row = dict[str, Any]
@@ -42,19 +43,22 @@ class Replay:
 
     Args:
         run: the recording; its mounts need unique ids.
-        until: follow these namespaces alone, by their unique ids, each until a moment
-            (CLOCK_MONOTONIC, ns); None: all.
+        moments: those that will be asked for, a frame with `seq`, `monotonic` and `ns_id`; None:
+            all. What comes and goes between two of them is left out.
+        narrow: at each of them only the namespace `ns_id`, by its unique id, will be looked at.
 
     Attributes:
         tables: as they are where it has come to.
     """
 
-    def __init__(self, run: Recording, until: dict[int, int] | None = None) -> None:
+    def __init__(
+        self, run: Recording, moments: pd.DataFrame | None = None, narrow: bool = False
+    ) -> None:
         mounts, effects = run.mounts, run.effects
-        if until is not None:
-            mounts = mounts[mounts["ns_id"].isin(until)]
-            last = effects["ns_id"].map(until)
-            effects = effects[(effects["monotonic"] <= last).fillna(False)]
+        if moments is not None:
+            if narrow:
+                mounts = mounts[mounts["ns_id"].isin(moments["ns_id"])]
+            effects = effects[_matter(effects, moments, narrow)]
         self.tables = Tables(_first_tables(run.snapshots, mounts))
         self._effects = rows(effects, _EFFECTS)
         self._next = next(self._effects, None)
@@ -105,6 +109,35 @@ def _is_before(effect: Row, seq: int, monotonic: int) -> bool:
     if effect["seq"] is not None:
         return bool(effect["seq"] < seq)
     return effect["monotonic"] is None or bool(effect["monotonic"] < monotonic)
+
+
+def _matter(effects: pd.DataFrame, moments: pd.DataFrame, narrow: bool) -> np.ndarray[Any, Any]:
+    """Which effects can be seen at one of some moments: not those after the last one, nor those on
+    mounts that come and go between two."""
+    # How many effects come before each moment: up to the first that `_is_before` does not hold for.
+    seq = effects["seq"].fillna(0).to_numpy(np.uint64)
+    seen = effects["monotonic"].fillna(0).where(effects["seq"].isna(), 0).to_numpy(np.uint64)
+    before = np.minimum(
+        np.searchsorted(np.maximum.accumulate(seq), moments["seq"].to_numpy(np.uint64)),
+        np.searchsorted(np.maximum.accumulate(seen), moments["monotonic"].to_numpy(np.uint64)),
+    )
+    theirs = moments["ns_id"] if narrow else moments["ns_id"] * 0
+    which = pd.Index(theirs.unique())
+    namespaces = which.get_indexer(effects["ns_id"] if narrow else effects["ns_id"] * 0)
+    # The moments of each namespace, and between which two of them each effect is.
+    size = len(effects) + 1
+    borders = np.sort(which.get_indexer(theirs) * size + np.maximum.accumulate(before))
+    interval = np.searchsorted(borders, namespaces * size + np.arange(len(effects)), side="right")
+    is_seen = np.append(borders, -2 * size)[interval] // size == namespaces
+    # Where each mount came and where it went, by the number of that; -1 and -2 where it did not.
+    mounts = effects["mnt_id_unique"]
+    number, known = pd.factorize(mounts)
+    comes, goes = np.full(len(known) + 1, -1), np.full(len(known) + 1, -2)
+    came = ~mounts.duplicated() & (effects["action"] == "attach") & is_seen
+    went = ~mounts.duplicated(keep="last") & (effects["action"] == "detach") & is_seen
+    comes[number[came]], goes[number[went]] = interval[came], interval[went]
+    matter: np.ndarray[Any, Any] = is_seen & (comes != goes)[number]
+    return matter
 
 
 def _first_tables(snapshots: pd.DataFrame, mounts: pd.DataFrame) -> Iterator[Mount]:

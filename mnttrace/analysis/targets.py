@@ -44,24 +44,31 @@ def known_mounts(run: Recording) -> pd.DataFrame:
         fstype, source, shared, master, propagation, and `present`: whether it was still there at
         the end. Those that are gone come first.
     """
-    tables = last_tables(run)
-    there = tables[~tables["gone"]]
     effects = run.effects
-    gone = effects[effects["action"] == "detach"]
-    made = effects[effects["action"] == "attach"]
-    # A mount that was attached after the last look at its table, and has not gone since.
-    unseen = made[
-        ~made["mnt_id_unique"].isin(gone["mnt_id_unique"])
-        & ~made["mnt_id_unique"].isin(there["mnt_id_unique"])
-    ]
-    parts = [
-        gone[_COLUMNS].assign(present=False),
-        unseen[_COLUMNS].assign(present=True),
-        there[_COLUMNS].assign(present=True),
-    ]
-    texts = dict.fromkeys(("fstype", "propagation"), "string[pyarrow]")
-    found = pd.concat([part.astype(texts) for part in parts], ignore_index=True)
+    gone = effects.loc[effects["action"] == "detach", _COLUMNS]
+    found = _together([gone.assign(present=False), mounts_there(run).assign(present=True)])
     return found[~(found["mnt_id_unique"].notna() & found["mnt_id_unique"].duplicated())]
+
+
+def mounts_there(run: Recording) -> pd.DataFrame:
+    """The mounts that were there at the end.
+
+    Returns:
+        A frame as :func:`known_mounts` gives, without `present`.
+    """
+    effects = run.effects
+    gone = effects.loc[effects["action"] == "detach", "mnt_id_unique"].dropna()
+    tables = last_tables(run)
+    there = tables.loc[~tables["gone"] & ~tables["mnt_id_unique"].isin(gone), _COLUMNS]
+    # A mount that was attached after the last look at its table, and has not gone since.
+    made = effects.loc[effects["action"] == "attach", "mnt_id_unique"]
+    unseen = made.index[~made.isin(gone) & ~made.isin(there["mnt_id_unique"])]
+    return _together([effects.loc[unseen, _COLUMNS], there])
+
+
+def _together(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    texts = dict.fromkeys(("fstype", "propagation"), "string[pyarrow]")
+    return pd.concat([part.astype(texts) for part in parts], ignore_index=True)
 
 
 def find(run: Recording, text: str) -> Target:

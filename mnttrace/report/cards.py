@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mnttrace.analysis.mount_tables import last_tables
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.replay import rows
-from mnttrace.analysis.targets import known_mounts
+from mnttrace.analysis.targets import mounts_there
 from mnttrace.analysis.why import Holder, Step
 from mnttrace.errors import BadInput
 from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
@@ -147,8 +147,8 @@ class _Stories:
     def __init__(self, run: Recording) -> None:
         found = run.leaks
         self._calls = Calls(run, *(found[name] for name in OPERATIONS))
-        known = known_mounts(run.whole)
-        known = known[known["present"] & known["ns_id"].isin(found["dst_ns_id"])]
+        known = mounts_there(run.whole)
+        known = known[known["ns_id"].isin(found["dst_ns_id"])]
         self._mountpoints = known.drop_duplicates(["ns_id", "mount_id"]).set_index(
             ["ns_id", "mount_id"]
         )["mountpoint"]

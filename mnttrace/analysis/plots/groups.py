@@ -46,12 +46,19 @@ def mounts_at(run: Recording, seq: int | None = None, *, before: bool = False) -
         started = run.snapshots.set_index("snapshot")["started"]
         at = tables["snapshot"].map(started).astype("UInt64")
         tables = tables[(at <= operation["monotonic"]).fillna(False) | _is_first(run)]
-    found = pd.concat([_of_tables(tables), effects[["mnt_id_unique", "action", *_COLUMNS]]])
+    tables = _of_tables(tables)
+    tables = tables[~tables["mnt_id_unique"].isin(effects["mnt_id_unique"])]
+    found = pd.concat([_there(tables), _there(effects)])
     # Signed, so that they can stand beside the negative numbers of mounts without.
     found = found.astype({"mnt_id_unique": "Int64", "parent_unique": "Int64"})
-    last = found[found["mnt_id_unique"].notna()].drop_duplicates("mnt_id_unique", keep="last")
-    there = last[last["action"] != "detach"].set_index("mnt_id_unique")[_COLUMNS]
-    return _with_groups(pd.concat([there, _without_ids(run)]))
+    return _with_groups(pd.concat([found.set_index("mnt_id_unique"), _without_ids(run)]))
+
+
+def _there(told: pd.DataFrame) -> pd.DataFrame:
+    """The last that was told of each mount, unless that was its end."""
+    unique = told["mnt_id_unique"]
+    is_last = unique.notna() & ~unique.duplicated(keep="last") & (told["action"] != "detach")
+    return told.loc[is_last, ["mnt_id_unique", *_COLUMNS]]
 
 
 def _is_first(run: Recording) -> pd.Series:
