@@ -7,6 +7,9 @@ SETUP  := PYTHON='$(PYTHON)' VENV='$(VENV)' scripts/setup.sh
 # runc and the mount tools lie where an ordinary user's PATH does not look.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
+# Root's notebooks are nobody else's: the server is on loopback, and has a token.
+ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup demo notebooks test lint format clean
@@ -20,7 +23,7 @@ demo: $(VENV)/.ready ## Record a real container that leaks a mount, and show the
 	@scripts/demo.sh
 
 notebooks: $(VENV)/.ready-notebooks ## Open the notebooks in JupyterLab, with everything installed
-	@cd notebooks && ../$(VENV)/bin/jupyter lab --ip 127.0.0.1 $(ARGS)
+	@cd notebooks && ../$(VENV)/bin/jupyter lab --ip 127.0.0.1 $(ALLOW_ROOT) $(ARGS)
 
 test: $(VENV)/.ready-dev ## Run the whole test suite; ARGS='...' go to pytest
 	@$(VENV)/bin/python -m pytest $(ARGS)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 DOCS = Path(__file__).parents[1] / "docs" / "performance"
 SYNTHETIC = Path(__file__).with_name("synthetic.py")
 OPERATIONS_A_NAMESPACE = 500
-COMMANDS_UP_TO = 100_000  # operations: beyond these nobody reads what they print
+TIMELINE_UP_TO = 100_000  # operations: beyond these nobody reads what the command prints
 
 
 class Measure(NamedTuple):
@@ -55,6 +55,10 @@ MEASURES = {
         lambda run: run.at(middle(run)),
     ),
     "at, another moment": Measure(lambda run: run.at(0), lambda run: run.at(middle(run))),
+    "refusals": Measure(lambda run: (run.operations, run.effects), lambda run: run.refusals),
+    "run.timeline()": Measure(lambda run: None, lambda run: run.timeline()),
+    "run.plot.timeline()": Measure(lambda run: None, lambda run: run.plot.timeline()),
+    "run.plot.graph()": Measure(lambda run: None, lambda run: run.plot.graph()),
     "diff": Measure(lambda run: run.history, lambda run: run.diff(0, middle(run))),
 }
 COMMANDS = ("leaks", "timeline", "report")
@@ -104,7 +108,9 @@ def measured(size: int, recording: Path) -> list[Figure]:
     for what in MEASURES:
         told, _, memory = outside([sys.executable, __file__, "--inside", what, recording])
         found.append(Figure(size, what, float(told), memory))
-    for name in COMMANDS if size <= COMMANDS_UP_TO else ():
+    for name in COMMANDS:
+        if name == "timeline" and size > TIMELINE_UP_TO:
+            continue
         command = [sys.executable, "-m", "mnttrace", name, recording]
         if name == "report":
             command += ["-o", recording.with_suffix(".html"), "--force"]

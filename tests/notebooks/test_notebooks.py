@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import nbformat
 import pytest
@@ -50,3 +57,31 @@ def test_it_runs_and_shows_what_it_is_about(path: Path) -> None:
     text = "\n".join(str(one) for one in shown)
     for wanted in TOLD[path.stem]:
         assert wanted in text, wanted
+
+
+def test_make_opens_them_in_jupyterlab() -> None:
+    server = subprocess.Popen(
+        ["make", "notebooks", "ARGS=--no-browser"],
+        cwd=NOTEBOOKS.parent,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert server.stderr
+        address = next(filter(None, (re.search(r"http://127\S+", line) for line in server.stderr)))
+        lab, _, token = address[0].partition("/lab?")
+        while True:  # it says where before it listens there
+            try:
+                answer = urlopen(f"{lab}/api/contents?{token}")
+                break
+            except URLError:
+                assert server.poll() is None
+        with answer:
+            names = {one["name"] for one in json.load(answer)["content"]}
+        assert names >= {path.name for path in ALL}
+        with urlopen(address[0]) as page:
+            assert b"JupyterLab" in page.read()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate()
