@@ -15,7 +15,7 @@ static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *valu
 		u64 file = file_of((s32)values[0]);
 
 		if (file && file_namespace_type(file) == CLONE_NEWNS) {
-			*target = file_namespace_inode(file);
+			*target = namespace_inode(FIELD(u64, file, FILE_INODE));
 			return true;
 		}
 		flags = values[1];

@@ -58,9 +58,36 @@ static __always_inline u64 mntns_id(u64 mntns)
  */
 static __always_inline u32 dentry_hash(u64 dentry)
 {
+#if DENTRY_HASH == DENTRY_PARENT + 8
+	/* Each read is a call: what lies side by side is read at once. */
+	u64 both[2] = {};
+
+	read_kernel(both, sizeof(both), (void *)(dentry + DENTRY_PARENT));
+	u64 mixed = both[0] ^ both[1];
+#else
 	u64 mixed = FIELD(u64, dentry, DENTRY_PARENT) ^ FIELD(u64, dentry, DENTRY_HASH);
+#endif
 
 	return mixed * 0x9e3779b97f4a7c15ULL >> 32;
+}
+
+/* Both ids of a mount; the unique one is 0 where the kernel has none (before 6.8). */
+static __always_inline void ids_of(u64 mount, u64 *unique, u32 *id)
+{
+#if defined(MOUNT_ID_UNIQUE) && MOUNT_ID == MOUNT_ID_UNIQUE + 8
+	u64 both[2] = {};
+
+	read_kernel(both, sizeof(both), (void *)(mount + MOUNT_ID_UNIQUE));
+	*unique = both[0];
+	*id = both[1];
+#else
+#ifdef MOUNT_ID_UNIQUE
+	*unique = FIELD(u64, mount, MOUNT_ID_UNIQUE);
+#else
+	*unique = 0;
+#endif
+	*id = FIELD(u32, mount, MOUNT_ID);
+#endif
 }
 
 /* The struct file of one of the caller's descriptors, 0 if it has none. */
@@ -74,15 +101,15 @@ static __always_inline u64 file_of(s32 descriptor)
 	return FIELD(u64, FIELD(u64, fdt, FDT_FD), (u64)descriptor * 8);
 }
 
-static __always_inline u64 file_magic(u64 file)
+static __always_inline u64 inode_magic(u64 inode)
 {
-	return FIELD(u64, FIELD(u64, FIELD(u64, file, FILE_INODE), INODE_SB), SB_MAGIC);
+	return FIELD(u64, FIELD(u64, inode, INODE_SB), SB_MAGIC);
 }
 
 /* The CLONE_NEW… bit of the namespace that an inode of nsfs stands for, else 0. */
-static __always_inline u32 namespace_type(u64 inode)
+static __always_inline u32 namespace_type(u64 inode, u64 magic)
 {
-	if (FIELD(u64, FIELD(u64, inode, INODE_SB), SB_MAGIC) != NSFS_MAGIC)
+	if (magic != NSFS_MAGIC)
 		return 0;
 	u64 ns = FIELD(u64, inode, INODE_PRIVATE);
 #ifdef NS_COMMON_TYPE
@@ -99,17 +126,14 @@ static __always_inline u32 namespace_inode(u64 inode)
 
 static __always_inline u32 file_namespace_type(u64 file)
 {
-	return namespace_type(FIELD(u64, file, FILE_INODE));
+	u64 inode = FIELD(u64, file, FILE_INODE);
+
+	return namespace_type(inode, inode_magic(inode));
 }
 
 /* The mount namespace that a file of nsfs stands for. */
 static __always_inline u64 file_mntns(u64 file)
 {
 	return FIELD(u64, FIELD(u64, file, FILE_INODE), INODE_PRIVATE) - MNT_NS_COMMON;
-}
-
-static __always_inline u32 file_namespace_inode(u64 file)
-{
-	return namespace_inode(FIELD(u64, file, FILE_INODE));
 }
 #endif

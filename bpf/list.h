@@ -112,6 +112,23 @@ static __always_inline void send_mounts(struct walk *w, u8 last)
 	w->record.first = 0;
 }
 
+/* The device and the flags of a super block; gives the address of its type. */
+static __always_inline u64 describe_super_block(struct mount_entry *e, u64 sb)
+{
+#if SB_TYPE > SB_DEV && SB_FLAGS > SB_TYPE && SB_FLAGS - SB_DEV <= 128
+	u8 part[SB_FLAGS - SB_DEV + 8] = {};
+
+	read_kernel(part, sizeof(part), (void *)(sb + SB_DEV));
+	e->device = *(u32 *)part;
+	e->super_flags = *(u32 *)(part + SB_FLAGS - SB_DEV);
+	return *(u64 *)(part + SB_TYPE - SB_DEV);
+#else
+	e->device = FIELD(u32, sb, SB_DEV);
+	e->super_flags = FIELD(u32, sb, SB_FLAGS);
+	return FIELD(u64, sb, SB_TYPE);
+#endif
+}
+
 #define COPIED(type, offset) (*(type *)(w->mount + (offset)))
 
 /* Append the mount whose struct is in w->mount to the list. */
@@ -127,22 +144,22 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 	u64 mntns = COPIED(u64, MOUNT_NS);
 	u64 sb = COPIED(u64, MOUNT_MNT + VFSMOUNT_SB);
 
+	ids_of(parent, &e->parent_unique, &e->parent_id);
 	e->unique = COPIED(u64, MOUNT_ID_UNIQUE);
-	e->parent_unique = unique_of(parent);
 	e->origin_unique = how == HOW_CARRIED ? w->origin_unique : 0;
 	e->root = COPIED(u64, MOUNT_MNT + VFSMOUNT_ROOT);
 	e->mountpoint = COPIED(u64, MOUNT_MOUNTPOINT);
 	e->root_hash = dentry_hash(e->root);
 	e->mountpoint_hash = dentry_hash(e->mountpoint);
 	e->mount_id = COPIED(u32, MOUNT_ID);
-	e->parent_id = FIELD(u32, parent, MOUNT_ID);
-	e->mntns = mntns_inode(mntns);
-	e->mntns_id = mntns_id(mntns);
+	/* A namespace that is walked over is kept by who asked for that. */
+	bool is_known = how == HOW_LISTED && mntns == w->start;
+	e->mntns = is_known ? w->record.mntns : mntns_inode(mntns);
+	e->mntns_id = is_known ? w->record.mntns_id : mntns_id(mntns);
 	e->group = COPIED(u32, MOUNT_GROUP);
 	e->master = master ? FIELD(u32, master, MOUNT_GROUP) : 0;
-	e->device = FIELD(u32, sb, SB_DEV);
+	u64 type = describe_super_block(e, sb);
 	e->flags = COPIED(u32, MOUNT_MNT + VFSMOUNT_FLAGS);
-	e->super_flags = FIELD(u32, sb, SB_FLAGS);
 	e->spare = 0;
 #ifdef MOUNT_T_FLAGS
 	/* T_UNBINDABLE of 6.17, where it was MNT_UNBINDABLE before. */
@@ -151,7 +168,7 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 #endif
 	e->how = how;
 	read_kernel_str(e->fstype, sizeof(e->fstype),
-				  (void *)FIELD(u64, FIELD(u64, sb, SB_TYPE), FS_TYPE_NAME));
+				  (void *)FIELD(u64, type, FS_TYPE_NAME));
 	/* Without any source it is "none" in mountinfo; an empty one is empty there. */
 	if (read_kernel_str(e->devname, sizeof(e->devname),
 			    (void *)COPIED(u64, MOUNT_DEVNAME)) < 0)

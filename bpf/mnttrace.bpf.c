@@ -277,7 +277,8 @@ int leave(struct exit_context *ctx)
 
 	if (list && call->watermark)
 		expect(last_notified(own, FAN_MNT_ATTACH));
-	if (list && t->does != DOES_MOUNT && t->does != DOES_MOVE_MOUNT)
+	/* Who was born may be gone soon. */
+	if (list && (t->does == DOES_NAMESPACE || t->does == DOES_DESCRIPTOR))
 		s->wakeup = BPF_RB_FORCE_WAKEUP;
 	inflight.delete(&thread);
 	if (list)

@@ -29,6 +29,7 @@ struct path_scratch {
 	volatile u32 used;
 	volatile u64 vfsmount;
 	volatile u64 dentry;
+	volatile u64 mount_root;
 	volatile u64 root_vfsmount;
 	volatile u64 root_dentry;
 };
@@ -83,10 +84,7 @@ static __always_inline void describe_mount(struct path_record *r, u64 vfsmount)
 	u64 mount = vfsmount - MOUNT_MNT;
 	u64 mntns = FIELD(u64, mount, MOUNT_NS);
 
-	r->mount_id = FIELD(u32, mount, MOUNT_ID);
-#ifdef MOUNT_ID_UNIQUE
-	r->mount_unique = FIELD(u64, mount, MOUNT_ID_UNIQUE);
-#endif
+	ids_of(mount, &r->mount_unique, &r->mount_id);
 	/* A mount that is detached has no namespace, or an anonymous one, which has no id. */
 	r->mntns = mntns && mntns != -22ULL ? mntns_inode(mntns) : 0;
 #ifdef MNT_NS_ID
@@ -112,7 +110,7 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 	if (w->base == BASE_DENTRY) {
 		u64 inode = FIELD(u64, w->dentry, DENTRY_INODE);
 
-		r->nsfs_type = namespace_type(inode);
+		r->nsfs_type = namespace_type(inode, inode_magic(inode));
 		if (r->nsfs_type)
 			r->nsfs_inode = namespace_inode(inode);
 		r->dentry = w->dentry;
@@ -127,17 +125,19 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 			return false;
 		path = file + FILE_PATH;
 		r->context = FIELD(u64, file, FILE_PRIVATE);
-		r->filesystem_magic = file_magic(file);
-		r->nsfs_type = file_namespace_type(file);
+		u64 inode = FIELD(u64, file, FILE_INODE);
+		r->filesystem_magic = inode_magic(inode);
+		r->nsfs_type = namespace_type(inode, r->filesystem_magic);
 		if (r->nsfs_type)
-			r->nsfs_inode = file_namespace_inode(file);
+			r->nsfs_inode = namespace_inode(inode);
 	}
 	s->vfsmount = FIELD(u64, path, PATH_MNT);
 	s->dentry = FIELD(u64, path, PATH_DENTRY);
 	s->root_vfsmount = FIELD(u64, fs + FS_ROOT, PATH_MNT);
 	s->root_dentry = FIELD(u64, fs + FS_ROOT, PATH_DENTRY);
 	describe_mount(r, s->vfsmount);
-	r->at_mount_root = s->dentry == FIELD(u64, s->vfsmount, VFSMOUNT_ROOT);
+	s->mount_root = FIELD(u64, s->vfsmount, VFSMOUNT_ROOT);
+	r->at_mount_root = s->dentry == s->mount_root;
 	return true;
 }
 
@@ -150,7 +150,7 @@ static __always_inline bool step_up(struct path_scratch *s)
 		s->record.complete = 1;
 		return false;
 	}
-	if (vfsmount && dentry == FIELD(u64, vfsmount, VFSMOUNT_ROOT)) {
+	if (vfsmount && dentry == s->mount_root) {
 		u64 mount = vfsmount - MOUNT_MNT;
 
 		parent = FIELD(u64, mount, MOUNT_PARENT);
@@ -160,6 +160,7 @@ static __always_inline bool step_up(struct path_scratch *s)
 		}
 		s->dentry = FIELD(u64, mount, MOUNT_MOUNTPOINT);
 		s->vfsmount = parent + MOUNT_MNT;
+		s->mount_root = FIELD(u64, s->vfsmount, VFSMOUNT_ROOT);
 		return true;
 	}
 	parent = FIELD(u64, dentry, DENTRY_PARENT);

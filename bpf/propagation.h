@@ -235,6 +235,7 @@ static __always_inline bool begin_changed(u64 mount, u64 mntns, u64 entered)
 		return false;
 	w->record.mntns = mntns_inode(mntns);
 	w->record.mntns_id = mntns_id(mntns);
+	w->start = mntns;
 	w->alone = 1;
 	w->top = w->node = mount;
 	return true;

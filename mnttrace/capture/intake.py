@@ -38,6 +38,7 @@ _HEADER = struct.Struct("=QQQ")  # when, bytes of records, bytes of events
 # no space in it, whether the recorder gives way.
 _END, _READ, _LOST, _GIVES_WAY = range(4)
 _WOKEN, _CAUGHT_UP, _FAILED = b".", b"!", b"?"
+_GIVEN_BACK = 1 << 22  # bytes of the file at a time: each time costs as much as reading many
 _PUNCH_HOLE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 
@@ -74,6 +75,7 @@ class Intake:
             raise CaptureError(
                 f"no temporary file can be made: {error}", "set TMPDIR to a directory with space"
             ) from error
+        self._kept_from = 0
         self._shared = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
         self._libc = ctypes.CDLL(None)
         self._copier, ours = socket.socketpair()
@@ -139,15 +141,17 @@ class Intake:
         )
 
     def _pop(self) -> Portion:
-        begin = end = self._shared[_READ]
+        end = self._shared[_READ]
         at, records, events = _HEADER.unpack(self._read(_HEADER.size, end))
         end += _HEADER.size
         data = self._read(records + events, end)
         end += len(data)
         self._shared[_READ] = end
-        size = ctypes.c_longlong(end - begin)
-        # Gives the space back, where the file system can.
-        self._libc.fallocate(self._file.fileno(), _PUNCH_HOLE, ctypes.c_longlong(begin), size)
+        if end - self._kept_from >= _GIVEN_BACK:
+            # Gives the space back, where the file system can.
+            hole = (ctypes.c_longlong(self._kept_from), ctypes.c_longlong(end - self._kept_from))
+            self._libc.fallocate(self._file.fileno(), _PUNCH_HOLE, *hole)
+            self._kept_from = end
         return Portion(at, data[:records], data[records:])
 
     def _read(self, size: int, at: int) -> bytes:

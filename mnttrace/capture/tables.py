@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mnttrace.linux import mountinfo
@@ -34,6 +34,7 @@ class Known:
         group: peer group, 0 for none; `master`: that of its master.
         flags: MNT_* bits of the kernel.
         super_flags: SB_* bits of its file system.
+        path, path_as_of: kept by :meth:`MountTables.path`.
     """
 
     unique: int
@@ -54,6 +55,8 @@ class Known:
     master: int
     flags: int
     super_flags: int
+    path: str = field(default="", compare=False, repr=False)
+    path_as_of: int = field(default=-1, compare=False, repr=False)
 
     @property
     def propagation(self) -> str:
@@ -110,6 +113,8 @@ class MountTables:
         self._slaves: dict[int, set[int]] = {}
         self._names: dict[tuple[int, int], list[Any]] = {}
         self._gone: OrderedDict[int, Known] = OrderedDict()
+        # How often something happened that can give mounts other paths.
+        self._moves = 0
 
     def __contains__(self, unique: int) -> bool:
         """Whether a mount is attached."""
@@ -205,7 +210,8 @@ class MountTables:
 
     def attach(self, mount: Known) -> None:
         """Add a mount that was not there."""
-        self._gone.pop(mount.unique, None)
+        if self._gone.pop(mount.unique, None):
+            self._moves += 1
         self._mounts[mount.unique] = mount
         self._by_namespace.setdefault(mount.namespace, set()).add(mount.unique)
         self._link(mount)
@@ -215,6 +221,7 @@ class MountTables:
         self, mount: Known, parent: int, place_key: int, place_hash: int, place: str | None
     ) -> None:
         """Give a mount another parent or place."""
+        self._moves += 1
         self._unlink(mount.unique)
         mount.parent, mount.place = parent, place
         mount.place_key, mount.place_hash = place_key, place_hash
@@ -231,6 +238,7 @@ class MountTables:
         point was renamed, from a mount_entry."""
         keys = (entry.mountpoint, entry.root, entry.mountpoint_hash, entry.root_hash)
         if (mount.place_key, mount.root_key, mount.place_hash, mount.root_hash) != keys:
+            self._moves += 1
             self._unlink(mount.unique)
             mount.place_key, mount.root_key, mount.place_hash, mount.root_hash = keys
             self._link(mount)
@@ -239,6 +247,7 @@ class MountTables:
         """Give a mount, attached or not, other names: those that mountinfo shows."""
         if (mount.root, mount.place) == (root, place):
             return
+        self._moves += 1
         is_attached = mount.unique in self._mounts
         if is_attached:
             self._unlink(mount.unique)
@@ -264,17 +273,27 @@ class MountTables:
 
     def path(self, mount: Known) -> str:
         """The mount point from the root of its namespace on; "…" stands for what is not known."""
+        if mount.path_as_of == self._moves:
+            return mount.path
+        asked, is_whole = mount, self.recall(mount.unique) is mount
         parts: list[str] = []
         seen = {mount.unique}
         while mount.parent != mount.unique:
+            if mount.path_as_of == self._moves:
+                parts.append("" if mount.path == "/" else mount.path)
+                break
             parent = self.recall(mount.parent)
             if parent is None or parent.unique in seen:
                 parts.append("/…" if mount.place is None else mount.place)
+                is_whole = False
                 break
             parts.append(_below(mount, parent))
             seen.add(parent.unique)
             mount = parent
-        return "".join(reversed(parts)) or "/"
+        path = "".join(reversed(parts)) or "/"
+        if is_whole:
+            asked.path, asked.path_as_of = path, self._moves
+        return path
 
     def _link(self, mount: Known) -> None:
         if mount.place_key and mount.parent != mount.unique:

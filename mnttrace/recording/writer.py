@@ -23,6 +23,13 @@ def clean(value: Any) -> Any:
     return value
 
 
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        return pa.array(map(clean, values), kind)
+
+
 class _NoPandas(MetaPathFinder):
     """Lets no import find pandas."""
 
@@ -114,8 +121,7 @@ class Writer:
 
     def _write(self, table: str, rows: list[dict[str, Any]]) -> None:
         kind = schema(table)
-        columns = [[clean(row.get(field.name)) for row in rows] for field in kind]
-        arrays = [pa.array(values, field.type) for values, field in zip(columns, kind, strict=True)]
+        arrays = [_array([row.get(field.name) for row in rows], field.type) for field in kind]
         if table not in self._streams:
             file = open(self.directory / f"{table}.arrows", "wb")  # noqa: SIM115
             self._files[table] = file
