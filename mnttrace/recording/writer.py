@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ import pyarrow.parquet as pq
 from mnttrace.errors import OutputError
 from mnttrace.recording.schema import COLUMNS, FORMAT, schema
 
+_AT_ONCE = 1 << 14  # rows of a table that wait
+_ROW_GROUP = 1 << 17  # rows that are in memory at once when a stream becomes Parquet
+
 
 def clean(value: Any) -> Any:
     """Text without surrogates: bytes that are not UTF-8 become \\xNN."""
@@ -23,11 +28,32 @@ def clean(value: Any) -> Any:
     return value
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+def _columns(rows: list[dict[str, Any]], kind: pa.Schema) -> list[Sequence[Any]]:
+    """The values of rows by column, None for what a row lacks."""
+    try:
+        return list(zip(*map(itemgetter(*kind.names), rows), strict=True))
+    except KeyError:
+        return [[row.get(name) for row in rows] for name in kind.names]
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     try:
         return pa.array(values, kind)
     except UnicodeEncodeError:
         return pa.array(map(clean, values), kind)
+
+
+def _pieces(stream: Path) -> Iterator[pa.Table]:
+    """What a finished stream holds, some of its batches at a time."""
+    with pa.OSFile(str(stream)) as file, pa.ipc.open_stream(file) as reader:
+        some: list[pa.RecordBatch] = []
+        for batch in reader:
+            some.append(batch)
+            if sum(map(len, some)) >= _ROW_GROUP:
+                yield pa.Table.from_batches(some)
+                some = []
+        if some:
+            yield pa.Table.from_batches(some)
 
 
 class _NoPandas(MetaPathFinder):
@@ -98,8 +124,15 @@ class Writer:
             raise OutputError(f"{directory} is not a recording", "choose another name")
 
     def add(self, table: str, row: dict[str, Any]) -> None:
-        """Take one row, to be written at the next flush."""
-        self._rows[table].append(row)
+        """Take one row, to be written at the next flush, or when there are many.
+
+        Raises:
+            OutputError: as :meth:`flush`.
+        """
+        rows = self._rows[table]
+        rows.append(row)
+        if len(rows) >= _AT_ONCE:
+            self.flush()
 
     def flush(self) -> None:
         """Write what was added.
@@ -121,7 +154,7 @@ class Writer:
 
     def _write(self, table: str, rows: list[dict[str, Any]]) -> None:
         kind = schema(table)
-        arrays = [_array([row.get(field.name) for row in rows], field.type) for field in kind]
+        arrays = [_array(*column) for column in zip(_columns(rows, kind), kind.types, strict=True)]
         if table not in self._streams:
             file = open(self.directory / f"{table}.arrows", "wb")  # noqa: SIM115
             self._files[table] = file
@@ -145,15 +178,14 @@ class Writer:
             for table in COLUMNS:
                 kind = schema(table)
                 stream = self._streams.pop(table, None)
-                if stream is None:
-                    rows = kind.empty_table()
-                else:
+                written = self.directory / f"{table}.arrows"
+                if stream:
                     stream.close()
                     self._files.pop(table).close()
-                    with pa.OSFile(str(self.directory / f"{table}.arrows")) as file:
-                        rows = pa.ipc.open_stream(file).read_all()
-                pq.write_table(rows, self.directory / f"{table}.parquet")
-                (self.directory / f"{table}.arrows").unlink(missing_ok=True)
+                with pq.ParquetWriter(self.directory / f"{table}.parquet", kind) as parquet:
+                    for rows in _pieces(written) if stream else ():
+                        parquet.write_table(rows, len(rows))
+                written.unlink(missing_ok=True)
             self.meta["complete"] = True
             self._write_meta()
         except OSError as error:
