@@ -266,14 +266,15 @@ def _let_go(descriptors: list[int]) -> None:
 
     The kernel waits for a grace period at each tracepoint that is taken away, 2 s for all of them
     (perf_trace_event_unreg() in kernel/trace/trace_event_perf.c). So they are sent over a socket
-    which nobody can read any more, and the kernel's collector of such sockets closes them.
+    which nobody can read any more, and the kernel's collector of such sockets closes them. The
+    sockets are closed last: were the collector faster than we, our own close would be the last one.
     """
-    with suppress(OSError):
-        one, other = socket.socketpair()
-        with one, other:
+    one, other = socket.socketpair()
+    with one, other:
+        with suppress(OSError):
             socket.send_fds(one, [b"\0"], [*descriptors, other.fileno()])
-    for descriptor in descriptors:
-        os.close(descriptor)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 class _PerfEventAttr(ctypes.Structure):

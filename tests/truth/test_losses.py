@@ -1,0 +1,42 @@
+"""What does not fit into the kernel's buffer is counted: what was made, was sent or lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from mnttrace.capture.layout import constants
+from mnttrace.capture.probes import Probes
+from mnttrace.capture.ring import records
+
+pytestmark = pytest.mark.kernel
+
+# Two calls for the beginning, and two for each round.
+STORM = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+calls = [libc.unshare(0x20000), libc.mount(b"none", b"/", None, 0x44000, None)]
+for _ in range(int(sys.argv[1])):
+    calls += [libc.mount(b"storm", b"/mnt", b"tmpfs", 0, None), libc.umount2(b"/mnt", 0)]
+assert not any(calls), ctypes.get_errno()
+"""
+
+
+@pytest.mark.parametrize("rounds", [3, 300, 3000])
+def test_nobody_reads_a_small_buffer(rounds: int) -> None:
+    probes = Probes(ring_bytes=1 << 16)
+    try:
+        subprocess.run([sys.executable, "-c", STORM, str(rounds)], check=True)
+        told = probes.losses()
+        came = list(records(probes.ring.read()))
+    finally:
+        probes.close()
+    assert told["sent_operation"] + told["lost_operation"] == 2 + 2 * rounds
+    # Each mount lists itself, as does the change of all.
+    assert told["sent_mounts"] + told["lost_mounts"] >= 1 + rounds
+    kinds = [record[0] for record in came]
+    for kind in ("operation", "mounts", "path", "process"):
+        assert kinds.count(constants()[f"RECORD_{kind.upper()}"]) == told[f"sent_{kind}"]
+    assert (told["lost_operation"] > 0) == (rounds > 3)
