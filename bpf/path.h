@@ -59,7 +59,7 @@ static __always_inline bool proc_descriptor(char *head, s32 *descriptor, bool *i
 			break;
 		value = value * 10 + (c - '0');
 	}
-	*is_all = !head[(at + i) & 31];
+	*is_all = i && !head[(at + i) & 31];
 	*descriptor = value;
 	return true;
 }

@@ -34,9 +34,9 @@ _POLL = 0.01  # seconds between looks at the buffers, unless something urgent co
 _PRIORITY = -10  # to have a processor soon; it needs little of it
 _PATIENCE = 0.1  # seconds that something waits before the recorder competes for processors
 _HEADER = struct.Struct("=QQQ")  # when, bytes of records, bytes of events
-# Numbers that both processes see: where the file's data ends, how far it was read, bytes that found
-# no space in it, whether the recorder gives way.
-_END, _READ, _LOST, _GIVES_WAY = range(4)
+# Numbers that both processes see: where the file's data ends, up to where the recorder is through
+# with it, bytes that found no space in it, whether the recorder gives way.
+_END, _DONE, _LOST, _GIVES_WAY = range(4)
 _WOKEN, _CAUGHT_UP, _FAILED = b".", b"!", b"?"
 _GIVEN_BACK = 1 << 22  # bytes of the file at a time: each time costs as much as reading many
 _PUNCH_HOLE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
@@ -75,7 +75,7 @@ class Intake:
             raise CaptureError(
                 f"no temporary file can be made: {error}", "set TMPDIR to a directory with space"
             ) from error
-        self._kept_from = 0
+        self._read_to = self._kept_from = 0
         self._shared = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
         self._libc = ctypes.CDLL(None)
         self._copier, ours = socket.socketpair()
@@ -91,6 +91,7 @@ class Intake:
         Args:
             timeout: seconds to wait for one.
         """
+        self._shared[_DONE] = self._read_to  # who asks for the next one is through with the last
         if not self._is_behind:
             self._copier.settimeout(timeout)
             with suppress(TimeoutError, BlockingIOError):
@@ -104,8 +105,9 @@ class Intake:
         while _CAUGHT_UP not in self._hear():
             pass
         end = self._shared[_END]
-        while self._shared[_READ] < end:
+        while self._read_to < end:
             yield self._pop()
+            self._shared[_DONE] = self._read_to
 
     def give_way(self, on: bool) -> None:
         """Whether this process leaves processors to others as long as it is not behind. What it
@@ -126,7 +128,7 @@ class Intake:
 
     @property
     def _is_behind(self) -> bool:
-        return self._shared[_READ] < self._shared[_END]
+        return self._read_to < self._shared[_END]
 
     def _hear(self) -> bytes:
         with suppress(ConnectionResetError):
@@ -141,12 +143,12 @@ class Intake:
         )
 
     def _pop(self) -> Portion:
-        end = self._shared[_READ]
+        end = self._read_to
         at, records, events = _HEADER.unpack(self._read(_HEADER.size, end))
         end += _HEADER.size
         data = self._read(records + events, end)
         end += len(data)
-        self._shared[_READ] = end
+        self._read_to = end
         if end - self._kept_from >= _GIVEN_BACK:
             # Gives the space back, where the file system can.
             hole = (ctypes.c_longlong(self._kept_from), ctypes.c_longlong(end - self._kept_from))
@@ -183,7 +185,7 @@ class _Priority:
 
     def look(self) -> None:
         """Give way or compete, as things are now."""
-        if self._shared[_READ] == self._shared[_END]:
+        if self._shared[_DONE] == self._shared[_END]:
             self._waits_since = None
         elif self._waits_since is None:
             self._waits_since = time.monotonic()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 
 import pytest
+
+from mnttrace.capture.intake import Intake
+from mnttrace.capture.probes import Probes
 
 pytestmark = pytest.mark.kernel
 
@@ -32,3 +37,30 @@ def test_the_recorder_competes_for_processors_only_while_it_is_late(record, tmp_
     ours = calls[calls["target"].str.endswith("one")]
     assert list(ours["syscall"]) == ["mount", "umount2"]
     assert not recorded.run.meta["losses"]["lost_bytes"]
+
+
+def test_what_was_taken_and_is_not_done_with_waits_too(tmp_path) -> None:
+    probes = Probes(ring_bytes=1 << 16)
+    intake = Intake(probes.ring, None, tmp_path)
+    try:
+        intake.give_way(True)
+        until_policy(os.SCHED_IDLE)
+        subprocess.run(["unshare", "--mount", "true"], check=True)
+        while not intake.next(0.01):
+            pass
+        # What was taken last is being joined, for as long as nobody asks for more.
+        until_policy(os.SCHED_OTHER)
+        while intake.next(0.05):
+            pass
+        until_policy(os.SCHED_IDLE)
+    finally:
+        intake.close()
+        probes.close()
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def until_policy(policy: int) -> None:
+    end = time.monotonic() + 10
+    while os.sched_getscheduler(0) != policy:
+        assert time.monotonic() < end, f"not {policy}"
+        time.sleep(0.01)
