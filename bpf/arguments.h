@@ -69,6 +69,17 @@ static __always_inline u64 mount_at(u32 base, s32 descriptor)
 	return FIELD(u64, path, PATH_MNT) - MOUNT_MNT;
 }
 
+/* How a mount is set, as a number that is not 0. */
+static __always_inline u64 settings_of(u64 mount)
+{
+	u64 flags = FIELD(u32, mount, MOUNT_MNT + VFSMOUNT_FLAGS);
+
+#ifdef MOUNT_T_FLAGS
+	flags ^= FIELD(u32, mount, MOUNT_T_FLAGS) * 0x9e3779b1U;
+#endif
+	return (u64)FIELD(u32, mount, MOUNT_GROUP) << 33 | flags << 1 | 1;
+}
+
 /* Can the call change nothing but its target? A mount that leaves its peer group can take the master
  * from others. In the order in which path_mount() in fs/namespace.c looks at the flags. */
 static __always_inline bool changes_target_alone(u32 does, u64 *values, u64 mount)

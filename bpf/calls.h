@@ -24,6 +24,9 @@ struct inflight {
 	/* The mount that the target is, where that does not take a path lookup, and its unique id. */
 	u64 target;
 	u64 target_unique;
+	/* How that is set when the call begins, if it is to be seen whether it was the target: what is
+	 * at /proc need not be procfs. Else 0. */
+	u64 target_settings;
 	u64 watermark;
 	u32 mntns;
 	u32 child;

@@ -95,6 +95,8 @@ int enter(struct enter_context *ctx)
 			if (mount && changes_target_alone(t->does, given->value, mount)) {
 				call.target = mount;
 				call.target_unique = unique_of(mount);
+				call.target_settings =
+					base == BASE_PROC_FD ? settings_of(mount) : 0;
 			}
 		}
 #endif
@@ -186,7 +188,8 @@ static __always_inline bool begin_list(struct traits *t, struct inflight *call, 
 	}
 	if (does == DOES_MOVE_MOUNT && call->moved)
 		return begin_tree(call->moved, call->watermark, call->entered);
-	if (call->target && unique_of(call->target) == call->target_unique)
+	if (call->target && unique_of(call->target) == call->target_unique &&
+	    settings_of(call->target) != call->target_settings)
 		return begin_changed(call->target, mntns, call->entered);
 	/* In the order in which path_mount() in fs/namespace.c looks at the flags. */
 	if (does == DOES_MOUNT && !(flags & MS_REMOUNT) &&

@@ -122,3 +122,21 @@ END""",
     assert [(row["via"], row["evidence"]) for row in effects] == [("direct", "kernel")]
     assert effects[0]["after"] == f"private {new.options}"
     assert new.options.startswith("ro,")
+
+
+def test_what_is_at_proc_need_not_be_procfs(record) -> None:
+    recorded = record(
+        f"""exec 9<tree; unshare -m --propagation private python3 {CALLS} <<'END'
+call("mount", "fake", "/proc", "tmpfs", 0, None)
+os.makedirs("/proc/self/fd/9")
+assert call("mount", os.path.abspath("other"), "/proc/self/fd/9", None, 0x1000, None) == 0
+assert call("mount", None, "/proc/self/fd/9", None, 32 | 0x1000 | 1, None) == 0
+END""",
+        before=f"{TREE}mkdir other; mount -t tmpfs other other",
+    )
+    read_only = [
+        row["source"]
+        for row in recorded.rows("effects", action="change")
+        if row["source"] in ("one", "other") and row["after"].split()[-1].startswith("ro")
+    ]
+    assert read_only == ["other"]
