@@ -12,7 +12,7 @@ from typing import Any
 
 from mnttrace.capture.effect_rows import EffectRows, Row, settings
 from mnttrace.capture.tables import Known, MountTables
-from mnttrace.linux.options import MNT_SHOWN, super_options
+from mnttrace.linux.options import MNT_SHOWN, SB_SHOWN, super_options
 
 
 class Changes:
@@ -77,6 +77,10 @@ class Changes:
                 mount.super_flags = entry.super_flags
                 self._rows.super_block(mount, evidence, cause, before, after)
 
+    def are_expected(self, unique: int) -> bool:
+        """Whether a mount is to be set otherwise by what happened to its master."""
+        return unique in self._expected
+
     def explains(self, known: Known, entry: Any) -> bool:
         """Whether what is different about a mount was expected."""
         master, _ = self._expected.get(known.unique, (None, None))
@@ -135,10 +139,13 @@ class Changes:
 
 def is_super_set_otherwise(known: Known, entry: Any) -> bool:
     """Whether the super block of a mount is not set as an entry has it."""
-    return super_options(known.super_flags) != super_options(entry.super_flags)
+    return (known.super_flags ^ entry.super_flags) & SB_SHOWN != 0
 
 
 def is_set_otherwise(known: Known, entry: Any) -> bool:
     """Whether a mount's groups or options are not those of an entry."""
-    now = (entry.group, entry.master, entry.flags & MNT_SHOWN)
-    return now != (known.group, known.master, known.flags & MNT_SHOWN)
+    return (
+        entry.group != known.group
+        or entry.master != known.master
+        or (entry.flags ^ known.flags) & MNT_SHOWN != 0
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from mnttrace.capture.layout import constants, layout
@@ -46,7 +47,7 @@ _FLAGS = {
     "unshare": 0,
     "clone": 0,
 }
-_OPTIONAL = ("child", "ns_target")
+_TEXTS_KEPT = 1 << 12  # of each kind: the same paths and names come again and again
 
 
 def redact(text: str) -> str:
@@ -159,8 +160,7 @@ class Decoder:
 
     def _take_path(self, raw: bytes) -> None:
         record = self._path.unpack(raw)
-        names = raw[self._path.size :].split(b"\0")[:-1]
-        text = "/" + "/".join(os.fsdecode(name) for name in reversed(names))
+        text = _path_text(raw[self._path.size :])
         if not record.complete:
             text = "…" + text
         parts = self._parts_of(record)
@@ -325,28 +325,45 @@ class Decoder:
         return ""
 
 
+@lru_cache(_TEXTS_KEPT)
 def _comm(raw: bytes) -> str:
     return os.fsdecode(raw.split(b"\0")[0])
+
+
+@lru_cache(_TEXTS_KEPT)
+def _path_text(raw: bytes) -> str:
+    """The path of NUL-terminated names, the last component first."""
+    return "/" + "/".join(os.fsdecode(name) for name in reversed(raw.split(b"\0")[:-1]))
 
 
 def _flags(call: Syscall, values: tuple[int, ...], attr: tuple[int, ...]) -> tuple[str, str, str]:
     """An operation's flags by name, the propagation type that it asks for, and the attributes of
     mounts that it sets (+) and clears (-)."""
     if call.name == "mount":
-        propagation, rest = flags.split_mount_flags(values[3])
-        return rest, propagation, ""
+        return _mount_flags(values[3])
     if call.name == "clone3":
-        return flags.clone3_flags(attr[0]), "", ""
+        return _flag_words("clone3", attr[0]), "", ""
     index = _FLAGS.get(call.name)
     if index is None:
         return "", "", ""
-    text = flags.DECODERS[call.arguments[index].meaning](values[index])
+    text = _flag_words(call.arguments[index].meaning, values[index])
     if call.name == "fsmount":
         return text, "", _attributes(values[2], 0)
     if call.name in {"mount_setattr", "open_tree_attr"}:
         set_, clear, asked = attr[:3]
         return text, flags.propagation(asked), _attributes(set_, clear)
     return text, "", ""
+
+
+@lru_cache(_TEXTS_KEPT)
+def _mount_flags(value: int) -> tuple[str, str, str]:
+    propagation, rest = flags.split_mount_flags(value)
+    return rest, propagation, ""
+
+
+@lru_cache(_TEXTS_KEPT)
+def _flag_words(meaning: str, value: int) -> str:
+    return flags.DECODERS[meaning](value)
 
 
 def _attributes(set_: int, clear: int) -> str:

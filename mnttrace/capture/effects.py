@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mnttrace.capture.changes import Changes
+from mnttrace.capture.changes import Changes, is_set_otherwise
 from mnttrace.capture.decode import Call, MountList
 from mnttrace.capture.detached import Detached
 from mnttrace.capture.differences import Differences
@@ -192,17 +192,27 @@ class Effects:
         if is_whole:
             missing = self._tables.of_namespace(key) - {entry.unique for entry in listed}
             self.detached.went_along(missing)  # what lay on that had moved before the call
+        both = [(self._tables.get(entry.unique), entry) for entry in listed]
+        # Most of a list is as it was before.
+        news = [
+            (mount, entry)
+            for mount, entry in both
+            if mount is not None
+            and (
+                is_set_otherwise(mount, entry)
+                or mount.has_moved(entry)
+                or self.changes.are_expected(mount.unique)
+            )
+        ]
         # What the call moved comes first: its copies are carried from where it is then. What has a
         # copy for its parent comes after that copy, which was slipped beneath it.
-        self._settle(call, self._known(listed), carried=False)
+        self._settle(call, news, carried=False)
         for entry in sorted(entries, key=_age):
             if entry.how in (_CARRIED, _COVERED):
                 self._made(call, entry)
         nobody = {"ts": call.row["ts"], "monotonic": call.row["monotonic"]}
-        both = [(self._tables.get(entry.unique), entry) for entry in listed]
-        known = self._known(listed)
-        self._settle(call, known, carried=True)
-        for mount, entry in known:
+        self._settle(call, news, carried=True)
+        for mount, entry in news:
             self.changes.found(mount, entry, nobody, call.row)
         if call.does == Does.RECONFIGURE or mount_action(call.mount_flags) == "remount":
             self.changes.super_blocks(listed, "kernel", call.row)
@@ -219,11 +229,6 @@ class Effects:
         if not self._notes.is_watched(key, call.row["monotonic"]):
             self.detached.lost(sorted(missing & self._tables.of_namespace(key)), nobody)
         return []
-
-    def _known(self, listed: list[Any]) -> list[tuple[Known, Any]]:
-        """Those of a list's entries whose mounts are known, with these."""
-        both = ((self._tables.get(entry.unique), entry) for entry in listed)
-        return [(mount, entry) for mount, entry in both if mount is not None]
 
     def _settle(self, call: Call, known: list[tuple[Known, Any]], carried: bool) -> None:
         """Write what the call itself moved and changed.

@@ -13,6 +13,7 @@ which nobody else wants (SCHED_IDLE), until something has waited for a while.
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 import os
 import select
@@ -79,6 +80,7 @@ class Intake:
         self._shared = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
         self._libc = ctypes.CDLL(None)
         self._copier, ours = socket.socketpair()
+        gc.freeze()  # the collector would write to what both processes share, and look in vain
         self._pid = os.fork()
         if self._pid == 0:
             self._copier.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from mnttrace.capture.decode import Call
@@ -13,6 +14,7 @@ from mnttrace.linux.mountinfo import Mount
 from mnttrace.linux.syscalls import Does
 
 _DEVNAME_KEPT = 31  # bytes of a source that a mount_entry has at most
+_TEXTS_KEPT = 1 << 12
 
 
 class Naming:
@@ -170,5 +172,6 @@ def _ask(entry: Any) -> tuple[str | None, str]:
         return None, ""
 
 
+@lru_cache(_TEXTS_KEPT)
 def _text(raw: bytes) -> str:
     return raw.split(b"\0")[0].decode("utf-8", "surrogateescape")

@@ -9,6 +9,7 @@ other numbers for the same errno.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 MS_MGC_VAL = 0xC0ED0000  # before Linux 2.4 the upper half of the flags had to be this
 MS_MGC_MSK = 0xFFFF0000
@@ -242,6 +243,7 @@ def propagation(value: int) -> str:
     return decode({name[3:].lower(): bit for name, bit in PROPAGATION.items()}, value)
 
 
+@lru_cache(1024)
 def mount_action(value: int) -> str:
     """What mount(2) does when it is given these flags.
 

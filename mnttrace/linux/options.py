@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 # The bits of vfsmount.mnt_flags that mountinfo shows, in its order (show_mnt_opts() in
 # fs/proc_namespace.c); include/linux/mount.h numbers them.
@@ -21,17 +22,20 @@ _SB_OPTIONS = {0x10: "sync", 0x80: "dirsync", 0x40: "mand", 1 << 25: "lazytime"}
 _SB_RDONLY = 0x1
 MNT_UNBINDABLE = 0x2000  # in mnt_t_flags from 6.17 on, which mnttrace's probes put here
 
-
 MNT_LOCKED = 0x800000  # may not be taken from its parent: it came from a more privileged namespace
 MNT_SHOWN = MNT_UNBINDABLE | _MNT_READONLY | sum(_MNT_OPTIONS)  # all that a mount table tells
+SB_SHOWN = _SB_RDONLY | sum(_SB_OPTIONS)
+_KEPT = 1024  # combinations of bits whose words are remembered
 
 
+@lru_cache(_KEPT)
 def mount_options(mnt_flags: int) -> str:
     """The bits of a mount's mnt_flags in the kernel, in the words of field 6 of mountinfo."""
     first = "ro" if mnt_flags & _MNT_READONLY else "rw"
     return ",".join([first, *(word for bit, word in _MNT_OPTIONS.items() if mnt_flags & bit)])
 
 
+@lru_cache(_KEPT)
 def super_options(s_flags: int) -> str:
     """The bits of a super block's s_flags in the kernel, as the last field of mountinfo begins."""
     first = "ro" if s_flags & _SB_RDONLY else "rw"
