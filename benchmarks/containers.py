@@ -21,7 +21,7 @@ sys.path.insert(0, str(CHECKOUT / "tests/runtimes"))
 
 from runtimes import RUNTIMES, Container, own_cgroups, script  # noqa: E402
 
-STARTS = 5  # of a kind in a round
+STARTS = 20  # of a kind in a round; the first ones after the probes are armed take longer
 START = f"""
 for i in $(seq {STARTS}); do
   begun=$(date +%s%N)

@@ -139,13 +139,13 @@ class Changes:
 
 def is_super_set_otherwise(known: Known, entry: Any) -> bool:
     """Whether the super block of a mount is not set as an entry has it."""
-    return (known.super_flags ^ entry.super_flags) & SB_SHOWN != 0
+    return bool((known.super_flags ^ entry.super_flags) & SB_SHOWN)
 
 
 def is_set_otherwise(known: Known, entry: Any) -> bool:
     """Whether a mount's groups or options are not those of an entry."""
-    return (
+    return bool(
         entry.group != known.group
         or entry.master != known.master
-        or (entry.flags ^ known.flags) & MNT_SHOWN != 0
+        or (entry.flags ^ known.flags) & MNT_SHOWN
     )
