@@ -8,12 +8,17 @@ since paths follow it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from mnttrace.analysis.recording import to_frame
 from mnttrace.analysis.selection import Moment, moment
+from mnttrace.recording.reader import read_coded
 
 if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
@@ -23,7 +28,11 @@ _MOUNT += ["fstype", "source", "shared", "master", "propagation", "unbindable"]
 COLUMNS = [*_MOUNT[:5], "parent_unique", *_MOUNT[5:], "options", "super_options", "evidence"]
 # What a mount that stays where it is can have otherwise.
 _SETTINGS = ["root", "shared", "master", "propagation", "unbindable", "options"]
+# Of the table effects: what tells a mount, and what else is needed.
+_TOLD = [*_MOUNT, "parent_unique", "parent_path", "evidence"]
+_NEEDED = ["seq", "monotonic", "mnt_id_unique", "action", "via", "before", "after"]
 _TEXTS = dict.fromkeys(("fstype", "propagation", "evidence"), "string[pyarrow]")
+_MANY = np.iinfo(np.int64).max
 _NONE = -1  # in place of a row number
 
 
@@ -94,20 +103,33 @@ class History:
     """
 
     def __init__(self, run: Recording) -> None:
-        effects = run.effects
         self._run = run
-        self._ends = _ends(run)
-        # Mounts get numbers: to find the last effect on each is one pass then.
-        self._numbers, uniques = pd.factorize(effects["mnt_id_unique"])
-        self._count = len(uniques)
-        self._is_detach = (effects["action"] == "detach").to_numpy()
-        is_setting = (effects["action"] == "change") & (effects["via"] != "super-block")
-        is_setting |= effects["via"] == "namespace-copy"
-        self._settings = np.flatnonzero(is_setting & effects["after"].notna())
         self._tables = _table_rows(run)
-        first = _first_rows(self._tables, effects)
-        numbers = pd.Index(uniques).get_indexer(first["mnt_id_unique"])
-        self._first = first.assign(number=numbers)
+        # Of what tells a mount few rows are asked for: it stays as Arrow has it until then.
+        with ThreadPoolExecutor(1) as reader:
+            told = reader.submit(read_coded, run.directory, "effects", _TOLD)
+            self._order(read_coded(run.directory, "effects", _NEEDED))
+        self._told = told.result()
+
+    def _order(self, effects: pa.Table) -> None:
+        """Find which rows of effects are about which mount, what kind they are, and since when."""
+        self._ends = _ends(self._run, effects)
+        first = _first_rows(self._run, self._tables)
+        # Mounts get numbers: to find the last effect on each is one pass then.
+        known = first["mnt_id_unique"].to_numpy("int64", na_value=0)
+        numbers = _numbers(np.concatenate([_integers(effects["mnt_id_unique"]), known]))
+        self._count = numbers.max(initial=_NONE) + 1
+        self._numbers, first["number"] = np.split(numbers, [len(effects)])
+        # What was attached was not there before.
+        is_made = np.zeros(self._count + 1, bool)
+        is_made[self._numbers[_is(effects["action"], "attach")]] = True
+        is_made[_NONE] = False
+        self._first = first[~is_made[first["number"]]]
+        self._is_detach = _is(effects["action"], "detach")
+        is_setting = _is(effects["action"], "change") & ~_is(effects["via"], "super-block")
+        is_setting |= _is(effects["via"], "namespace-copy")
+        self._settings = np.flatnonzero(is_setting & effects["after"].is_valid().to_numpy())
+        self._texts = effects.select(["before", "after"])
 
     def at(self, when: int) -> pd.DataFrame:
         """The tables at a moment, as of :func:`tables_at`.
@@ -116,13 +138,14 @@ class History:
             when: CLOCK_MONOTONIC, ns.
         """
         last = self._last(np.flatnonzero(self._ends <= when))
-        kept = np.sort(last[last != _NONE])
-        kept = kept[~self._is_detach[kept]]
-        told = self._run.effects[[*_MOUNT, "parent_unique", "parent_path", "evidence"]].iloc[kept]
+        is_told = np.zeros(len(self._ends), bool)
+        is_told[last[last != _NONE]] = True
+        is_told &= ~self._is_detach
+        told = _frame(self._told.filter(is_told))
         is_there = (self._first["since"] <= when) & (_at(last, self._first["number"]) == _NONE)
         parts = [
             self._first[is_there].drop(columns="since"),
-            told.assign(number=self._numbers[kept]),
+            told.assign(number=self._numbers[is_told]),
         ]
         tables = pd.concat([part.astype(_TEXTS) for part in parts], ignore_index=True)
         tables = tables[~tables["ns_id"].isin(self._gone(when))]
@@ -147,17 +170,18 @@ class History:
     def _with_options(self, tables: pd.DataFrame, when: int) -> pd.DataFrame:
         """With options: those that the last change made, else that the next one found, else those
         of a table, since there was no change; and with what else tables alone show."""
-        effects, rows = self._run.effects, self._settings
+        rows = self._settings
         is_past = self._ends[rows] <= when
         options = pd.Series(pd.NA, tables.index, dtype="string[pyarrow]")
         for column, last in (
             ("after", self._last(rows[is_past])),
             ("before", self._last(rows[~is_past][::-1])),
         ):
-            told = effects[column].array.take(_at(last, tables["number"]), allow_fill=True)
+            asked = _at(last, tables["number"])
+            asked = pa.array(asked, mask=asked == _NONE)
+            told = _frame(self._texts.select([column]).take(asked))[column]
             # "shared:1 master:2 rw,relatime"
-            found = pd.Series(told, tables.index).str.replace("^.* ", "", regex=True)
-            options = options.fillna(found)
+            options = options.fillna(told.str.replace("^.* ", "", regex=True))
         shown = self._nearest_tables(when).reindex(tables["mnt_id_unique"]).set_index(tables.index)
         return tables.assign(
             options=options.fillna(tables["options"]).fillna(shown["options"]),
@@ -179,16 +203,50 @@ def _at(values: np.ndarray, numbers: pd.Series) -> np.ndarray:
     return found
 
 
-def _ends(run: Recording) -> np.ndarray:
+def _frame(coded: pa.Table) -> pd.DataFrame:
+    """Rows of `read_coded` with their texts."""
+    fields = [
+        pa.field(field.name, pa.string()) if pa.types.is_dictionary(field.type) else field
+        for field in coded.schema
+    ]
+    texts = coded.cast(pa.schema(fields))
+    return to_frame(zip(texts.column_names, texts.columns, strict=True))
+
+
+def _integers(column: pa.ChunkedArray) -> np.ndarray:
+    """Of a column of integers; 0 for null."""
+    whole = pc.fill_null(column, 0) if column.null_count else column
+    found: np.ndarray = whole.to_numpy().view(np.int64)
+    return found
+
+
+def _numbers(mounts: np.ndarray) -> np.ndarray:
+    """Small numbers in place of unique ids, -1 for 0."""
+    known = mounts[mounts != 0]
+    low, high = known.min(initial=_MANY), known.max(initial=0)
+    # The kernel counts them up: mostly a range has few others, and none need be looked up.
+    numbers = mounts - low if high - low < 8 * len(known) else pd.factorize(mounts)[0]
+    numbers[mounts == 0] = _NONE
+    return numbers
+
+
+def _is(column: pa.ChunkedArray, text: str) -> np.ndarray:
+    """Where a column of `read_coded` has a text."""
+    parts = [pc.equal(one.indices, one.dictionary.index(text)) for one in column.chunks]
+    found: np.ndarray = pa.chunked_array(parts, pa.bool_()).fill_null(False).to_numpy()
+    return found
+
+
+def _ends(run: Recording, effects: pa.Table) -> np.ndarray:
     """From when each effect counts: when its call ended, or it was seen; CLOCK_MONOTONIC, ns."""
-    operations, effects = run.operations, run.effects
-    seqs = operations["seq"].to_numpy("int64", na_value=0)
-    latency = np.zeros(seqs.max(initial=0) + 1, np.int64)
-    latency[seqs] = operations["latency"].to_numpy("int64", na_value=0)
-    caused = effects["seq"].to_numpy("int64", na_value=0)
-    caused[caused >= len(latency)] = 0  # the recording was cut before its operation
+    operations = read_coded(run.directory, "operations", ["seq", "latency"])
+    seqs, caused = _integers(operations["seq"]), _integers(effects["seq"])
+    # An operation before which the recording was cut has none that is known.
+    latency = np.zeros(max(seqs.max(initial=0), caused.max(initial=0)) + 1, np.int64)
+    latency[seqs] = _integers(operations["latency"])
     latency[0] = 0
-    ends: np.ndarray = effects["monotonic"].to_numpy("int64", na_value=0) + latency[caused]
+    ends: np.ndarray = latency[caused]
+    ends += _integers(effects["monotonic"])
     return ends
 
 
@@ -202,12 +260,14 @@ def _table_rows(run: Recording) -> pd.DataFrame:
     )
 
 
-def _first_rows(rows: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
+def _first_rows(run: Recording, rows: pd.DataFrame) -> pd.DataFrame:
     """The mounts that were there before anything was recorded of their namespaces."""
     first = rows[rows["change"] == "initial"].copy()
     unknown = first["mnt_id_unique"].isna()
     if unknown.any():
         # The kernel has no unique ids: effects have others in their place.
+        names = ["ns_id", "mount_id", "mnt_id_unique", "action"]
+        effects = _frame(read_coded(run.directory, "effects", names))
         earliest = effects.drop_duplicates(["ns_id", "mount_id"])
         earliest = earliest[earliest["action"] != "attach"]
         given = earliest.set_index(["ns_id", "mount_id"])["mnt_id_unique"]
@@ -216,8 +276,6 @@ def _first_rows(rows: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
     above = first["mountpoint"].array.take(_rows_of_parents(first), allow_fill=True)
     since = first["seen"].mask(first["reason"] == "start", np.iinfo(np.int64).min)
     first = first.assign(parent_path=above, since=since, evidence="snapshot")
-    made = effects.loc[effects["action"] == "attach", "mnt_id_unique"]
-    first = first[~first["mnt_id_unique"].isin(made) | first["mnt_id_unique"].isna()]
     return first[[*_MOUNT, "parent_path", "options", "super_options", "evidence", "since"]]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pandas as pd
 import pytest
 
 import mnttrace
@@ -35,6 +36,12 @@ def test_a_recording_of_format_1_is_read(command: Run) -> None:
     assert run.effects["locked"].isna().all()
     [leak] = run.leaks.to_dict("records")
     assert (leak["kind"], leak["direction"]) == ("residue", "container→host")
+    first = run.mounts[run.mounts["snapshot"] == run.snapshots["snapshot"].iloc[0]]
+    begin = run.at(0)
+    assert set(first["mnt_id_unique"]) <= set(begin["mnt_id_unique"])
+    assert leak["mountpoint"] not in set(begin["mountpoint"])
+    end = run.at(pd.Timestamp(run.meta["stopped"], tz="UTC"))
+    assert leak["mountpoint"] in set(end["mountpoint"])
     done = command("leaks", OLD)
     assert done.returncode == 0
     assert "incomplete: format 1 of recordings does not tell" in done.stderr
@@ -47,6 +54,7 @@ def test_a_table_that_is_gone_is_told(table: str, tmp_path: Path, command: Run) 
     (copy / f"{table}.parquet").unlink()
     run = mnttrace.load(copy)
     assert any(f"the file of the table {table} is gone" in text for text in run.warnings)
+    assert run.at(0).empty == (table == "mounts")
     for name in ("leaks", "timeline", "tree", "info"):
         done = command(name, copy)
         assert done.returncode == 0, done.stderr
