@@ -263,20 +263,28 @@ def _table_rows(run: Recording) -> pd.DataFrame:
 def _first_rows(run: Recording, rows: pd.DataFrame) -> pd.DataFrame:
     """The mounts that were there before anything was recorded of their namespaces."""
     first = rows[rows["change"] == "initial"].copy()
-    unknown = first["mnt_id_unique"].isna()
-    if unknown.any():
-        # The kernel has no unique ids: effects have others in their place.
-        names = ["ns_id", "mount_id", "mnt_id_unique", "action"]
-        effects = _frame(read_coded(run.directory, "effects", names))
-        earliest = effects.drop_duplicates(["ns_id", "mount_id"])
-        earliest = earliest[earliest["action"] != "attach"]
-        given = earliest.set_index(["ns_id", "mount_id"])["mnt_id_unique"]
-        places = pd.MultiIndex.from_frame(first.loc[unknown, ["ns_id", "mount_id"]])
-        first.loc[unknown, "mnt_id_unique"] = given.reindex(places).array
+    if first["mnt_id_unique"].isna().any():
+        first = _with_unique(run, first)
     above = first["mountpoint"].array.take(_rows_of_parents(first), allow_fill=True)
     since = first["seen"].mask(first["reason"] == "start", np.iinfo(np.int64).min)
     first = first.assign(parent_path=above, since=since, evidence="snapshot")
     return first[[*_MOUNT, "parent_path", "options", "super_options", "evidence", "since"]]
+
+
+def _with_unique(run: Recording, first: pd.DataFrame) -> pd.DataFrame:
+    """With what effects have in place of unique ids, where the kernel has none; and without what
+    was attached while its table was read, after its unique ids were."""
+    names = ["ns_id", "mount_id", "mnt_id_unique", "action", "monotonic"]
+    effects = _frame(read_coded(run.directory, "effects", names))
+    effects = effects.drop_duplicates(["ns_id", "mount_id"]).set_index(["ns_id", "mount_id"])
+    effects = effects.reindex(pd.MultiIndex.from_frame(first[["ns_id", "mount_id"]]))
+    effects = effects.set_axis(first.index)
+    ended = first["snapshot"].map(run.snapshots.set_index("snapshot")["ended"])
+    is_unknown, is_attach = first["mnt_id_unique"].isna(), effects["action"] == "attach"
+    given = effects["mnt_id_unique"].where(is_unknown & ~is_attach)
+    first = first.assign(mnt_id_unique=first["mnt_id_unique"].fillna(given))
+    is_later = (is_unknown & is_attach & (effects["monotonic"] <= ended)).fillna(False)
+    return first[~is_later]
 
 
 def _rows_of_parents(tables: pd.DataFrame) -> np.ndarray:

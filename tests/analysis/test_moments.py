@@ -234,3 +234,24 @@ def test_a_kernel_without_unique_ids(tmp_path: Path) -> None:
     assert paths(100) == {20: "/", 21: "/c", 22: "/c/b"}
     assert paths(200) == {20: "/", 21: "/c"}
     assert paths(300) == {20: "/", 21: "/c", 22: "/c/d"}
+
+
+def test_what_is_attached_while_its_table_is_read_is_there_once(tmp_path: Path) -> None:
+    """Unique ids are read before mountinfo: what comes in between has none in the table."""
+    writer = Writer(tmp_path / "run.mnttrace")
+    writer.meta |= {"wall_offset": 0, "started": 0, "stopped": 10**9, "losses": {}}
+    read = {"snapshot": 1, "ns_id": 1, "started": 100, "ended": 200, "reason": "birth"}
+    writer.add("snapshots", read)
+    same = {"ns": 7, "ns_id": 1, "device": "0:1", "root": "/"}
+    new = same | {"mount_id": 21, "parent_id": 20, "mountpoint": "/new"}
+    old = same | {"mount_id": 20, "parent_id": 1, "mountpoint": "/", "mnt_id_unique": 5000}
+    for row in (old, new):
+        writer.add("mounts", row | {"snapshot": 1, "change": "initial"})
+    for at, action, path in ((150, "attach", "/new"), (300, "move", "/moved")):
+        effect = new | {"mnt_id_unique": 5001, "parent_path": "/"}
+        writer.add("effects", effect | {"monotonic": at, "action": action, "mountpoint": path})
+    writer.close()
+    run = Recording(tmp_path / "run.mnttrace")
+    for at, path in ((250, "/new"), (300, "/moved")):
+        table = run.at(pd.Timestamp(at, tz="UTC"))
+        assert list(table["mountpoint"]) == ["/", path]
