@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from places import beside, machine, receivers, tree, within
 
 HERE = Path(__file__).parent
 MNTTRACE = [sys.executable, "-m", "mnttrace", "record", "--force", "-o", "run.mnttrace"]
@@ -53,30 +52,14 @@ class Workload:
         what: of workloads.py.
         times: how often.
         prepare: shell text, in its mount namespace.
+        runtime: of containers, one of tests/runtimes.
     """
 
     name: str
     what: str
     times: int
     prepare: str = ""
-
-
-def receivers(count: int) -> str:
-    """A shared mount at `place`, and so many namespaces that receive from it."""
-    start = f"""
-    for i in $(seq {count}); do
-      unshare --mount --propagation slave sh -c 'echo >ready.$1; exec sleep 1000' sh $i &
-    done
-    for i in $(seq {count}); do until [ -e ready.$i ]; do sleep .01; done; done
-    """
-    return f"mount -t tmpfs --make-shared place place; mkdir place/x{start if count else ''}"
-
-
-def tree(count: int) -> str:
-    return f"""
-    for i in $(seq {count}); do mkdir -p tree/$i; done; mount --bind tree tree
-    for i in $(seq {count}); do mount -t tmpfs tree tree/$i; done
-    """
+    runtime: str = ""
 
 
 PRIVATE = "mount -t tmpfs --make-private place place; mkdir place/x"
@@ -85,8 +68,10 @@ WORKLOADS = [
     Workload("mount and umount, 6 receivers", "pairs", 2000, receivers(6)),
     Workload("mount and umount, 200 receivers", "pairs", 200, receivers(200)),
     Workload("new namespace of 30 mounts", "births", 100),
-    Workload("new namespace of 300 mounts", "births", 60, tree(280)),
+    Workload("new namespace of 300 mounts", "births", 60, tree(275)),
     Workload("recursive bind of 500 mounts", "rbind", 30, tree(500)),
+    Workload("container: runc", "containers", 20, runtime="runc"),
+    Workload("container: podman", "containers", 10, runtime="podman"),
     Workload("fork and exec", "processes", 400),
     Workload("open, read, close", "files", 100_000),
 ]
@@ -139,47 +124,37 @@ def missing() -> dict[str, str]:
     return {name: f"no {tool}" for name, tool in needs.items() if not shutil.which(tool)}
 
 
-def timed(workload: Workload, tracer: str) -> float:
+def timed(what: str, times: int, tracer: str) -> float:
     """Seconds of a workload's loop under a tracer."""
-    script = [sys.executable, str(HERE / "workloads.py"), workload.what, str(workload.times)]
+    script = [sys.executable, str(HERE / "workloads.py"), what, str(times)]
     with TRACERS[tracer]() as before:
         done = subprocess.run([*before, *script], capture_output=True, text=True, check=False)
     told = [line for line in done.stdout.splitlines() if line.startswith("took ")]
     if done.returncode or not told:
-        sys.exit(f"{workload.name} under {tracer}: status {done.returncode}\n{done.stderr}")
+        sys.exit(f"{what} under {tracer}: status {done.returncode}\n{done.stderr}")
     return float(told[0].split()[1])
 
 
-def inside(name: str, rounds: int, tracers: list[str]) -> None:
+def inside(what: str, times: int, rounds: int, tracers: list[str]) -> None:
     """Measure one workload, in its mount namespace; the figures as JSON on stdout."""
-    workload = next(one for one in WORKLOADS if one.name == name)
     found: dict[str, list[float]] = {tracer: [] for tracer in tracers}
     for number in range(rounds):
         order = list(tracers)
         random.Random(number).shuffle(order)
         for tracer in order:
-            found[tracer].append(timed(workload, tracer))
+            found[tracer].append(timed(what, times, tracer))
     print(json.dumps(found))
 
 
 def measure(workload: Workload, rounds: int, tracers: list[str]) -> dict[str, list[float]]:
-    with tempfile.TemporaryDirectory() as folder:
-        again = [sys.executable, str(Path(__file__).resolve()), "--inside", workload.name]
-        script = f"""
-        mount --make-rshared /
-        mount -t tmpfs bench {folder}; cd {folder}; mkdir place tree bound
-        mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
-        {workload.prepare}
-        "$@"
-        kill $(jobs -p) 2>/dev/null || true
-        """
-        command = ["unshare", "--mount", "--propagation", "private", "bash", "-ec", script, "bash"]
-        words = [*again, "--rounds", str(rounds), "--tracers", "/".join(tracers)]
-        environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
-        done = subprocess.run(
-            [*command, *words], stdout=subprocess.PIPE, text=True, check=True, env=environment
-        )
-    figures: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    """Seconds of each round, by tracer."""
+    words = ["--inside", workload.what, str(workload.times), "--rounds", str(rounds)]
+    words += ["--tracers", "/".join(tracers)]
+    if workload.runtime:
+        told = beside(workload.runtime, __file__, words)
+    else:
+        told = within(workload.prepare, __file__, words)
+    figures: dict[str, list[float]] = json.loads(told.splitlines()[-1])
     return figures
 
 
@@ -200,16 +175,17 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--tracers", default="")
-    parser.add_argument("--inside", default="")
+    parser.add_argument("--inside", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     absent = missing()
     names = asked.tracers.split("/") if asked.tracers and not asked.inside else list(TRACERS)
     tracers = [name for name in names if name not in absent]
     if asked.inside:
-        inside(asked.inside, asked.rounds, asked.tracers.split("/"))
+        what, times = asked.inside
+        inside(what, int(times), asked.rounds, asked.tracers.split("/"))
         return
-    machine = {"kernel": platform.release(), "cpus": os.cpu_count(), "rounds": asked.rounds}
-    print(f"Linux {machine['kernel']}, {machine['cpus']} CPUs, {asked.rounds} rounds")
+    facts = machine()
+    print(", ".join(f"{name} {fact}" for name, fact in facts.items()))
     for name, why in absent.items():
         print(f"not measured: {name} ({why})")
     heads = ["workload", "untraced, µs", *(name for name in tracers if name != "untraced")]
@@ -221,7 +197,7 @@ def main() -> None:
             print("| " + " | ".join(row(workload, figures)) + " |", flush=True)
             told.append(asdict(workload) | {"seconds": figures})
     if asked.json:
-        asked.json.write_text(json.dumps({"machine": machine, "workloads": told}, indent=1))
+        asked.json.write_text(json.dumps({"machine": facts, "workloads": told}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

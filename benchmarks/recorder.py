@@ -16,14 +16,12 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from overhead import receivers
+from places import receivers, within
 
-HERE = Path(__file__).parent
 LOOP = """
 import ctypes, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -104,28 +102,8 @@ def main() -> None:
         return
     print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
     for loops in map(int, asked.loops.split(",")):
-        with tempfile.TemporaryDirectory() as folder:
-            script = f"""
-            mount --make-rshared /
-            mount -t tmpfs bench {folder}; cd {folder}; mkdir place
-            {receivers(asked.receivers)}
-            "$@"
-            kill $(jobs -p) 2>/dev/null || true
-            """
-            own = [sys.executable, str(Path(__file__).resolve())]
-            own += ["--inside", str(loops), "--seconds", str(asked.seconds)]
-            unshare = [
-                "unshare",
-                "--mount",
-                "--propagation",
-                "private",
-                "bash",
-                "-ec",
-                script,
-                "sh",
-            ]
-            environment = os.environ | {"PYTHONPATH": f"{HERE.parent}:{HERE}"}
-            subprocess.run([*unshare, *own], check=True, env=environment)
+        words = ["--inside", str(loops), "--seconds", str(asked.seconds)]
+        print(within(receivers(asked.receivers), __file__, words), end="", flush=True)
 
 
 if __name__ == "__main__":
