@@ -71,7 +71,7 @@ def of_pairs(series: str, size: int, workload: Workload, rounds: int) -> list[Fi
 def with_receivers(rounds: int) -> list[Figure]:
     found = []
     for count in RECEIVERS:
-        workload = Workload("", "pairs", max(20, 3000 // (1 + count // 6)), receivers(count))
+        workload = Workload("", "pairs", max(100, 20_000 // (1 + count // 6)), receivers(count))
         found += of_pairs("receiving namespaces", count, workload, rounds)
     return found
 
@@ -82,7 +82,7 @@ def among_mounts(rounds: int) -> list[Figure]:
         more = f"more=$(({count} - 2 - $(wc -l </proc/self/mountinfo)))"
         prepare = f"{more}{tree('$more')}{PRIVATE}"
         found += of_pairs(
-            "mounts in the namespace", count, Workload("", "pairs", 1000, prepare), rounds
+            "mounts in the namespace", count, Workload("", "pairs", 20_000, prepare), rounds
         )
     return found
 

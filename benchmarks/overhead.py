@@ -64,9 +64,9 @@ class Workload:
 
 PRIVATE = "mount -t tmpfs --make-private place place; mkdir place/x"
 WORKLOADS = [
-    Workload("mount and umount, private", "pairs", 3000, PRIVATE),
-    Workload("mount and umount, 6 receivers", "pairs", 2000, receivers(6)),
-    Workload("mount and umount, 200 receivers", "pairs", 200, receivers(200)),
+    Workload("mount and umount, private", "pairs", 20_000, PRIVATE),
+    Workload("mount and umount, 6 receivers", "pairs", 10_000, receivers(6)),
+    Workload("mount and umount, 200 receivers", "pairs", 1000, receivers(200)),
     Workload("new namespace of 30 mounts", "births", 100),
     Workload("new namespace of 300 mounts", "births", 60, tree(275)),
     Workload("recursive bind of 500 mounts", "rbind", 30, tree(500)),
