@@ -21,7 +21,7 @@ def told_by(name: str, *words: str) -> dict[str, list[str]]:
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "|" in line]
+    rows = [line[2:-2].split(" | ") for line in done.stdout.splitlines() if "|" in line]
     heads, _, *values = rows
     return dict(zip(heads, map(list, zip(*values, strict=True)), strict=True))
 
