@@ -9,9 +9,7 @@ and does nothing. Prints a Markdown table: medians of wall time, and the ratio o
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +17,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[1]
 sys.path.insert(0, str(CHECKOUT / "tests/runtimes"))
 
+from places import isolated  # noqa: E402
 from runtimes import RUNTIMES, Container, own_cgroups, script  # noqa: E402
 
 STARTS = 20  # of a kind in a round; the first ones after the probes are armed take longer
@@ -44,15 +43,8 @@ def measure(runtime: str, rounds: int) -> tuple[list[float], list[float]]:
         place = Path(folder)
         (place / "start").write_text(START)
         text = script(runtime, place, Container("true"), BODY.replace("ROUNDS", str(rounds)))
-        unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-ec"]
-        environment = os.environ | {
-            "CGROUPS": cgroups,
-            "MNTTRACE": f"{sys.executable} -m mnttrace",
-            "PYTHONPATH": str(CHECKOUT),
-        }
-        subprocess.run(
-            [*unshare, f"mount --make-rshared /\n{text}"], cwd=place, env=environment, check=True
-        )
+        recorder = f"{sys.executable} -m mnttrace"
+        isolated(text, place, {"CGROUPS": cgroups, "MNTTRACE": recorder})
         found = [
             [int(line) / 1e6 for line in (place / name).read_text().split()]
             for name in ("without", "with")
