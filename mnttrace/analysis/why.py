@@ -53,6 +53,7 @@ class Holder:
             this one along; else None.
         users: processes that use it, rows of `users`: as they were when a umount was refused, or
             are now.
+        on_top: how many mounts lie on it at the same place, and are what a umount there gets first.
     """
 
     mount: Row
@@ -62,6 +63,7 @@ class Holder:
     follows: bool | None = None
     goes_with: int | None = None
     users: tuple[Row, ...] = ()
+    on_top: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def why(run: Recording, text: str) -> Why:
             for one in holders
         ]
     holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
-    holders = _together(known, holders)
+    holders = _together(known, _covered(known, holders))
     operations = run.operations
     places = {(one.mount["ns_id"], one.mount["mountpoint"]) for one in holders}
     reasons = {row["seq"]: row for row in rows(run.refusals, ["seq", "reason", "in_the_way"])}
@@ -160,6 +162,20 @@ def _receivers(known: pd.DataFrame, ns_id: int | None, mount_ids: set[int]) -> s
         if not more:
             return set(zip(receivers["ns_id"], receivers["mount_id"], strict=True))
         groups |= more
+
+
+def _covered(known: pd.DataFrame, holders: list[Holder]) -> list[Holder]:
+    """With what lies on top of each."""
+    there = rows(known[known["present"]])
+    above = {(row["ns_id"], row["parent_id"], row["mountpoint"]): row["mount_id"] for row in there}
+    told = []
+    for one in holders:
+        place, count = one.mount, 0
+        top = place["mount_id"] if place["present"] else None
+        while (top := above.get((place["ns_id"], top, place["mountpoint"]))) is not None:
+            count += 1
+        told.append(replace(one, on_top=count))
+    return told
 
 
 def _together(known: pd.DataFrame, holders: list[Holder]) -> list[Holder]:

@@ -175,10 +175,16 @@ def _is_root(holder: Holder) -> bool:
 
 
 def _caution(holder: Holder) -> str:
-    """Where a umount propagates back: what is below a peer goes with it."""
+    """Where a umount gets something else first, or propagates back: what is below a peer goes with
+    it."""
     effect = holder.steps[0].effect or {}
-    is_back = holder.kind == "leak" and effect.get("via") == "peer"
-    return "  # takes the original along: they are peers" if is_back else ""
+    cautions = []
+    if holder.on_top:
+        more = "1 mount lies" if holder.on_top == 1 else f"{holder.on_top} mounts lie"
+        cautions.append(f"{holder.on_top + 1} times: {more} on top of it there")
+    if holder.kind == "leak" and effect.get("via") == "peer":
+        cautions.append("takes the original along: they are peers")
+    return f"  # {'; '.join(cautions)}" if cautions else ""
 
 
 def advice(holder: Holder) -> str:

@@ -67,6 +67,29 @@ def test_what_a_namespace_carried_to_the_host(record, tmp_path: Path) -> None:
     assert "takes the original along" in answer
 
 
+def test_what_is_covered_needs_more_than_one_umount(record, tmp_path: Path) -> None:
+    """A umount gets the topmost mount at a place."""
+    record(
+        """
+        unshare -m --propagation unchanged sh -ec '
+            for one in under middle over; do mount -t tmpfs $one volume/x; done; echo $$ >pid
+            exec sleep 1000' &
+        until [ -s pid ]; do sleep 0.02; done
+        """,
+        before="mkdir volume; mount -t tmpfs volume volume; mkdir volume/x",
+        after="""
+        for one in under middle over; do $MNTTRACE why run.mnttrace $one >$one; done
+        umount volume/x; umount volume/x; grep -c ' under ' /proc/self/mountinfo >left
+        umount volume/x; grep -c ' under ' /proc/self/mountinfo >>left || true
+        """,
+    )
+    assert (tmp_path / "left").read_text().split() == ["1", "0"]
+    umount = f"umount {tmp_path}/volume/x  # "
+    assert f"{umount}3 times: 2 mounts lie on top of it there" in (tmp_path / "under").read_text()
+    assert f"{umount}2 times: 1 mount lies on top of it there" in (tmp_path / "middle").read_text()
+    assert f"{umount}takes the original along" in (tmp_path / "over").read_text()
+
+
 def test_by_device_mount_id_namespace_and_process(record, mnttrace, tmp_path: Path) -> None:
     recorded = record(
         HELD,
