@@ -126,7 +126,7 @@ def why(run: Recording, text: str) -> Why:
             for one in holders
         ]
     holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
-    holders = _together(known, _covered(known, holders))
+    holders = _together(known, covered(known[known["present"]], holders))
     operations = run.operations
     places = {(one.mount["ns_id"], one.mount["mountpoint"]) for one in holders}
     reasons = {row["seq"]: row for row in rows(run.refusals, ["seq", "reason", "in_the_way"])}
@@ -164,18 +164,29 @@ def _receivers(known: pd.DataFrame, ns_id: int | None, mount_ids: set[int]) -> s
         groups |= more
 
 
-def _covered(known: pd.DataFrame, holders: list[Holder]) -> list[Holder]:
-    """With what lies on top of each."""
-    there = rows(known[known["present"]])
-    above = {(row["ns_id"], row["parent_id"], row["mountpoint"]): row["mount_id"] for row in there}
+def covered(there: pd.DataFrame, holders: list[Holder]) -> list[Holder]:
+    """With what lies on top of each, up to the next that is to be unmounted itself.
+
+    Args:
+        there: the mounts that are there, with `ns_id`, `mount_id`, `parent_id`, `mountpoint`.
+        holders: of mounts with these, and `present`.
+    """
+    wrong = {_place(one.mount) for one in holders if one.kind and one.mount["present"]}
+    there = there[there["mountpoint"].isin({one.mount["mountpoint"] for one in holders})]
+    above = {(row["ns_id"], row["parent_id"], row["mountpoint"]): row for row in rows(there)}
     told = []
     for one in holders:
-        place, count = one.mount, 0
-        top = place["mount_id"] if place["present"] else None
-        while (top := above.get((place["ns_id"], top, place["mountpoint"]))) is not None:
+        count, top = 0, one.mount if one.mount["present"] else None
+        while top and (top := above.get((*_place(top), top["mountpoint"]))):
+            if _place(top) in wrong:
+                break
             count += 1
         told.append(replace(one, on_top=count))
     return told
+
+
+def _place(mount: Row) -> tuple[int, int]:
+    return mount["ns_id"], mount["mount_id"]
 
 
 def _together(known: pd.DataFrame, holders: list[Holder]) -> list[Holder]:

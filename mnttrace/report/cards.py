@@ -14,7 +14,7 @@ from mnttrace.analysis.mount_tables import last_tables
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.replay import rows
 from mnttrace.analysis.targets import mounts_there
-from mnttrace.analysis.why import Holder, Step
+from mnttrace.analysis.why import Holder, Step, covered
 from mnttrace.errors import BadInput
 from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
 from mnttrace.report.text import safe
@@ -149,6 +149,7 @@ class _Stories:
         self._calls = Calls(run, *(found[name] for name in OPERATIONS))
         known = mounts_there(run.whole)
         known = known[known["ns_id"].isin(found["dst_ns_id"])]
+        self._known = known
         self._mountpoints = known.drop_duplicates(["ns_id", "mount_id"]).set_index(
             ["ns_id", "mount_id"]
         )["mountpoint"]
@@ -180,7 +181,13 @@ class _Stories:
         ids = [int(part) for part in (row["mount_ids"] or "").split(",") if part][:_SHOWN]
         places = self._mountpoints.reindex([(row["dst_ns_id"], one) for one in ids])
         return [
-            {"mount_id": one, "ns": row["dst_ns"], "mountpoint": place}
+            {
+                "ns_id": row["dst_ns_id"],
+                "ns": row["dst_ns"],
+                "mount_id": one,
+                "mountpoint": place,
+                "present": True,
+            }
             for one, place in zip(ids, places.fillna(row["mountpoint"]), strict=True)
         ]
 
@@ -220,6 +227,8 @@ class _Stories:
         step = [Step("carried", {"via": row["via"], "carrier_path": row["carrier_path"]})]
         mounts = there or [row | {"ns": row["dst_ns"]}]
         holders = [Holder(mount, namespace, step, kind) for mount in mounts]
+        if there:
+            holders = covered(self._known, holders)
         commands = "\n".join(command(one, self._is_imported) for one in reversed(holders))
         told = {"so that it does not come again": html.escape(advice(holders[0]))}
         now = {"what to do now": f"<pre>{html.escape(commands)}</pre>"} if there else {}

@@ -79,6 +79,8 @@ def test_what_is_covered_needs_more_than_one_umount(record, tmp_path: Path) -> N
         before="mkdir volume; mount -t tmpfs volume volume; mkdir volume/x",
         after="""
         for one in under middle over; do $MNTTRACE why run.mnttrace $one >$one; done
+        $MNTTRACE why run.mnttrace $PWD/volume/x >all
+        $MNTTRACE report run.mnttrace -o report.html
         umount volume/x; umount volume/x; grep -c ' under ' /proc/self/mountinfo >left
         umount volume/x; grep -c ' under ' /proc/self/mountinfo >>left || true
         """,
@@ -88,6 +90,10 @@ def test_what_is_covered_needs_more_than_one_umount(record, tmp_path: Path) -> N
     assert f"{umount}3 times: 2 mounts lie on top of it there" in (tmp_path / "under").read_text()
     assert f"{umount}2 times: 1 mount lies on top of it there" in (tmp_path / "middle").read_text()
     assert f"{umount}takes the original along" in (tmp_path / "over").read_text()
+    # Where all are to go, each has its own.
+    assert "times: " not in (tmp_path / "all").read_text()
+    report = (tmp_path / "report.html").read_text()
+    assert f"{umount}3 times: 2 mounts lie on top of it there" in report
 
 
 def test_by_device_mount_id_namespace_and_process(record, mnttrace, tmp_path: Path) -> None:
