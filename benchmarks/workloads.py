@@ -78,4 +78,5 @@ def main() -> None:
     print("took", time.monotonic() - start, flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -16,8 +16,9 @@ mount --rbind a/x a/y
 umount -l a/y; umount a/x
 mount --make-rslave b; mount -t tmpfs three b/z; umount b/z
 """
+# Each reader takes one line; that the fifo has a writer all along keeps them from an end of file.
 RECEIVERS = """
-mkdir a b; mount -t tmpfs b b; mkfifo end
+mkdir a b; mount -t tmpfs b b; mkfifo end; exec 9<>end
 for kind in unchanged slave private; do
     unshare -m --propagation $kind sh -c "touch $kind; read end <end" &
 done
@@ -27,7 +28,7 @@ until [ -e unchanged -a -e slave -a -e private ]; do sleep 0.02; done
 
 @pytest.fixture
 def recording(record) -> Recording:
-    return record(SCRIPT, before=RECEIVERS, after="for n in 1 2 3; do echo >end; done; wait").run
+    return record(SCRIPT, before=RECEIVERS, after="for n in 1 2 3; do echo >&9; done; wait").run
 
 
 def test_the_model_agrees_with_what_was_recorded(recording: Recording, mnttrace) -> None:
