@@ -19,6 +19,8 @@
 
 #define RB_RIGHT 8
 #define RB_LEFT 16
+/* A red-black tree of 2^20 mounts is not deeper (it is at most twice as deep as a full one). */
+#define TREE_DEPTH 40
 
 struct walk {
 	struct mounts_record record;
@@ -62,11 +64,31 @@ static __always_inline u64 unique_of(u64 mount)
 	return FIELD(u64, mount, MOUNT_ID_UNIQUE);
 }
 
+/* The node of the mount in a namespace that has the lowest id (RB_LEFT) or the highest. */
+static __always_inline u64 outermost_node(u64 mntns, u32 side)
+{
+#ifdef MNT_NS_LAST_NODE
+	return FIELD(u64, mntns, side == RB_LEFT ? MNT_NS_FIRST_NODE : MNT_NS_LAST_NODE);
+#else
+	u64 node = FIELD(u64, mntns, MNT_NS_TREE), next;
+	u32 i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < TREE_DEPTH; i++) {
+		next = node ? FIELD(u64, node, side) : 0;
+		if (!next)
+			break;
+		node = next;
+	}
+	return node;
+#endif
+}
+
 static __always_inline u64 newest_of(u64 mntns)
 {
 	u32 zero = 0;
 	u64 *seen = newest_seen.lookup(&zero);
-	u64 node = FIELD(u64, mntns, MNT_NS_LAST_NODE);
+	u64 node = outermost_node(mntns, RB_RIGHT);
 	u64 newest = node ? unique_of(node - MOUNT_NODE) : 0;
 
 	return seen && *seen > newest ? *seen : newest;

@@ -17,6 +17,7 @@
 #include "list.h"
 #include "steps.h"
 #include "propagation.h"
+#include "inner.h"
 #include "arguments.h"
 #include "caller.h"
 
@@ -67,7 +68,11 @@ int enter(struct enter_context *ctx)
 	call.mntns_id = mntns_id(mntns);
 	call.mounts = FIELD(u32, mntns, MNT_NS_COUNT);
 	/* Asked now: a namespace that comes to be watched during the call may not tell of it. */
+#ifdef INNER
+	call.watched = 1;
+#else
 	call.watched = t->does == DOES_UMOUNT && watched.lookup(&call.mntns_id);
+#endif
 #ifdef CAN_WALK
 	if (t->does == DOES_MOUNT || t->does == DOES_MOVE_MOUNT)
 		call.watermark = newest_of(mntns);
@@ -138,7 +143,9 @@ ENTER(5, A(0), A(1), A(2), A(3), A(4))
  * caused some since. The answer is to be checked, as events may be read and freed meanwhile. */
 static __always_inline u64 last_notified(struct recorder *own, u32 asked)
 {
-#ifdef FANOTIFY_MNT_ID
+#ifdef INNER
+	return asked == FAN_MNT_DETACH ? take_last_detached() : 0;
+#elif defined(FANOTIFY_MNT_ID)
 	u64 head = own->group + GROUP_LIST;
 	u64 last = own->group ? FIELD(u64, head, 8) : head;
 	u64 thread = FIELD(u64, bpf_get_current_task(), TASK_THREAD_PID);
@@ -300,7 +307,7 @@ int leave(struct exit_context *ctx)
 	return 0;
 }
 
-#ifdef FANOTIFY_MNT_ID
+#if defined(FANOTIFY_MNT_ID) || defined(INNER)
 /* Removing and renaming: there is nothing to see when they begin, and mostly nothing at the end. */
 int leave_remove(struct exit_context *ctx)
 {

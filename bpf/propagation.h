@@ -39,6 +39,18 @@ static __always_inline bool has_new_copies(struct walk *w, u64 mount)
 	return is_new(w, COPIED(u64, MOUNT_SHARE) - MOUNT_SHARE) || (slave && is_new(w, slave));
 }
 
+/* The mount that lies on the one in w->mount, or which came to it last; 0 for none. */
+static __always_inline u64 last_on(struct walk *w, u64 mount)
+{
+#ifdef MOUNT_OVERMOUNT
+	return COPIED(u64, MOUNT_OVERMOUNT);
+#else
+	u64 last = COPIED(u64, MOUNT_MOUNTS + 8);
+
+	return last != mount + MOUNT_MOUNTS ? last - MOUNT_CHILD : 0;
+#endif
+}
+
 static __always_inline void remember_top(struct walk *w)
 {
 	w->top_root = COPIED(u64, MOUNT_MNT + VFSMOUNT_ROOT);
@@ -85,15 +97,13 @@ static __always_inline void turn(struct walk *w)
 		if (w->watermark && has_new_copies(w, mount))
 			propagate_from(w, mount);
 	}
-#ifdef MOUNT_OVERMOUNT
 	else if (how == HOW_CARRIED) {
 		/* One that this was slipped beneath has got it as its parent. */
-		u64 above = COPIED(u64, MOUNT_OVERMOUNT);
+		u64 above = last_on(w, mount);
 
 		if (above && unique_of(above) < COPIED(u64, MOUNT_ID_UNIQUE))
 			w->above = above;
 	}
-#endif
 }
 
 static __always_inline struct walk *begin_walk(u32 phase, u64 watermark, u16 why, u64 entered)
@@ -210,7 +220,7 @@ static __always_inline bool begin_namespace(u64 mntns, u64 watermark, u16 why, u
 	w->record.mntns = mntns_inode(mntns);
 	w->record.mntns_id = mntns_id(mntns);
 	w->start = mntns;
-	w->node = FIELD(u64, mntns, w->whole ? MNT_NS_FIRST_NODE : MNT_NS_LAST_NODE);
+	w->node = outermost_node(mntns, w->whole ? RB_LEFT : RB_RIGHT);
 	return w->node != 0;
 }
 

@@ -13,6 +13,7 @@
 #define RECORD_PATH 2
 #define RECORD_MOUNTS 3
 #define RECORD_PROCESS 4
+#define RECORD_EVENT 5
 
 #define ARGUMENTS 6
 #define STRING_SIZE 4096
@@ -93,7 +94,9 @@
 #define SENT_PATH 8
 #define SENT_MOUNTS 9
 #define SENT_PROCESS 10
-#define LOSS_KINDS 11
+#define LOST_EVENT 11
+#define SENT_EVENT 12
+#define LOSS_KINDS 13
 
 /* One finished call. `strings_size` bytes of NUL-terminated strings follow, in argument order. */
 struct operation_record {
@@ -194,6 +197,18 @@ struct mounts_record {
 	u16 why;
 	u8 first;
 	u8 last;
+};
+
+/* A mount that was attached or detached, told from inside the kernel while it happened: what fanotify
+ * tells, where programs can be put on kernel functions. */
+struct event_record {
+	u16 kind;
+	u16 spare;
+	u32 mask;
+	u64 at;
+	u64 unique;
+	u32 tid;
+	u32 mount_id;
 };
 
 /* A process that is seen for the first time since it was executed; its command line follows. */

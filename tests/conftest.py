@@ -20,6 +20,8 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 REQUIRE_KERNEL = "MNTTRACE_REQUIRE_KERNEL"
+# How many times as long as usual a command of a test may take, as on emulated processors.
+PATIENCE = float(os.environ.get("MNTTRACE_PATIENCE", "1"))
 
 CLONE_NEWNS = 0x00020000  # linux/sched.h
 MS_REC, MS_PRIVATE = 0x4000, 0x40000  # linux/mount.h
@@ -94,7 +96,7 @@ def run_to_the_end(
             **options,
         )
         try:
-            status = process.wait(timeout)
+            status = process.wait(timeout * PATIENCE)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ from mnttrace.capture.layout import constants, layout
 from mnttrace.capture.story import Stories
 from mnttrace.linux import flags
 from mnttrace.linux.errnos import errno_name
+from mnttrace.linux.fanotify import MountEvent
 from mnttrace.linux.namespaces import namespace_link
 from mnttrace.linux.syscalls import Does, Fetch, Syscall, by_number
 
@@ -131,6 +132,7 @@ class Decoder:
         self._mounts = layout("mounts_record")
         self._entry = layout("mount_entry")
         self._process = layout("process_record")
+        self._event = layout("event_record")
         self._parts: dict[int, _Parts] = {}
         self._wall_offset = wall_offset
         self._keep_secrets = keep_secrets
@@ -138,9 +140,9 @@ class Decoder:
         self._seq = 0
         self.cut = 0
 
-    def take(self, raw: bytes) -> Call | MountList | Process | None:
-        """One record; gives a call once it is whole, a list that the recorder asked for, or a
-        process."""
+    def take(self, raw: bytes) -> Call | MountList | Process | MountEvent | None:
+        """One record; gives a call once it is whole, a list that the recorder asked for, a process,
+        or a mount that was attached or detached."""
         kind = raw[0]
         if kind == self._constants["RECORD_OPERATION"]:
             return self._take_operation(raw)
@@ -150,6 +152,9 @@ class Decoder:
             return self._take_mounts(raw)
         elif kind == self._constants["RECORD_PROCESS"]:
             return self._take_process(raw)
+        elif kind == self._constants["RECORD_EVENT"]:
+            event = self._event.unpack(raw)
+            return MountEvent(event.mask, event.tid, event.unique)
         return None
 
     def _parts_of(self, record: Any) -> _Parts:

@@ -18,14 +18,18 @@ _CUT_KEPT = 256
 
 
 class Notes:
-    """Events of fanotify by thread.
+    """Events of fanotify by thread, or those that inner probes tell in its place.
+
+    Args:
+        of_all: whether all namespaces are told of, from before the first call on.
 
     Attributes:
         overflows: how often events were lost.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of_all: bool = False) -> None:
         self.overflows = 0
+        self._of_all = of_all
         self._detached: OrderedDict[int, deque[int]] = OrderedDict()
         self._detached_by: dict[int, int] = {}
         self._since: dict[int, int] = {}
@@ -44,7 +48,7 @@ class Notes:
 
     def is_watched(self, namespace: int, at: int) -> bool:
         """Whether they were told of what began at a time."""
-        return self._watched.get(namespace, at) < at
+        return self._of_all or self._watched.get(namespace, at) < at
 
     def take(self, events: Iterable[MountEvent], at: int) -> None:
         """Add events, in the order of the queue, that had come at a time (CLOCK_MONOTONIC, ns)."""

@@ -92,7 +92,7 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "GROUP_LIST": ("fsnotify_group.notification_list",),
 }
 # Without all of these the mounts that a call made cannot be walked to.
-_WALK = {"MNT_NS_LAST_NODE", "MNT_NS_FIRST_NODE", "MOUNT_NODE", "MOUNT_ID_UNIQUE"}
+_WALK = {"MNT_NS_TREE", "MOUNT_NODE", "MOUNT_ID_UNIQUE"}
 
 
 def definitions(btf: Btf) -> dict[str, int]:

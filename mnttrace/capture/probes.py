@@ -6,11 +6,13 @@ import ctypes
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 from mnttrace.capture import layout, offsets
+from mnttrace.capture.inner import Function, functions
 from mnttrace.capture.ring import Ring
 from mnttrace.errors import CaptureError, MissingPrerequisite
 from mnttrace.linux.btf import Btf
@@ -104,7 +106,10 @@ class Probes:
         self.missing: list[str] = []
         self._events: list[int] = []
         self._calls = by_number(os.uname().machine)
-        self._definitions = offsets.definitions(Btf.load())
+        btf = Btf.load()
+        self._definitions = offsets.definitions(btf)
+        inner = functions(btf) if self.can_walk and not only_syscalls else {}
+        self._definitions |= dict.fromkeys(["INNER", *inner] if inner else [], 1)
         if only_syscalls:
             self._definitions.pop("CAN_WALK", None)
             self._definitions.pop("FANOTIFY_MNT_ID", None)
@@ -112,7 +117,10 @@ class Probes:
         followed = list(follow)
         if followed:
             self._definitions["FOLLOW_DESCENDANTS"] = 1
+        self._inner: list[int] = []
         self._bpf = self._compile(self._definitions)
+        for traced in inner.values():
+            self._attach_inner(traced)
         self._fill_traits()
         self._name_recorder()
         for pid in followed:
@@ -129,7 +137,12 @@ class Probes:
     @property
     def can_notify(self) -> bool:
         """Whether this kernel tells what is attached and detached by fanotify (6.15 and newer)."""
-        return "FANOTIFY_MNT_ID" in self._definitions
+        return "FANOTIFY_MNT_ID" in self._definitions and not self.tells
+
+    @property
+    def tells(self) -> bool:
+        """Whether probes inside the kernel tell what is attached and detached."""
+        return "INNER" in self._definitions
 
     def _compile(self, definitions: dict[str, int]) -> Any:
         flags = [f"-D{name}={value}" for name, value in definitions.items()]
@@ -150,6 +163,22 @@ class Probes:
                 f"the kernel refuses the BPF program {name}: {error}",
                 "is BPF locked down? mnttrace doctor says what is missing",
             ) from error
+
+    def _attach_inner(self, functions: Iterable[Function]) -> None:
+        lib = sys.modules[type(self._bpf).__module__].lib
+        for function in functions:
+            descriptor = lib.bpf_attach_kfunc(self._load(function.program, "TRACING").fd)
+            if descriptor < 0:
+                raise CaptureError(
+                    f"the kernel lets no program be put on its function {function.name}",
+                    "give --probes walk to do without",
+                )
+            self._inner.append(descriptor)
+
+    def _detach_inner(self) -> None:
+        for descriptor in self._inner:
+            os.close(descriptor)
+        self._inner.clear()
 
     def _fill_traits(self) -> None:
         table = self._bpf[b"traits"]
@@ -201,7 +230,7 @@ class Probes:
 
     def _attach_removal(self, tracefs: int, call: Syscall) -> None:
         tracepoint = tracepoint_id(tracefs, f"syscalls/sys_exit_{call.tracepoint}")
-        if tracepoint is not None and "FANOTIFY_MNT_ID" in self._definitions:
+        if tracepoint is not None and (self.can_notify or self.tells):
             program = self._load("leave_remove", "TRACEPOINT")
             self._events.append(_attach_tracepoint(tracepoint, program.fd))
 
@@ -257,6 +286,7 @@ class Probes:
             self._libc.ioctl(event, ctypes.c_ulong(_PERF_EVENT_IOC_DISABLE), 0)
         _let_go(self._events)
         self._events.clear()
+        self._detach_inner()
         self.ring.close()
         self._bpf.cleanup()
 

@@ -71,7 +71,7 @@ class Recorder:
             "missing": self._probes.missing,
             "sees": {
                 "mounts made": self._probes.can_walk,
-                "mounts detached": self.session.has_fanotify,
+                "mounts detached": self.session.sees_detached,
             },
             "filters": wanted.as_dict(),
         }

@@ -21,7 +21,7 @@ from mnttrace.capture.snapshots import Snapshots
 from mnttrace.capture.surveys import Survey, Surveyor
 from mnttrace.capture.tables import MountTables, namespace_key
 from mnttrace.capture.users import users
-from mnttrace.linux.fanotify import MountGroup, events
+from mnttrace.linux.fanotify import MountEvent, MountGroup, events
 from mnttrace.linux.namespaces import mount_namespaces
 from mnttrace.linux.syscalls import Does
 
@@ -52,7 +52,7 @@ class Session:
 
     Attributes:
         operations: how many there were, counting those that are not wanted.
-        has_fanotify: whether detached mounts are told of.
+        sees_detached: whether detached mounts are told of.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Session:
         self._offset = wall_offset
         self._wanted = wanted
         self._group = _mount_group() if probes.can_notify else None
-        self.has_fanotify = self._group is not None
+        self.sees_detached = probes.tells or self._group is not None
         if self._group:
             probes.show_group(self._group.descriptor)
         self._intake = Intake(probes.ring, self._group, directory)
         self._surveyor = Surveyor(probes, self._group)
         self._snapshots = Snapshots(add)
         self._decoder = Decoder(wall_offset, keep_secrets)
-        self._notes = Notes()
+        self._notes = Notes(of_all=probes.tells)
         self._pending: list[Row] = []
         self._tables = tables = MountTables()
         self._effects = Effects(tables, self._notes, self._take_effect)
@@ -172,13 +172,15 @@ class Session:
     def _join(self, portion: Portion) -> None:
         self._notes.take(events(portion.events), portion.at)
         for raw in records(portion.records):
-            self._take(self._decoder.take(raw))
+            self._take(self._decoder.take(raw), portion.at)
         self._effects.detached.settle(self._when(portion.at))
         self._write_effects()
 
-    def _take(self, item: Call | MountList | Process | None) -> None:
+    def _take(self, item: Call | MountList | Process | MountEvent | None, at: int) -> None:
         if isinstance(item, Call):
             self._take_call(item)
+        elif isinstance(item, MountEvent):
+            self._notes.take([item], at)
         elif isinstance(item, Process):
             told = self._people.process(item)
             if told:

@@ -172,6 +172,11 @@ class Btf:
         counts = {self._count_arguments(type_id) for type_id in self._functions.get(name, ())}
         return counts.pop() if len(counts) == 1 else None
 
+    def function_id(self, name: str) -> int | None:
+        """The number of a function's type, None if there is none or several of that name."""
+        found = self._functions.get(name, ())
+        return found[0] if len(found) == 1 else None
+
     # ---- paths
 
     def _agreed(self, path: str, answers: set[_Answer]) -> _Answer:

@@ -1,0 +1,37 @@
+#!/bin/bash
+# What a guest does: makes places to write to, runs the commands that it was given, and powers off.
+checkout=$(sed 's/.*mnttrace.checkout=\([^ ]*\).*/\1/' /proc/cmdline)
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run/home TERM=dumb
+
+mount -t sysfs sysfs /sys
+mount -t tracefs tracefs /sys/kernel/tracing
+mount -t bpf bpf /sys/fs/bpf
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p /dev/shm /dev/pts
+mount -t devpts devpts /dev/pts
+mount -t tmpfs shm /dev/shm
+mount --bind "$checkout" /media   # may lie where a tmpfs goes now
+for place in /tmp /run /var/tmp /var/lib /srv; do
+  [[ $place != /var/lib ]] || continue
+  mount -t tmpfs tmpfs $place
+done
+mkdir -p "$checkout" $HOME 2>/dev/null
+mountpoint -q "$checkout" || mount --bind /media "$checkout"
+ip link set lo up 2>/dev/null || busybox ifconfig lo 127.0.0.1 up
+for module in /mnt/modules/*.ko; do
+  [[ -e $module ]] && busybox insmod "$module"
+done
+cd "$checkout" || echo "no checkout at $checkout"
+
+# run NAME COMMAND
+run() {
+  local began=$EPOCHREALTIME status
+  bash -c "$2" >"/mnt/$1.txt" 2>&1 </dev/null
+  status=$?
+  echo "$1 $status $(awk "BEGIN { print $EPOCHREALTIME - $began }")" >>/mnt/outcomes
+}
+# shellcheck source=/dev/null
+. /mnt/commands
+sync
+echo o >/proc/sysrq-trigger
+sleep 60

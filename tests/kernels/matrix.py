@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""The tests on stock kernels: each is booted by QEMU, and judged by what ran inside.
+
+    sudo .venv/bin/python tests/kernels/matrix.py [--suites doctor,seeds] [KERNEL …]
+
+A KERNEL is a version that Debian has, such as 6.1; without any, all that are supported. What was
+fetched is in ~/.cache/mnttrace-kernels, and what was said in .kernels/KERNEL. Prints a table; ends
+with status 1 if a suite failed or a kernel could not be judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from guest import CHECKOUT, Guest, Outcome
+from packages import Archive
+
+KERNELS = ("6.1", "6.12", "6.18", "7.3")
+PYTEST = ".venv/bin/python -m pytest -p no:cacheprovider -q"
+SUITES = {
+    "doctor": ".venv/bin/python -m mnttrace doctor",
+    "seeds": f"{PYTEST} tests/record/test_seeds.py",
+    "truth": f"{PYTEST} tests/truth/test_matrix.py",
+    "runc": f"{PYTEST} tests/runtimes/test_reach.py -k runc",
+}
+# Emulated processors are slow: what a test waits for may take so many times as long.
+ENVIRONMENT = "export MNTTRACE_REQUIRE_KERNEL=1 MNTTRACE_PATIENCE=20"
+TIMEOUT = 3600
+
+
+def cell(outcome: Outcome) -> str:
+    if outcome.status is None:
+        return "not judged"
+    return f"{'passed' if outcome.status == 0 else 'failed'}, {outcome.seconds:.0f} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kernels", nargs="*", default=KERNELS)
+    parser.add_argument("--suites", default=",".join(SUITES))
+    asked = parser.parse_args()
+    if not os.environ.get("MNTTRACE_OWN_MOUNTS"):
+        # What is mounted for the guests is gone with this process.
+        own = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
+        done = subprocess.run(own, env=os.environ | {"MNTTRACE_OWN_MOUNTS": "1"}, check=False)
+        sys.exit(done.returncode)
+    suites = {name: SUITES[name] for name in asked.suites.split(",")}
+    archive = Archive(Path.home() / ".cache/mnttrace-kernels")
+    qemu = archive.qemu()
+    print("| kernel | " + " | ".join(suites) + " |\n|---|" + "---|" * len(suites), flush=True)
+    is_good = True
+    for version in asked.kernels:
+        guest = Guest(qemu, archive.kernel(version))
+        commands = {name: f"{ENVIRONMENT}; {command}" for name, command in suites.items()}
+        found = guest.run(commands, CHECKOUT / ".kernels" / version, TIMEOUT)
+        is_good &= all(outcome.status == 0 for outcome in found)
+        print(f"| {guest.release} | {' | '.join(map(cell, found))} |", flush=True)
+    sys.exit(not is_good)
+
+
+if __name__ == "__main__":
+    main()

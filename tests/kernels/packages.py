@@ -1,0 +1,115 @@
+"""QEMU and stock kernels, fetched from Debian's archive by an apt of our own and only unpacked.
+
+The machine's own packages and lists stay as they are. What was fetched is kept in a folder, from
+which a package is taken again as long as the archive has no newer version of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+MIRROR = "http://deb.debian.org/debian"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+SUITES = ("bookworm", "bookworm-updates", "bookworm-backports", "trixie-backports")
+
+
+class Archive:
+    """Debian's archive.
+
+    Args:
+        folder: where packages are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for name in ("lists/partial", "archives/partial", "unpacked"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        lines = [f"deb [signed-by={KEYRING}] {MIRROR} {suite} main" for suite in SUITES]
+        (folder / "sources.list").write_text("\n".join(lines) + "\n")
+        self._apt("apt-get", "-qq", "update")
+
+    def qemu(self) -> Path:
+        """A folder with QEMU, and with what it needs that this machine has not."""
+        # bookworm's own QEMU crashes guests at random; it is the last one that has virtiofsd.
+        new = self._with_what_it_needs("qemu-system-x86", "bookworm-backports")
+        return self._unpacked([*new, self._download("qemu-system-common", "bookworm")], "qemu")
+
+    def kernel(self, version: str) -> Path:
+        """A folder with the newest stock kernel of a version such as "6.12", and its modules.
+
+        Raises:
+            LookupError: the archive has none.
+        """
+        # From 6.19 on what is called image only depends on what is called binary.
+        pattern = re.compile(rf"linux-(binary|image)-{re.escape(version)}[.~]\S*-cloud-amd64")
+        found = [name for name in self._names() if pattern.fullmatch(name)]
+        for kind in ("linux-binary", "linux-image"):
+            packages = [self._version(name) for name in found if name.startswith(kind)]
+            if packages:
+                _, name = max(packages)
+                return self._unpacked([self._download(name)], name)
+        raise LookupError(f"no cloud kernel {version} in {', '.join(SUITES)}")
+
+    @functools.cache  # noqa: B019  # as long as the process
+    def _names(self) -> list[str]:
+        return self._apt("apt-cache", "pkgnames", "linux-").split()
+
+    def _version(self, name: str) -> tuple[list[int], str]:
+        """What sorts kernels of one version by age."""
+        shown = self._apt("apt-cache", "show", "--no-all-versions", name)
+        version = re.search(r"^Version: (.+)$", shown, re.MULTILINE)
+        return [int(n) for n in re.findall(r"\d+", version[1] if version else "")], name
+
+    def _with_what_it_needs(self, name: str, suite: str) -> list[Path]:
+        options = ["--no-install-recommends", "-t", suite, "--print-uris", "-qq", "-y"]
+        uris = self._apt("apt-get", "install", *options, name)
+        wanted = [line.split()[1] for line in uris.splitlines() if line.startswith("'")]
+        options[3:4] = ["--download-only"]
+        self._apt("apt-get", "install", *options, name)
+        return [self._folder / "archives" / file for file in wanted]
+
+    def _download(self, name: str, suite: str | None = None) -> Path:
+        wanted = f"{name}/{suite}" if suite else name
+        [line] = self._apt("apt-get", "download", "--print-uris", "-qq", wanted).splitlines()
+        file = self._folder / "archives" / line.split()[1]
+        if not file.exists():
+            self._apt("apt-get", "download", "-qq", wanted, cwd=file.parent)
+        return file
+
+    def _unpacked(self, packages: list[Path], name: str) -> Path:
+        """These packages as one tree, in a folder of this name."""
+        place = self._folder / "unpacked" / name
+        mark = place / "packages"
+        told = "\n".join(file.name for file in packages)
+        if not mark.exists() or mark.read_text() != told:
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            for file in packages:
+                subprocess.run(["dpkg-deb", "-x", file, place], check=True)
+            mark.write_text(told)
+        return place
+
+    def _apt(self, *command: str, cwd: Path | None = None) -> str:
+        settings = {
+            "Dir::Etc::sourcelist": self._folder / "sources.list",
+            "Dir::Etc::sourceparts": "-",
+            "Dir::State::lists": self._folder / "lists",
+            "Dir::Cache::archives": self._folder / "archives",
+            "Dir::Cache::pkgcache": "",
+            "Dir::Cache::srcpkgcache": "",
+            "APT::Sandbox::User": "root",
+            "Acquire::Languages": "none",
+        }
+        options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        done = subprocess.run(
+            [command[0], *options, *command[1:]],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return done.stdout
