@@ -57,10 +57,12 @@ def examine() -> list[Check]:
         checks += [
             _check("tracepoints", lambda: _tracepoints(probes[0]), False, "those calls", ""),
             _check("mounts made", lambda: _walk(probes[0]), False, "copies are not seen", ""),
+            _check(
+                "mounts detached", lambda: _detached(probes[0]), False, "who detached a copy", ""
+            ),
         ]
         probes[0].close()
     checks += [
-        _check("mounts detached", _fanotify, False, "who detached a copy", "Linux 6.15 or newer"),
         _check("unique ids", _statmount, False, "telling recycled mount ids apart", "Linux 6.8"),
         _check("namespaces", _namespaces, False, "namespaces without a process", "Linux 6.12"),
         _check("mount limit", _mount_max, False, "", ""),
@@ -108,11 +110,15 @@ def _tracepoints(probes: Probes) -> str:
 
 def _walk(probes: Probes) -> str:
     if not probes.can_walk:
-        raise _Lacking("this kernel's mounts cannot be walked over (before Linux 6.16)")
+        raise _Lacking("this kernel's mounts cannot be walked over (before Linux 6.8)")
     return "with all their copies, from inside the kernel"
 
 
-def _fanotify() -> str:
+def _detached(probes: Probes) -> str:
+    if probes.tells:
+        return "programs on the kernel's functions tell of them, and by whom"
+    if not probes.can_notify:
+        raise _Lacking("neither programs on the kernel's functions nor fanotify (Linux 6.15)")
     MountGroup().close()
     return "fanotify tells of them, and by whom"
 

@@ -27,6 +27,10 @@ _PERF_EVENT_IOC_ENABLE = 0x2400
 _PERF_EVENT_IOC_DISABLE = 0x2401
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
 _NO_SUCH_TYPE = 0x40
+# How mounts are seen, the best way first: on the kernel's functions, by whom and when; by walking
+# from the new mounts at the end of a call, with fanotify; by mount tables between the calls.
+WAYS = ("inner", "walk", "syscalls")
+_NOT_OF_CALLS = {"CAN_WALK", "FANOTIFY_MNT_ID"}
 _BCC_HINT = "apt-get install python3-bpfcc (PyPI's package of the name bcc is another thing)"
 
 
@@ -83,10 +87,11 @@ class Probes:
     Args:
         ring_bytes: size of the ring buffer, a power of two times the page size.
         follow: processes whose descendants are to be told apart (`descends` of an operation).
-        only_syscalls: trace the calls alone, as on kernels that have no more to tell.
+        way: how mounts are to be seen, one of :data:`WAYS`; None: the best that this kernel has.
 
     Attributes:
         ring: what they write to; its records are structs of bpf/records.h.
+        way: how mounts are seen.
         traced: names of the calls that are traced.
         missing: names of the calls that this kernel has no tracepoint for.
 
@@ -99,7 +104,7 @@ class Probes:
         self,
         ring_bytes: int = 1 << 24,
         follow: Iterable[int] = (),
-        only_syscalls: bool = False,
+        way: str | None = None,
     ) -> None:
         check_privileges()
         self.traced: list[str] = []
@@ -108,11 +113,7 @@ class Probes:
         self._calls = by_number(os.uname().machine)
         btf = Btf.load()
         self._definitions = offsets.definitions(btf)
-        inner = functions(btf) if self.can_walk and not only_syscalls else {}
-        self._definitions |= dict.fromkeys(["INNER", *inner] if inner else [], 1)
-        if only_syscalls:
-            self._definitions.pop("CAN_WALK", None)
-            self._definitions.pop("FANOTIFY_MNT_ID", None)
+        inner = self._choose(way, btf)
         self._definitions["RING_PAGES"] = ring_bytes // os.sysconf("SC_PAGE_SIZE")
         followed = list(follow)
         if followed:
@@ -129,20 +130,35 @@ class Probes:
         self.ring = Ring(self._bpf[b"events"].map_fd, ring_bytes)
         self._libc = ctypes.CDLL(None, use_errno=True)
 
+    def _choose(self, way: str | None, btf: Btf) -> dict[str, tuple[Function, ...]]:
+        """Decide how mounts are seen, and define what that takes; the functions to be traced."""
+        can_walk = "CAN_WALK" in self._definitions
+        inner = functions(btf) if can_walk and way in (None, "inner") else {}
+        self.way = "inner" if inner else "walk" if can_walk and way != "syscalls" else "syscalls"
+        if way not in (None, self.way):
+            raise MissingPrerequisite(
+                f"this kernel cannot do --probes {way}", "without it, the best that it can is done"
+            )
+        without = {"inner": {"FANOTIFY_MNT_ID"}, "walk": set(), "syscalls": _NOT_OF_CALLS}[self.way]
+        for name in without:
+            self._definitions.pop(name, None)
+        self._definitions |= dict.fromkeys(["INNER", *inner] if inner else [], 1)
+        return inner
+
     @property
     def can_walk(self) -> bool:
-        """Whether this kernel lets the mounts that a call made be walked to (6.16 and newer)."""
-        return "CAN_WALK" in self._definitions
+        """Whether the mounts that a call made are walked to."""
+        return self.way != "syscalls"
 
     @property
     def can_notify(self) -> bool:
-        """Whether this kernel tells what is attached and detached by fanotify (6.15 and newer)."""
-        return "FANOTIFY_MNT_ID" in self._definitions and not self.tells
+        """Whether fanotify is to tell what is attached and detached (6.15 and newer)."""
+        return "FANOTIFY_MNT_ID" in self._definitions
 
     @property
     def tells(self) -> bool:
         """Whether probes inside the kernel tell what is attached and detached."""
-        return "INNER" in self._definitions
+        return self.way == "inner"
 
     def _compile(self, definitions: dict[str, int]) -> Any:
         flags = [f"-D{name}={value}" for name, value in definitions.items()]

@@ -34,7 +34,7 @@ class Recorder:
         keep_secrets: do not redact mount data.
         wanted: which operations to record.
         command: what to record, started once the probes are armed; empty: what others do.
-        only_syscalls: as of :class:`mnttrace.capture.probes.Probes`.
+        way: as of :class:`mnttrace.capture.probes.Probes`.
 
     Raises:
         BadInput: there is no such command.
@@ -48,14 +48,14 @@ class Recorder:
         keep_secrets: bool = False,
         wanted: Filter | None = None,
         command: Sequence[str] = (),
-        only_syscalls: bool = False,
+        way: str | None = None,
     ) -> None:
         wanted = wanted or Filter()
         self._command = list(command)
         if command and not shutil.which(command[0]):
             raise _not_startable(command, "there is no such command")
         Writer.check(directory, force)
-        self._probes = Probes(follow=descendants(wanted.pids), only_syscalls=only_syscalls)
+        self._probes = Probes(follow=descendants(wanted.pids), way=way)
         try:
             self.writer = Writer(directory, force)
             meta = about(command)
@@ -69,6 +69,7 @@ class Recorder:
         self.writer.meta |= meta | {
             "traced": self._probes.traced,
             "missing": self._probes.missing,
+            "way": self._probes.way,
             "sees": {
                 "mounts made": self._probes.can_walk,
                 "mounts detached": self.session.sees_detached,

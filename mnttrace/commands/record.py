@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 @filters
 @click.option(
     "--probes",
-    type=click.Choice(["walk", "syscalls"]),
-    default="walk",
-    show_default=True,
-    help="Where mounts come from: the kernel's own lists, or mount tables between the calls.",
+    type=click.Choice(["inner", "walk", "syscalls"]),
+    help="Where mounts come from: the kernel's functions, its lists at the end of each call, or "
+    "mount tables between the calls. Without it, the first of these that the kernel has.",
 )
 @click.option("--keep-secrets", is_flag=True, help="Do not redact passwords in mount data.")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
@@ -39,7 +38,7 @@ def command(
     output: Path,
     force: bool,
     duration: float | None,
-    probes: str,
+    probes: str | None,
     keep_secrets: bool,
     cmd: tuple[str, ...],
     **options: Any,
@@ -51,7 +50,7 @@ def command(
     """
     from mnttrace.capture.recorder import Recorder
 
-    recorder = Recorder(output, force, keep_secrets, wanted(options), cmd, probes == "syscalls")
+    recorder = Recorder(output, force, keep_secrets, wanted(options), cmd, probes)
     click.echo("mnttrace: recording" + ("" if cmd else "; Ctrl-C stops"), err=True)
     is_terminal = sys.stderr.isatty()
     status = recorder.run(duration, _show if is_terminal else lambda _: None)

@@ -18,13 +18,13 @@ def kernel_that_is_modelled() -> None:
         pytest.skip("the model is that of Linux 6.17 and later")
 
 
-@pytest.fixture(scope="module", params=["walks", "syscalls"])
+@pytest.fixture(scope="module", params=[None, "syscalls"])
 def witness(request: pytest.FixtureRequest) -> Iterator[Witness]:
     """A recorder that looks after each operation; its score is printed at the end.
 
     Once with all that this kernel tells, once as on kernels that have but calls and mount tables.
     """
-    with Witness(only_syscalls=request.param == "syscalls") as witness:
+    with Witness(way=request.param) as witness:
         yield witness
     print(f"\n{witness.score}")
     assert not witness.lost("lost") + witness.lost("cut") + witness.lost("torn")

@@ -72,17 +72,17 @@ class Witness:
             If it looks late, it cannot always know when a mount lost its master by what was done
             in another namespace, or by the end of a detached tree: changes are not compared. Nor
             can it know what was moved or carried in a namespace that has lived between two looks.
-        only_syscalls: as of :class:`mnttrace.capture.probes.Probes`.
+        way: as of :class:`mnttrace.capture.probes.Probes`.
     """
 
-    def __init__(self, late: int = 0, only_syscalls: bool = False) -> None:
+    def __init__(self, late: int = 0, way: str | None = None) -> None:
         self.late = late
-        self.only_syscalls = only_syscalls
+        self.way = way
         self.score = Score()
 
     def __enter__(self) -> Witness:
         self.rows: dict[str, list[dict[str, Any]]] = {}
-        self.probes = Probes(only_syscalls=self.only_syscalls)
+        self.probes = Probes(way=self.way)
         self.session = Session(self.probes, self._add, 0, Filter())
         self.session.begin()
         return self
@@ -232,7 +232,7 @@ class Witness:
     def _is_told(self, id: int, seen: Seen) -> bool:
         """Whether it is told that a mount came or went: of what has no parent that a table shows it
         is not, where there are but tables."""
-        return not self.only_syscalls or seen[id].parent in seen
+        return self.way != "syscalls" or seen[id].parent in seen
 
     def _compare(self, kernel: Kernel, step: str) -> None:
         """The tables that the recording leads to, and those of the kernel, mount by mount."""
