@@ -17,6 +17,7 @@ import random
 import signal
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -35,6 +36,16 @@ EMPTY = 'BEGIN { printf("armed\\n"); }\n' + "\n".join(
     for name in CALLS.replace("umount2", "umount").split()
     for end in ("enter", "exit")
 )
+
+
+@contextmanager
+def computing() -> Iterator[None]:
+    """What any busy process does to others: it shares caches, and may share a core, with them."""
+    text = "import json\nwhile True: json.loads(json.dumps(list(range(1000))))"
+    process = subprocess.Popen([sys.executable, "-c", text])
+    yield
+    process.kill()
+    process.wait()
 
 
 @contextmanager
@@ -74,6 +85,7 @@ def mnttrace(*options: str, stopped: bool = False) -> Iterator[None]:
 
 PARTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "untraced": nothing,
+    "a process that computes beside it": computing,
     "probes that do nothing": lambda: background(["bpftrace", "-e", EMPTY], "armed"),
     "calls alone, recorder stopped": lambda: mnttrace("--probes", "syscalls", stopped=True),
     "calls alone": lambda: mnttrace("--probes", "syscalls"),
@@ -92,7 +104,7 @@ def inside(rounds: int, times: int) -> None:
         random.Random(number).shuffle(order)
         for part in order:
             with PARTS[part]():
-                NAMED["pairs"](times // 20)
+                NAMED["pairs"](times // 10)
                 start = time.monotonic()
                 NAMED["pairs"](times)
                 found[part].append((time.monotonic() - start) / times * 1e6)

@@ -170,6 +170,27 @@ class Intake:
         return b"".join(parts)
 
 
+class Idle:
+    """In the place of an intake, where nothing tells."""
+
+    lost = 0
+
+    def next(self, timeout: float = 0) -> Portion | None:
+        """Nothing, after that time."""
+        time.sleep(timeout)
+        return None
+
+    def all(self) -> Iterator[Portion]:
+        """Nothing."""
+        return iter(())
+
+    def give_way(self, on: bool) -> None:
+        """Looking at tables now and then is in nobody's way."""
+
+    def close(self) -> None:
+        """There is nothing to give up."""
+
+
 class _Priority:
     """Whether the recorder competes for processors.
 

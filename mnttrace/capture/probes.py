@@ -53,7 +53,9 @@ def check_privileges() -> None:
     """
     missing = lacking("CAP_SYS_ADMIN", "CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE")
     if os.geteuid() != 0:
-        raise MissingPrerequisite("recording needs root", "run it with sudo")
+        raise MissingPrerequisite(
+            "recording needs root", "run it with sudo; or with --probes none: mount tables alone"
+        )
     if missing:
         raise MissingPrerequisite(
             f"recording needs {', '.join(missing)}, which this root lacks",

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from mnttrace.capture.about import about
+from mnttrace.capture.blind import Blind
 from mnttrace.capture.filters import Filter, descendants
 from mnttrace.capture.probes import Probes
 from mnttrace.capture.session import Session
@@ -34,7 +35,7 @@ class Recorder:
         keep_secrets: do not redact mount data.
         wanted: which operations to record.
         command: what to record, started once the probes are armed; empty: what others do.
-        way: as of :class:`mnttrace.capture.probes.Probes`.
+        way: as of :class:`mnttrace.capture.probes.Probes`; or "none": mount tables alone.
 
     Raises:
         BadInput: there is no such command.
@@ -55,7 +56,11 @@ class Recorder:
         if command and not shutil.which(command[0]):
             raise _not_startable(command, "there is no such command")
         Writer.check(directory, force)
-        self._probes = Probes(follow=descendants(wanted.pids), way=way)
+        self._probes: Probes | Blind
+        if way == "none":
+            self._probes = Blind()
+        else:
+            self._probes = Probes(follow=descendants(wanted.pids), way=way)
         try:
             self.writer = Writer(directory, force)
             meta = about(command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from mnttrace.capture.blind import Blind
 from mnttrace.capture.causes import Causes
 from mnttrace.capture.decode import Call, Decoder, MountList, Process
 from mnttrace.capture.effect_rows import Add, Row
@@ -12,7 +13,7 @@ from mnttrace.capture.effects import Birth, Effects
 from mnttrace.capture.entries import Entries
 from mnttrace.capture.filters import Filter
 from mnttrace.capture.identity import Identity
-from mnttrace.capture.intake import Intake, Portion
+from mnttrace.capture.intake import Idle, Intake, Portion
 from mnttrace.capture.notes import Notes
 from mnttrace.capture.people import People
 from mnttrace.capture.probes import Probes
@@ -43,7 +44,7 @@ class Session:
     """Turns what the kernel tells into rows.
 
     Args:
-        probes: armed.
+        probes: armed, or none.
         add: takes (table, row): operations, effects, processes, namespaces, snapshots, mounts.
         wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
         wanted: which operations are to be told.
@@ -57,7 +58,7 @@ class Session:
 
     def __init__(
         self,
-        probes: Probes,
+        probes: Probes | Blind,
         add: Add,
         wall_offset: int,
         wanted: Filter,
@@ -72,7 +73,7 @@ class Session:
         self.sees_detached = probes.tells or self._group is not None
         if self._group:
             probes.show_group(self._group.descriptor)
-        self._intake = Intake(probes.ring, self._group, directory)
+        self._intake = Intake(probes.ring, self._group, directory) if probes.ring else Idle()
         self._surveyor = Surveyor(probes, self._group)
         self._snapshots = Snapshots(add)
         self._decoder = Decoder(wall_offset, keep_secrets)
@@ -86,7 +87,7 @@ class Session:
         self._causes = Causes(tables, self._effects.rows)
         self._calls: list[Row] = []
         self._births: dict[int, Row] = {}
-        self._looked = 0.0
+        self._looked = self._took_to_look = 0.0
         self._asked_who = 0.0
         self._not_asked = 0
         self._surveys: dict[int, Survey] = {}
@@ -123,7 +124,8 @@ class Session:
         self._take_some(timeout)
         now = time.monotonic()
         if self._entries:
-            if self._calls and now - self._looked >= _LOOK_AT_TABLES:
+            is_due = now - self._looked >= max(_LOOK_AT_TABLES, self._took_to_look)
+            if is_due and (self._calls or not self._probes.traced):
                 self._compare_all("operation")
             return
         due = {key for key, since in self._changed.items() if now - since >= _LOOK_AGAIN}
@@ -267,9 +269,11 @@ class Session:
         """Survey all namespaces, and find the calls that made them what they are."""
         self._take_all()
         calls, self._calls = self._calls, []
-        self._looked = time.monotonic()
+        began = time.monotonic()
         alive = self._begin_all(reason)
         self._end_of_survey(reason, alive)
+        self._looked = time.monotonic()
+        self._took_to_look = self._looked - began
         self._causes.find(calls, self._pending)
         self._write_effects()
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from mnttrace.capture.blind import Blind
 from mnttrace.capture.decode import MountList
 from mnttrace.capture.probes import Probes
 from mnttrace.capture.tables import namespace_key
@@ -80,7 +81,9 @@ class Surveyor:
         unreadable: how many tables could not be read.
     """
 
-    def __init__(self, probes: Probes | None = None, group: MountGroup | None = None) -> None:
+    def __init__(
+        self, probes: Probes | Blind | None = None, group: MountGroup | None = None
+    ) -> None:
         self._probes = probes
         self._group = group
         self._watched: set[int] = set()

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 @filters
 @click.option(
     "--probes",
-    type=click.Choice(["inner", "walk", "syscalls"]),
+    type=click.Choice(["inner", "walk", "syscalls", "none"]),
     help="Where mounts come from: the kernel's functions, its lists at the end of each call, or "
-    "mount tables between the calls. Without it, the first of these that the kernel has.",
+    "mount tables between the calls; without it, the first of these that the kernel has. None are "
+    "mount tables alone, ten times a second: also without root, BTF or bcc.",
 )
 @click.option("--keep-secrets", is_flag=True, help="Do not redact passwords in mount data.")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
@@ -51,6 +52,12 @@ def command(
     from mnttrace.capture.recorder import Recorder
 
     recorder = Recorder(output, force, keep_secrets, wanted(options), cmd, probes)
+    if probes == "none":
+        click.echo(
+            "mnttrace: mount tables alone: no calls, and so nobody who did it; what comes and goes "
+            "between two looks is not seen",
+            err=True,
+        )
     click.echo("mnttrace: recording" + ("" if cmd else "; Ctrl-C stops"), err=True)
     is_terminal = sys.stderr.isatty()
     status = recorder.run(duration, _show if is_terminal else lambda _: None)
