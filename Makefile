@@ -12,10 +12,10 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo notebooks test lint format clean
+.PHONY: help setup demo notebooks test test-kernels lint format clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/.ready ## Install the distribution's packages and mnttrace itself in .venv
 
@@ -27,6 +27,9 @@ notebooks: $(VENV)/.ready-notebooks ## Open the notebooks in JupyterLab, with ev
 
 test: $(VENV)/.ready-dev ## Run the whole test suite; ARGS='...' go to pytest
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+test-kernels: $(VENV)/.ready-dev ## Run tests on stock kernels in QEMU (root); KERNELS='6.12 7.3', SUITES=seeds,doctor
+	@$(VENV)/bin/python tests/kernels/matrix.py $(if $(SUITES),--suites $(SUITES)) $(KERNELS)
 
 lint: $(VENV)/.ready-dev ## Check style and types
 	$(VENV)/bin/ruff check

@@ -6,6 +6,7 @@ returns and what it was given lie behind each other by their number.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from mnttrace.linux.btf import Btf
@@ -24,11 +25,6 @@ class Function(NamedTuple):
     name: str
     arguments: int
     at_exit: bool
-
-    @property
-    def program(self) -> str:
-        """What bcc wants the program to be called."""
-        return f"k{'ret' if self.at_exit else ''}func__{self.name}"
 
 
 _ADDED = Function("mnt_add_to_ns", 2, True)
@@ -51,22 +47,22 @@ _DETACHED: dict[str, tuple[Function, ...]] = {
 _TRANSFERS_IF = "bulk_make_private"
 
 
-def functions(btf: Btf) -> dict[str, tuple[Function, ...]]:
-    """What can be traced on this kernel, by the definition that the BPF programs want for it: one
-    entry for what comes and one for what goes; empty where either is lacking."""
+def definitions(btf: Btf) -> list[str]:
+    """What the BPF programs are to define, for the functions that this kernel lets them be put on;
+    [] where it does not tell both what comes and what goes."""
     attached = _first(btf, _ATTACHED)
     gone = dict(_DETACHED)
     if btf.function_arguments(_TRANSFERS_IF) is None:
         del gone["INNER_TRANSFERRED"]
     detached = _first(btf, gone)
-    return attached | detached if attached and detached else {}
+    return ["INNER", attached, detached] if attached and detached else []
 
 
-def _first(btf: Btf, choices: dict[str, tuple[Function, ...]]) -> dict[str, tuple[Function, ...]]:
+def _first(btf: Btf, choices: Mapping[str, tuple[Function, ...]]) -> str:
     for definition, wanted in choices.items():
         if all(_can_trace(btf, function) for function in wanted):
-            return {definition: wanted}
-    return {}
+            return definition
+    return ""
 
 
 def _can_trace(btf: Btf, function: Function) -> bool:

@@ -6,13 +6,12 @@ import ctypes
 import os
 import re
 import socket
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 from mnttrace.capture import layout, offsets
-from mnttrace.capture.inner import Function, functions
+from mnttrace.capture.inner import definitions
 from mnttrace.capture.ring import Ring
 from mnttrace.errors import CaptureError, MissingPrerequisite
 from mnttrace.linux.btf import Btf
@@ -115,15 +114,12 @@ class Probes:
         self._calls = by_number(os.uname().machine)
         btf = Btf.load()
         self._definitions = offsets.definitions(btf)
-        inner = self._choose(way, btf)
+        self._choose(way, btf)
         self._definitions["RING_PAGES"] = ring_bytes // os.sysconf("SC_PAGE_SIZE")
         followed = list(follow)
         if followed:
             self._definitions["FOLLOW_DESCENDANTS"] = 1
-        self._inner: list[int] = []
         self._bpf = self._compile(self._definitions)
-        for traced in inner.values():
-            self._attach_inner(traced)
         self._fill_traits()
         self._name_recorder()
         for pid in followed:
@@ -132,10 +128,10 @@ class Probes:
         self.ring = Ring(self._bpf[b"events"].map_fd, ring_bytes)
         self._libc = ctypes.CDLL(None, use_errno=True)
 
-    def _choose(self, way: str | None, btf: Btf) -> dict[str, tuple[Function, ...]]:
-        """Decide how mounts are seen, and define what that takes; the functions to be traced."""
+    def _choose(self, way: str | None, btf: Btf) -> None:
+        """Decide how mounts are seen, and define what that takes."""
         can_walk = "CAN_WALK" in self._definitions
-        inner = functions(btf) if can_walk and way in (None, "inner") else {}
+        inner = definitions(btf) if can_walk and way in (None, "inner") else []
         self.way = "inner" if inner else "walk" if can_walk and way != "syscalls" else "syscalls"
         if way not in (None, self.way):
             raise MissingPrerequisite(
@@ -144,8 +140,7 @@ class Probes:
         without = {"inner": {"FANOTIFY_MNT_ID"}, "walk": set(), "syscalls": _NOT_OF_CALLS}[self.way]
         for name in without:
             self._definitions.pop(name, None)
-        self._definitions |= dict.fromkeys(["INNER", *inner] if inner else [], 1)
-        return inner
+        self._definitions |= dict.fromkeys(inner, 1)
 
     @property
     def can_walk(self) -> bool:
@@ -166,10 +161,11 @@ class Probes:
         flags = [f"-D{name}={value}" for name, value in definitions.items()]
         source, bcc = _source(), _bcc()
         try:
+            # Programs that bcc knows by their names, those of bpf/inner.h, are attached by this.
             return bcc.BPF(text=source.encode(), cflags=flags)
         except Exception as error:  # bcc raises Exception itself
             raise CaptureError(
-                f"the BPF programs do not compile: {error}", "what the compiler said is above"
+                f"the BPF programs cannot be compiled: {error}", "what the compiler said is above"
             ) from error
 
     def _load(self, name: str, kind: str) -> Any:
@@ -181,22 +177,6 @@ class Probes:
                 f"the kernel refuses the BPF program {name}: {error}",
                 "is BPF locked down? mnttrace doctor says what is missing",
             ) from error
-
-    def _attach_inner(self, functions: Iterable[Function]) -> None:
-        lib = sys.modules[type(self._bpf).__module__].lib
-        for function in functions:
-            descriptor = lib.bpf_attach_kfunc(self._load(function.program, "TRACING").fd)
-            if descriptor < 0:
-                raise CaptureError(
-                    f"the kernel lets no program be put on its function {function.name}",
-                    "give --probes walk to do without",
-                )
-            self._inner.append(descriptor)
-
-    def _detach_inner(self) -> None:
-        for descriptor in self._inner:
-            os.close(descriptor)
-        self._inner.clear()
 
     def _fill_traits(self) -> None:
         table = self._bpf[b"traits"]
@@ -304,7 +284,6 @@ class Probes:
             self._libc.ioctl(event, ctypes.c_ulong(_PERF_EVENT_IOC_DISABLE), 0)
         _let_go(self._events)
         self._events.clear()
-        self._detach_inner()
         self.ring.close()
         self._bpf.cleanup()
 

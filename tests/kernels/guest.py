@@ -73,7 +73,8 @@ class Guest:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self._initial(folder / "initial", results)
-            shares = {"root": exported_root(folder), "results": results}
+            root = stack.enter_context(exported_root())
+            shares = {"root": root, "results": results}
             for tag, place in shares.items():
                 stack.enter_context(self._served(place, folder / tag))
             self._boot(folder, list(shares), results / "console.txt", timeout)
@@ -142,6 +143,8 @@ class Guest:
                 sys.exit("busybox is needed: apt-get install busybox-static")
             shutil.copy(busybox, tree / "bin/busybox")
             shutil.copy(HERE / "first.sh", tree / "init")
+            for program in ("bin/busybox", "init"):
+                (tree / program).chmod(0o755)
             self._modules(AT_FIRST, tree / "modules")
             shutil.rmtree(results / "modules", ignore_errors=True)
             self._modules(LATER, results / "modules")
@@ -187,16 +190,31 @@ def module_name(path: Path) -> str:
     return path.name.split(".ko")[0].replace("-", "_")
 
 
-def exported_root(folder: Path) -> Path:
-    """This machine's root, read-only; with the checkout, if that is on a mount of its own."""
-    place = folder / "exported"
-    place.mkdir()
-    subprocess.run(["mount", "--bind", "/", place], check=True)
-    below = place / CHECKOUT.relative_to("/")
-    if not below.is_dir() or below.stat().st_dev != CHECKOUT.stat().st_dev:
-        subprocess.run(["mount", "--bind", CHECKOUT, below], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
-    return place
+@contextmanager
+def exported_root() -> Iterator[Path]:
+    """This machine's root, read-only; with the checkout, if that is on a mount of its own.
+
+    Its folder is only ever removed as an empty one: what is mounted there is this machine.
+    """
+    place = Path(tempfile.mkdtemp(prefix="mnttrace-root-"))
+    mounted = [place]
+    try:
+        mount("--bind", "/", place)
+        mount("-o", "remount,bind,ro", place)
+        below = place / CHECKOUT.relative_to("/")
+        if not below.is_dir() or below.stat().st_dev != CHECKOUT.stat().st_dev:
+            mount("--bind", CHECKOUT, below)
+            mounted.insert(0, below)
+            mount("-o", "remount,bind,ro", below)
+        yield place
+    finally:
+        for one in mounted:
+            subprocess.run(["umount", one], check=False)
+        place.rmdir()
+
+
+def mount(*words: str | Path) -> None:
+    subprocess.run(["mount", *words], check=True)
 
 
 def outcomes(commands: dict[str, str], results: Path) -> Iterator[Outcome]:

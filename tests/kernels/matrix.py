@@ -24,11 +24,13 @@ PYTEST = ".venv/bin/python -m pytest -p no:cacheprovider -q"
 SUITES = {
     "doctor": ".venv/bin/python -m mnttrace doctor",
     "seeds": f"{PYTEST} tests/record/test_seeds.py",
+    "inner": f"{PYTEST} tests/capture/test_inner.py",
+    "concurrency": f"{PYTEST} tests/truth/test_concurrency.py",
     "truth": f"{PYTEST} tests/truth/test_matrix.py",
     "runc": f"{PYTEST} tests/runtimes/test_reach.py -k runc",
 }
 # Emulated processors are slow: what a test waits for may take so many times as long.
-ENVIRONMENT = "export MNTTRACE_REQUIRE_KERNEL=1 MNTTRACE_PATIENCE=20"
+ENVIRONMENT = "export PYTHONPATH=$PWD MNTTRACE_REQUIRE_KERNEL=1 MNTTRACE_PATIENCE=20"
 TIMEOUT = 3600
 
 

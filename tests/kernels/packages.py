@@ -10,10 +10,12 @@ import functools
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 MIRROR = "http://deb.debian.org/debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+DAY = 86400  # seconds
 SUITES = ("bookworm", "bookworm-updates", "bookworm-backports", "trixie-backports")
 
 
@@ -30,7 +32,10 @@ class Archive:
             (folder / name).mkdir(parents=True, exist_ok=True)
         lines = [f"deb [signed-by={KEYRING}] {MIRROR} {suite} main" for suite in SUITES]
         (folder / "sources.list").write_text("\n".join(lines) + "\n")
-        self._apt("apt-get", "-qq", "update")
+        updated = folder / "updated"
+        if not updated.exists() or time.time() - updated.stat().st_mtime > DAY:
+            self._apt("apt-get", "-qq", "update")
+            updated.touch()
 
     def qemu(self) -> Path:
         """A folder with QEMU, and with what it needs that this machine has not."""
@@ -65,12 +70,26 @@ class Archive:
         return [int(n) for n in re.findall(r"\d+", version[1] if version else "")], name
 
     def _with_what_it_needs(self, name: str, suite: str) -> list[Path]:
-        options = ["--no-install-recommends", "-t", suite, "--print-uris", "-qq", "-y"]
-        uris = self._apt("apt-get", "install", *options, name)
-        wanted = [line.split()[1] for line in uris.splitlines() if line.startswith("'")]
-        options[3:4] = ["--download-only"]
-        self._apt("apt-get", "install", *options, name)
-        return [self._folder / "archives" / file for file in wanted]
+        """A package, and those that it needs and this machine has not, or not in that version."""
+        words = [
+            "install",
+            "--reinstall",
+            "--no-install-recommends",
+            "-qq",
+            "-y",
+            "-t",
+            suite,
+            name,
+        ]
+        planned = self._apt("apt-get", *words, "--simulate")
+        lines = re.findall(r"^Inst (\S+) (?:\[\S+\] )?\((\S+) ", planned, re.MULTILINE)
+        self._apt("apt-get", *words, "--download-only")
+        return [self._file(*line) for line in lines]
+
+    def _file(self, name: str, version: str) -> Path:
+        escaped = version.replace(":", "%3a")
+        [file] = (self._folder / "archives").glob(f"{name}_{escaped}_*.deb")
+        return file
 
     def _download(self, name: str, suite: str | None = None) -> Path:
         wanted = f"{name}/{suite}" if suite else name

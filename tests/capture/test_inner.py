@@ -1,0 +1,95 @@
+"""Programs on the kernel's own functions, where it takes such: not on every machine that tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mnttrace.capture.layout import constants, layout
+from mnttrace.capture.probes import Probes
+from mnttrace.capture.ring import records
+from mnttrace.errors import MissingPrerequisite
+from mnttrace.linux.btf import Btf
+from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent, MountGroup, events
+from mnttrace.linux.fentry import traceable
+
+pytestmark = pytest.mark.kernel
+
+RECORD_EVENT = constants()["RECORD_EVENT"]
+OPERATIONS = """
+mount --make-rshared /
+mkdir -p a/x b c; mount -t tmpfs one a; mkdir a/x a/y; mount -t tmpfs two a/x
+unshare -m --propagation slave sh -ec 'touch ../ready; read -r go <../go' &
+until [ -e ../ready ]; do sleep 0.02; done
+mount --rbind a b; mount -t tmpfs three a/y; mount --move b c; umount -l c; umount a/y
+echo go >../go; wait
+"""
+
+
+@pytest.fixture
+def probes() -> Iterator[Probes]:
+    try:
+        probes = Probes(way="inner")
+    except MissingPrerequisite as lacking:
+        pytest.skip(f"{lacking}: fentry is refused here, or this kernel's functions are not known")
+    yield probes
+    probes.close()
+
+
+def test_what_is_not_there_cannot_be_traced() -> None:
+    assert not traceable(0, at_exit=False)
+    assert not traceable(1, at_exit=True)  # an integer, in any kernel's BTF
+
+
+def test_the_way_that_is_chosen_is_the_one_that_works() -> None:
+    btf = Btf.load()
+    number = btf.function_id("change_mnt_propagation")
+    assert number is not None
+    takes_programs = traceable(number, at_exit=True)
+    probes = Probes()
+    assert (probes.way == "inner") == (takes_programs and btf.has("mount.mnt_id_unique"))
+    probes.close()
+
+
+def test_inner_probes_tell_what_fanotify_tells(probes: Probes, tmp_path) -> None:
+    if not Btf.load().has("fanotify_mnt_event.mnt_id"):
+        pytest.skip("this kernel's fanotify does not tell of mounts")
+    group = MountGroup()
+    (tmp_path / "in").mkdir()
+    os.mkfifo(tmp_path / "go")
+    # It waits for its namespaces to be marked.
+    script = f"read -r go\n{OPERATIONS}"
+    doing = subprocess.Popen(
+        ["unshare", "-m", "--propagation", "private", "sh", "-ec", script],
+        cwd=tmp_path / "in",
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+    home = os.stat("/proc/self/ns/mnt").st_ino
+    end = time.monotonic() + 60
+    while os.stat(f"/proc/{doing.pid}/ns/mnt").st_ino == home and time.monotonic() < end:
+        time.sleep(0.01)
+    group.mark(f"/proc/{doing.pid}/ns/mnt")
+    doing.communicate("go\n")
+    assert doing.returncode == 0
+    told = list(events(group.read()))
+    group.close()
+    kind = layout("event_record")
+    found = [
+        MountEvent(event.mask, event.tid, event.unique)
+        for event in (
+            kind.unpack(raw) for raw in records(probes.ring.read()) if raw[0] == RECORD_EVENT
+        )
+    ]
+    # Moved mounts are told of with both bits; clones are told of when they are made.
+    detached = [event for event in told if event.mask == FAN_MNT_DETACH]
+    attached = [event for event in told if event.mask == FAN_MNT_ATTACH]
+    assert len(detached) >= 4
+    assert len(attached) >= 5
+    ours = {event.unique_id for event in detached}
+    assert [e for e in found if e.mask == FAN_MNT_DETACH and e.unique_id in ours] == detached
+    assert set(attached) <= set(found)
