@@ -106,6 +106,10 @@ class Differences:
             elif what == "super block":
                 self._changes.super_blocks([entry], "snapshot", when)
 
+    def forget(self, namespace: int) -> None:
+        """A namespace has ended."""
+        self._doubts.pop(namespace, None)
+
     def are_doubtful(self, namespace: int) -> bool:
         """Whether another survey of a namespace is needed, some time later."""
         return namespace in self._doubts

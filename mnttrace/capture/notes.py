@@ -46,6 +46,10 @@ class Notes:
         """
         self._watched.setdefault(namespace, since)
 
+    def forget(self, namespace: int) -> None:
+        """A namespace has ended."""
+        self._watched.pop(namespace, None)
+
     def is_watched(self, namespace: int, at: int) -> bool:
         """Whether they were told of what began at a time."""
         return self._of_all or self._watched.get(namespace, at) < at

@@ -34,7 +34,9 @@ class People:
         add: takes (table, row).
 
     Attributes:
-        namespaces: key → inode number of every mount namespace that was seen.
+        namespaces: key → inode number of the mount namespaces that were seen, but for those that
+            have ended.
+        count: how many were seen.
     """
 
     def __init__(self, add: Add) -> None:
@@ -44,6 +46,7 @@ class People:
         self._unnamed: dict[int, Row] = {}
         self._told: dict[int, Row] = {}
         self.namespaces: dict[int, int] = {}
+        self.count = 0
 
     def process(self, process: Process) -> tuple[int, Identity] | None:
         """A process made its first operation since it was executed.
@@ -114,6 +117,7 @@ class People:
         if key in self.namespaces:
             return None
         self.namespaces[key] = ns
+        self.count += 1
         row: Row = {"ns": ns, "ns_id": key}
         if birth:
             row |= {"seq": birth["seq"], "parent_ns": birth["ns"], "parent_ns_id": birth["ns_id"]}
@@ -123,6 +127,12 @@ class People:
             identity = self._identities.of(pid, _seen(told, ns) if told else Seen(ns=ns))
         self._write(key, row, identity)
         return identity
+
+    def forget(self, key: int) -> int | None:
+        """A namespace has ended; its inode number, None if it was not known."""
+        self._unnamed.pop(key, None)
+        self._told.pop(key, None)
+        return self.namespaces.pop(key, None)
 
     def last_seen(self, key: int, pid: int) -> None:
         """Write that a process is in a namespace now; the one that was seen first may be gone."""

@@ -102,7 +102,7 @@ class Session:
     @property
     def namespaces(self) -> int:
         """How many mount namespaces there have been."""
-        return len(self._people.namespaces)
+        return self._people.count
 
     def begin(self) -> None:
         """Survey all namespaces."""
@@ -177,6 +177,8 @@ class Session:
             self._take(self._decoder.take(raw), portion.at)
         self._effects.detached.settle(self._when(portion.at))
         self._write_effects()
+        for key in self._tables.take_emptied():
+            self._ended(key)
 
     def _take(self, item: Call | MountList | Process | MountEvent | None, at: int) -> None:
         if isinstance(item, Call):
@@ -304,8 +306,18 @@ class Session:
         if reason == "end":
             for key in self._people.namespaces.keys() - alive:
                 self._effects.detached.gone(key, self._now())
-                self._snapshots.gone(key, self._people.namespaces[key], self.operations)
-                self._surveyor.forget(key)
+                self._ended(key)
+
+    def _ended(self, key: int) -> None:
+        """A namespace is no more: a recording may be long, and keeps nothing of what is gone."""
+        ns = self._people.forget(key)
+        if ns is not None:
+            self._snapshots.gone(key, ns, self.operations)
+        self._surveyor.forget(key)
+        self._notes.forget(key)
+        self._effects.differences.forget(key)
+        self._surveys.pop(key, None)
+        self._changed.pop(key, None)
 
     def _survey_birth(self, birth: Birth) -> None:
         row = birth.row

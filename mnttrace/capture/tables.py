@@ -113,6 +113,7 @@ class MountTables:
         self._slaves: dict[int, set[int]] = {}
         self._names: dict[tuple[int, int], list[Any]] = {}
         self._gone: OrderedDict[int, Known] = OrderedDict()
+        self._emptied: set[int] = set()
         # How often something happened that can give mounts other paths.
         self._moves = 0
 
@@ -135,6 +136,11 @@ class MountTables:
     def namespaces(self) -> Iterator[int]:
         """The keys of the namespaces that have mounts."""
         return iter(list(self._by_namespace))
+
+    def take_emptied(self) -> set[int]:
+        """The keys of the namespaces whose last mount went since this was asked for: they ended."""
+        emptied, self._emptied = self._emptied, set()
+        return emptied - self._by_namespace.keys()
 
     def of_namespace(self, namespace: int) -> set[int]:
         """The unique ids of a namespace's mounts."""
@@ -266,6 +272,7 @@ class MountTables:
         members.discard(unique)
         if not members:
             del self._by_namespace[mount.namespace]
+            self._emptied.add(mount.namespace)
         self._gone[unique] = mount
         if len(self._gone) > _GONE_KEPT:
             self._gone.popitem(last=False)

@@ -6,6 +6,7 @@ The kernel's tables before and after each operation are the truth, as in the oth
 from __future__ import annotations
 
 import resource
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -166,3 +167,28 @@ def test_namespaces_that_live_for_milliseconds(kernel: Kernel, witness: Witness)
     )
     # When a namespace went that nobody watched yet only the next survey tells.
     assert {row["evidence"] for row in effects if row["via"] != "namespace-death"} == {"kernel"}
+
+
+def test_what_is_told_of_a_namespace_is_written_when_it_ends(witness: Witness) -> None:
+    """Not at the end of all: a recording may be long, and nothing is kept of what is gone."""
+    script = "for i in $(seq 25); do unshare -m --propagation slave sleep 0.05; done"
+    rows = witness.rows
+
+    def snapshots(reason: str) -> set[int]:
+        return {row["ns_id"] for row in rows["snapshots"] if row["reason"] == reason}
+
+    def mounts(change: str) -> Counter[int]:
+        return Counter(row["ns_id"] for row in rows["mounts"] if row["change"] == change)
+
+    with subprocess.Popen(["sh", "-ec", script]) as process:
+        while process.poll() is None:
+            witness.session.look(0.01)
+    calls = (row for row in rows["operations"] if row["syscall"] == "unshare")
+    seen = {row["ns_target_id"] for row in calls} & snapshots("birth")
+    assert len(seen) >= 20
+    end = time.monotonic() + 30
+    while not seen <= snapshots("gone") and time.monotonic() < end:
+        witness.session.look(0.01)
+    assert seen <= snapshots("gone")
+    made, removed = mounts("initial"), mounts("removed")
+    assert {key: removed[key] for key in seen} == {key: made[key] for key in seen}
