@@ -22,10 +22,10 @@ pytestmark = pytest.mark.kernel
 RECORD_EVENT = constants()["RECORD_EVENT"]
 OPERATIONS = """
 mount --make-rshared /
-mkdir -p a/x b c; mount -t tmpfs one a; mkdir a/x a/y; mount -t tmpfs two a/x
+mkdir -p a/x b; mount -t tmpfs one a; mkdir a/x a/y; mount -t tmpfs two a/x
 unshare -m --propagation slave sh -ec 'touch ../ready; read -r go <../go' &
 until [ -e ../ready ]; do sleep 0.02; done
-mount --rbind a b; mount -t tmpfs three a/y; mount --move b c; umount -l c; umount a/y
+mount --rbind a b; mount -t tmpfs three a/y; umount -l b; umount a/y
 echo go >../go; wait
 """
 

@@ -51,9 +51,11 @@ class Guest:
     def __init__(self, qemu: Path, kernel: Path) -> None:
         self._qemu = qemu
         self._kernel = kernel
-        [image] = (kernel / "boot").glob("vmlinuz-*")
-        self._image = image
-        self.release = image.name.removeprefix("vmlinuz-")
+        # In a folder of its own release since 6.19.
+        [self._image] = [*kernel.glob("boot/vmlinuz-*"), *kernel.glob("usr/lib/modules/*/vmlinuz")]
+        self.release = self._image.name.removeprefix("vmlinuz-")
+        if self.release == "vmlinuz":
+            self.release = self._image.parent.name
 
     def run(self, commands: dict[str, str], results: Path, timeout: float) -> list[Outcome]:
         """Boot, run shell commands one after the other, and power off.
@@ -163,8 +165,7 @@ class Guest:
     def _modules(self, names: tuple[str, ...], place: Path) -> None:
         """Modules with what they need, in the order in which they are to be loaded."""
         place.mkdir()
-        [root] = (path for path in self._kernel.rglob("modules.order"))
-        known = {module_name(path): path for path in root.parent.rglob("*.ko*")}
+        known = {module_name(path): path for path in self._kernel.rglob("*.ko*")}
         order: list[str] = []
         for name in names:
             self._add(name, known, order)

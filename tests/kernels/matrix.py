@@ -25,7 +25,7 @@ SUITES = {
     "doctor": ".venv/bin/python -m mnttrace doctor",
     "seeds": f"{PYTEST} tests/record/test_seeds.py",
     "inner": f"{PYTEST} tests/capture/test_inner.py",
-    "concurrency": f"{PYTEST} tests/truth/test_concurrency.py",
+    "concurrency": f"{PYTEST} tests/truth/test_concurrency.py -x --tb=short",
     "truth": f"{PYTEST} tests/truth/test_matrix.py",
     "runc": f"{PYTEST} tests/runtimes/test_reach.py -k runc",
 }

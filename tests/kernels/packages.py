@@ -56,7 +56,9 @@ class Archive:
             packages = [self._version(name) for name in found if name.startswith(kind)]
             if packages:
                 _, name = max(packages)
-                return self._unpacked([self._download(name)], name)
+                # Beside that are its modules, where they are not in it.
+                parts = {name, name.replace(kind, "linux-modules")} & {*self._names()}
+                return self._unpacked(list(map(self._download, sorted(parts))), name)
         raise LookupError(f"no cloud kernel {version} in {', '.join(SUITES)}")
 
     @functools.cache  # noqa: B019  # as long as the process
