@@ -69,7 +69,8 @@ struct arguments {
 };
 
 /* The process that records: it is not traced. Its setns(2) on a mount namespace, which fails,
- * asks for a list of that namespace's mounts; on its fanotify group, shows which one that is. */
+ * asks for a list of that namespace's mounts, or says that fanotify tells of them (ASK_WATCHED); on
+ * its fanotify group, it shows which one that is. */
 struct recorder {
 	u64 group;
 	u64 listed;
@@ -78,7 +79,7 @@ struct recorder {
 };
 
 BPF_ARRAY(traits, struct traits, 512);
-BPF_ARRAY(recorder, struct recorder, 1);
+MAPPED(struct recorder, recorder, 1);
 BPF_PERCPU_ARRAY(arguments, struct arguments, 1);
 BPF_PROG_ARRAY(programs, PROGRAMS);
 BPF_HASH(inflight, u64, struct inflight, 10240);
@@ -86,10 +87,13 @@ BPF_PERCPU_ARRAY(operation_scratch, struct operation_scratch, 1);
 BPF_PERCPU_ARRAY(process_scratch, struct process_scratch, 1);
 BPF_TABLE("lru_hash", u32, struct sent_process, processes, 16384);
 /* Namespaces, by unique id, whose detached mounts are told by fanotify. */
-BPF_HASH(watched, u64, u8, 65536);
+BPF_TABLE("lru_hash", u64, u8, watched, 65536);
 #ifdef FOLLOW_DESCENDANTS
 BPF_HASH(followed, u32, u8, 65536);
 #endif
+
+/* Types that no namespace has; the same codes as in capture/probes.py. */
+#define ASK_WATCHED 0x20
 
 #define CLONE_NEWNS 0x20000
 #define MS_REMOUNT 32

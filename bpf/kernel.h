@@ -19,7 +19,15 @@ static long (*read_kernel_str)(void *to, u32 size, const void *from) = (void *)1
 	})
 #define NSFS_MAGIC 0x6e736673
 
-BPF_ARRAY(losses, u64, LOSS_KINDS);
+/*
+ * What user space reads or writes while it records is mapped into its memory. A bpf(2) call on a map
+ * keeps all programs of tracepoints from running on its processor meanwhile
+ * (bpf_disable_instrumentation() in the kernel), and on a preemptible kernel its caller may have to
+ * wait in it for a long time: calls were missed by that.
+ */
+#define MAPPED(type, name, count) BPF_F_TABLE("array", u32, type, name, count, 1 << 10)
+
+MAPPED(u64, losses, LOSS_KINDS);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
 static __always_inline void count(u32 kind)

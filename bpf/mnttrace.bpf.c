@@ -22,7 +22,8 @@
 #include "caller.h"
 
 /* What the recorder itself asks for; see struct recorder. */
-static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 descriptor)
+static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 descriptor,
+					   u64 asked)
 {
 	u64 file = file_of((s32)descriptor);
 
@@ -30,6 +31,13 @@ static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 
 		return;
 	if (file_namespace_type(file) != CLONE_NEWNS) {
 		own->group = FIELD(u64, file, FILE_PRIVATE);
+		return;
+	}
+	if (asked == ASK_WATCHED) {
+		u64 id = mntns_id(file_mntns(file));
+		u8 one = 1;
+
+		watched.update(&id, &one);
 		return;
 	}
 #ifdef CAN_WALK
@@ -56,7 +64,7 @@ int enter(struct enter_context *ctx)
 		return 0;
 	if (thread >> 32 == own->pid) {
 		if (t->fetch[0] == FETCH_DESCRIPTOR && !t->always)
-			serve_recorder(ctx, own, given->value[0]);
+			serve_recorder(ctx, own, given->value[0], given->value[1]);
 		return 0;
 	}
 	if (!t->always && !concerns_mount_namespace(t, given->value, &call.target_mntns))

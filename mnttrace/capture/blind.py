@@ -23,10 +23,7 @@ class Blind:
     def show_group(self, _descriptor: int) -> None:
         """Nobody is to be shown anything."""
 
-    def watch(self, _namespace_id: int) -> None:
-        """Nobody is to be told."""
-
-    def unwatch(self, _namespace_id: int) -> None:
+    def watch(self, _path: str) -> None:
         """Nobody is to be told."""
 
     def losses(self) -> dict[str, int]:

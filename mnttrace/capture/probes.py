@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import re
 import socket
@@ -25,7 +26,8 @@ _PERF_EVENT_IOC_SET_BPF = 0x40042408
 _PERF_EVENT_IOC_ENABLE = 0x2400
 _PERF_EVENT_IOC_DISABLE = 0x2401
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
-_NO_SUCH_TYPE = 0x40
+# Types that no namespace has, for setns(2); the same as in bpf/calls.h.
+_ASK_LIST, _ASK_WATCHED = 0x40, 0x20
 # How mounts are seen, the best way first: on the kernel's functions, by whom and when; by walking
 # from the new mounts at the end of a call, with fanotify; by mount tables between the calls.
 WAYS = ("inner", "walk", "syscalls")
@@ -187,10 +189,15 @@ class Probes:
             table[ctypes.c_int(number)] = table.Leaf.from_buffer_copy(raw)
 
     def _name_recorder(self) -> None:
-        table = self._bpf[b"recorder"]
-        entry = table.Leaf()
-        entry.pid = os.getpid()
-        table[ctypes.c_int(0)] = entry
+        self._recorder = self._mapped("recorder")
+        self._losses = self._mapped("losses")
+        # struct recorder of bpf/calls.h: group, listed, pid.
+        self._recorder[2] = os.getpid()
+
+    def _mapped(self, name: str) -> memoryview:
+        """The memory of a map, as 64-bit numbers; see MAPPED of bpf/kernel.h."""
+        memory = mmap.mmap(self._bpf[name.encode()].map_fd, mmap.PAGESIZE)
+        return memoryview(memory).cast("Q")
 
     def _attach(self) -> None:
         programs = self._bpf[b"programs"]
@@ -248,7 +255,7 @@ class Probes:
         except OSError:
             return False
         self._ask(descriptor)
-        while self._bpf[b"recorder"][ctypes.c_int(0)].listed:  # up to there, and there are more
+        while self._recorder[1]:  # listed up to there, and there are more
             self._ask(descriptor)
         os.close(descriptor)
         return True
@@ -257,26 +264,26 @@ class Probes:
         """Show the programs which fanotify group is the recorder's."""
         self._ask(descriptor)
 
-    def watch(self, namespace_id: int) -> None:
-        """Say that fanotify tells what is detached from a namespace: it need not be listed."""
-        table = self._bpf[b"watched"]
-        table[ctypes.c_ulonglong(namespace_id)] = ctypes.c_ubyte(1)
+    def watch(self, path: str) -> None:
+        """Say that fanotify tells what is detached from the namespace at a path: it need not be
+        listed.
 
-    def unwatch(self, namespace_id: int) -> None:
-        """A namespace is no more."""
-        with suppress(KeyError):
-            del self._bpf[b"watched"][ctypes.c_ulonglong(namespace_id)]
+        Raises:
+            OSError: it is gone.
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._ask(descriptor, _ASK_WATCHED)
+        os.close(descriptor)
 
-    def _ask(self, descriptor: int) -> None:
+    def _ask(self, descriptor: int, what: int = _ASK_LIST) -> None:
         # Refused with EINVAL, for there is no such type: what counts is that the probe sees it.
-        self._libc.setns(descriptor, _NO_SUCH_TYPE)
+        self._libc.setns(descriptor, what)
 
     def losses(self) -> dict[str, int]:
         """What was sent, could not be sent, or was not seen whole, by kind."""
         names = layout.constants()
-        table = self._bpf[b"losses"]
         kinds = [name for name in names if name.startswith(("LOST_", "TORN_", "CUT_", "SENT_"))]
-        return {kind.lower(): table[ctypes.c_int(names[kind])].value for kind in kinds}
+        return {kind.lower(): self._losses[names[kind]] for kind in kinds}
 
     def close(self) -> None:
         """Take the probes away: they are silent at once, and gone within seconds."""

@@ -95,9 +95,7 @@ class Surveyor:
 
     def forget(self, key: int) -> None:
         """A namespace is no more."""
-        if key in self._watched and self._probes:
-            self._watched.discard(key)
-            self._probes.unwatch(key)
+        self._watched.discard(key)
 
     def survey(self, namespace: MountNamespace, reason: str) -> Survey | None:
         """Survey a namespace that was found, None if it is gone by now.
@@ -154,7 +152,7 @@ class Surveyor:
         with suppress(OSError):
             self._group.mark(path)
             self._watched.add(key)
-            self._probes.watch(key)
+            self._probes.watch(path)
 
 
 def _mount_table(pid: int | None, path: str, ns_id: int) -> list[mountinfo.Mount]:
