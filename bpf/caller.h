@@ -40,13 +40,12 @@ static __always_inline void fill_caller(struct operation_record *r)
 }
 
 /* Tell of the calling process what may be gone by the time that user space asks for it. */
-static __always_inline void send_process(struct operation_record *r)
+static __always_inline void send_process(u32 slot, struct operation_record *r)
 {
 	u64 task = bpf_get_current_task();
 	u64 mm = FIELD(u64, task, TASK_MM);
-	u32 zero = 0;
 	struct sent_process now = {}, *known = processes.lookup(&r->pid);
-	struct process_scratch *s = process_scratch.lookup(&zero);
+	struct process_scratch *s = process_scratch.lookup(&slot);
 
 	now.started = FIELD(u64, FIELD(u64, task, TASK_GROUP_LEADER), TASK_STARTED);
 	now.executed = FIELD(u32, task, TASK_EXEC_ID);

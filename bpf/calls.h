@@ -2,16 +2,34 @@
 #ifndef MNTTRACE_CALLS_H
 #define MNTTRACE_CALLS_H
 
+/* The programs that others go on with; in the order of capture/probes.py. */
 #define PROGRAM_ENTER 0
-#define PROGRAM_PATHS 1
-#define PROGRAM_WALK 2
-#define PROGRAM_FINISH 3
-#define PROGRAMS 4
+#define PROGRAM_ENTER_PATHS 1
+#define PROGRAM_SURVEY 2
+#define PROGRAM_WALK 3
+#define PROGRAM_LEAVE_PATHS 4
+#define PROGRAM_FINISH 5
+#define PROGRAM_FINISH_REMOVAL 6
+#define PROGRAMS 7
+
+/*
+ * On newer kernels (7.x, where programs on syscalls may sleep) a program can be preempted, and another
+ * one run on its processor meanwhile; only the same one cannot. So what lies in memory of the
+ * processor is each program's own, with that of the programs that it goes on with: that of enter_N has
+ * the number N, that of leave 0.
+ */
+#define SLOTS 8
+#define OF_CALL 0
+#define OF_REMOVAL 1
+#define OF_SURVEY 1
 
 struct traits {
 	u8 fetch[6];
 	u8 always;
 	u8 does;
+	/* How many arguments it has. */
+	u8 count;
+	u8 spare[7];
 };
 
 struct inflight {
@@ -80,11 +98,11 @@ struct recorder {
 
 BPF_ARRAY(traits, struct traits, 512);
 MAPPED(struct recorder, recorder, 1);
-BPF_PERCPU_ARRAY(arguments, struct arguments, 1);
+BPF_PERCPU_ARRAY(arguments, struct arguments, SLOTS);
 BPF_PROG_ARRAY(programs, PROGRAMS);
 BPF_HASH(inflight, u64, struct inflight, 10240);
-BPF_PERCPU_ARRAY(operation_scratch, struct operation_scratch, 1);
-BPF_PERCPU_ARRAY(process_scratch, struct process_scratch, 1);
+BPF_PERCPU_ARRAY(operation_scratch, struct operation_scratch, 2);
+BPF_PERCPU_ARRAY(process_scratch, struct process_scratch, 2);
 BPF_TABLE("lru_hash", u32, struct sent_process, processes, 16384);
 /* Namespaces, by unique id, whose detached mounts are told by fanotify. */
 BPF_TABLE("lru_hash", u64, u8, watched, 65536);

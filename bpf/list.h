@@ -55,7 +55,7 @@ struct walk {
 	volatile u32 calls;
 };
 
-BPF_PERCPU_ARRAY(walks, struct walk, 1);
+BPF_PERCPU_ARRAY(walks, struct walk, 2);
 /* The highest unique id that any walk has come by: mounts at or below it are not new. */
 BPF_ARRAY(newest_seen, u64, 1);
 

@@ -7,8 +7,10 @@
  * the map `traits`, which mnttrace/capture/probes.py fills from mnttrace/linux/syscalls.py.
  * Offsets into kernel structs (TASK_NSPROXY …) come from BTF as definitions on the command line.
  *
- *   enter_N → enter → paths
- *   leave → walk → walk → … → paths → finish
+ *   enter_N → enter → enter_paths
+ *   leave → walk → walk → … → leave_paths → finish
+ *
+ * Each program that begins such a row has memory of its own, see SLOTS in calls.h.
  */
 #include "records.h"
 #include "kernel.h"
@@ -44,7 +46,7 @@ static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 
 	if (begin_namespace(file_mntns(file), 0, LIST_SURVEY, 0)) {
 		if (own->listed)
 			go_on_after(own->listed);
-		programs.call(ctx, PROGRAM_WALK);
+		programs.call(ctx, PROGRAM_SURVEY);
 	}
 #endif
 }
@@ -56,11 +58,15 @@ int enter(struct enter_context *ctx)
 	struct inflight call = {};
 	u32 number = ctx->number, zero = 0, i;
 	struct traits *t = traits.lookup(&number);
-	struct arguments *given = arguments.lookup(&zero);
-	struct recorder *own = recorder.lookup(&zero);
-	struct path_scratch *s = path_scratch.lookup(&zero);
 
-	if (!t || !given || !own || !s)
+	if (!t)
+		return 0;
+	u32 slot = t->count;
+	struct arguments *given = arguments.lookup(&slot);
+	struct recorder *own = recorder.lookup(&zero);
+	struct path_scratch *s = path_scratch.lookup(&slot);
+
+	if (!given || !own || !s)
 		return 0;
 	if (thread >> 32 == own->pid) {
 		if (t->fetch[0] == FETCH_DESCRIPTOR && !t->always)
@@ -91,7 +97,6 @@ int enter(struct enter_context *ctx)
 	}
 #endif
 	s->count = 0;
-	s->leaving = 0;
 	s->entered = call.entered;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < 4; i++) {
@@ -100,7 +105,7 @@ int enter(struct enter_context *ctx)
 		u32 base = base_of(t, given, i, &descriptor, &is_all);
 
 		if (base)
-			want(i, base, descriptor, 0);
+			want(slot, i, base, descriptor, 0);
 #ifdef CAN_WALK
 		if (i == 1 && is_all && (t->does == DOES_MOUNT || t->does == DOES_SETATTR)) {
 			u64 mount = mount_at(base, descriptor);
@@ -119,15 +124,13 @@ int enter(struct enter_context *ctx)
 		return 0;
 	}
 	if (s->count)
-		programs.call(ctx, PROGRAM_PATHS);
+		programs.call(ctx, PROGRAM_ENTER_PATHS);
 	return 0;
 }
 
-static __always_inline int pass_on(struct enter_context *ctx, struct arguments *given)
+static __always_inline int pass_on(struct enter_context *ctx, u32 slot, struct arguments *given)
 {
-	u32 zero = 0;
-
-	arguments.update(&zero, given);
+	arguments.update(&slot, given);
 	programs.call(ctx, PROGRAM_ENTER);
 	return 0;
 }
@@ -137,7 +140,7 @@ static __always_inline int pass_on(struct enter_context *ctx, struct arguments *
 	{                                                                                          \
 		struct arguments given = {{__VA_ARGS__}};                                          \
                                                                                                    \
-		return pass_on(ctx, &given);                                                       \
+		return pass_on(ctx, n, &given);                                                    \
 	}
 #define A(n) ctx->arguments[n]
 ENTER(1, A(0))
@@ -287,7 +290,6 @@ int leave(struct exit_context *ctx)
 	}
 	fill_caller(r);
 	paths->count = 0;
-	paths->leaving = 1;
 	paths->entered = r->entered;
 	s->wakeup = BPF_RB_NO_WAKEUP;
 #ifdef CAN_WALK
@@ -308,8 +310,8 @@ int leave(struct exit_context *ctx)
 #ifdef CAN_WALK
 		remember_detached(result);
 #endif
-		want(ARGUMENT_RESULT, BASE_DESCRIPTOR, result, 0);
-		programs.call(ctx, PROGRAM_PATHS);
+		want(OF_CALL, ARGUMENT_RESULT, BASE_DESCRIPTOR, result, 0);
+		programs.call(ctx, PROGRAM_LEAVE_PATHS);
 	}
 	programs.call(ctx, PROGRAM_FINISH);
 	return 0;
@@ -319,8 +321,8 @@ int leave(struct exit_context *ctx)
 /* Removing and renaming: there is nothing to see when they begin, and mostly nothing at the end. */
 int leave_remove(struct exit_context *ctx)
 {
-	u32 zero = 0;
-	struct operation_scratch *s = operation_scratch.lookup(&zero);
+	u32 zero = 0, slot = OF_REMOVAL;
+	struct operation_scratch *s = operation_scratch.lookup(&slot);
 	struct recorder *own = recorder.lookup(&zero);
 
 	if (!s || !own || ctx->result)
@@ -340,73 +342,97 @@ int leave_remove(struct exit_context *ctx)
 	r->notified = notified;
 	fill_caller(r);
 	s->wakeup = BPF_RB_NO_WAKEUP;
-	programs.call(ctx, PROGRAM_FINISH);
+	programs.call(ctx, PROGRAM_FINISH_REMOVAL);
 	return 0;
 }
 #endif
 
 #ifdef CAN_WALK
-/* Goes on with a walk until it is through: begun by leave, or for the recorder by enter. */
-int walk(void *ctx)
+/* Goes on with a walk until it is through: by tail call to this program, if need be. */
+static __always_inline void walk_on(void *ctx, struct walk *w, u32 program)
 {
-	u32 zero = 0;
-	struct walk *w = walks.lookup(&zero);
-	struct operation_scratch *s = operation_scratch.lookup(&zero);
-	struct recorder *own = recorder.lookup(&zero);
-
-	if (!w || !s || !own)
-		return 0;
 	if (!go_on(w)) {
 		w->calls++;
 		if (w->calls < WALK_CALLS)
-			programs.call(ctx, PROGRAM_WALK);
+			programs.call(ctx, program);
 	}
-	bool is_cut = w->phase != PHASE_DONE;
+}
 
-	if (w->record.why == LIST_SURVEY) {
-		/* One that is only too long is asked for again, until it is whole. */
-		own->listed = is_cut && w->phase != PHASE_ASTRAY ? w->newest : 0;
-		is_cut = w->phase == PHASE_ASTRAY;
-	}
-	if (is_cut) {
+/* A walk for the recorder, begun by enter. */
+int survey(void *ctx)
+{
+	u32 zero = 0, slot = OF_SURVEY;
+	struct walk *w = walks.lookup(&slot);
+	struct recorder *own = recorder.lookup(&zero);
+
+	if (!w || !own)
+		return 0;
+	walk_on(ctx, w, PROGRAM_SURVEY);
+	/* One that is only too long is asked for again, until it is whole. */
+	own->listed = w->phase != PHASE_DONE && w->phase != PHASE_ASTRAY ? w->newest : 0;
+	if (w->phase == PHASE_ASTRAY)
+		count(CUT_WALK);
+	end_walk(w);
+	return 0;
+}
+
+/* A walk after a call, begun by leave. */
+int walk(void *ctx)
+{
+	u32 slot = OF_CALL;
+	struct walk *w = walks.lookup(&slot);
+	struct operation_scratch *s = operation_scratch.lookup(&slot);
+
+	if (!w || !s)
+		return 0;
+	walk_on(ctx, w, PROGRAM_WALK);
+	if (w->phase != PHASE_DONE) {
 		count(CUT_WALK);
 		s->record.walk_cut = 1;
 	}
 	end_walk(w);
-	if (w->record.why == LIST_SURVEY)
-		return 0;
 	if (w->top_root) {
-		want(ARGUMENT_MOUNTPOINT, BASE_DENTRY, 0, w->top_mountpoint);
-		want(ARGUMENT_ROOT, BASE_DENTRY, 0, w->top_root);
-		programs.call(ctx, PROGRAM_PATHS);
+		want(OF_CALL, ARGUMENT_MOUNTPOINT, BASE_DENTRY, 0, w->top_mountpoint);
+		want(OF_CALL, ARGUMENT_ROOT, BASE_DENTRY, 0, w->top_root);
+		programs.call(ctx, PROGRAM_LEAVE_PATHS);
 	}
 	programs.call(ctx, PROGRAM_FINISH);
 	return 0;
 }
 #endif
 
-int paths(void *ctx)
+int enter_paths(struct enter_context *ctx)
 {
-	u32 zero = 0;
-	struct path_scratch *s = path_scratch.lookup(&zero);
+	u32 number = ctx->number;
+	struct traits *t = traits.lookup(&number);
+	u32 slot = t ? t->count : 0;
+	struct path_scratch *s = path_scratch.lookup(&slot);
+
+	if (s)
+		send_paths(s);
+	return 0;
+}
+
+int leave_paths(void *ctx)
+{
+	u32 slot = OF_CALL;
+	struct path_scratch *s = path_scratch.lookup(&slot);
 
 	if (!s)
 		return 0;
 	send_paths(s);
-	if (s->leaving)
-		programs.call(ctx, PROGRAM_FINISH);
+	programs.call(ctx, PROGRAM_FINISH);
 	return 0;
 }
 
 /* Send what is left to send of a call, its operation record last. */
-int finish(void *ctx)
+static __always_inline int send_operation(u32 slot)
 {
-	u32 zero = 0;
-	struct operation_scratch *s = operation_scratch.lookup(&zero);
+	struct operation_scratch *s = operation_scratch.lookup(&slot);
 
 	if (!s)
 		return 0;
-	send_process(&s->record);
+	send_process(slot, &s->record);
 	u32 size = sizeof(s->record) + (s->record.strings_size & (2 * STRINGS_SIZE - 1));
 	if (size > sizeof(*s))
 		return 0;
@@ -415,6 +441,16 @@ int finish(void *ctx)
 	else
 		count(SENT_OPERATION);
 	return 0;
+}
+
+int finish(void *ctx)
+{
+	return send_operation(OF_CALL);
+}
+
+int finish_removal(void *ctx)
+{
+	return send_operation(OF_REMOVAL);
 }
 
 /* clone and clone3: the child and its mount namespace are known here, whatever it does next. */

@@ -24,8 +24,7 @@ struct path_scratch {
 	struct wanted wanted[4];
 	u64 entered;
 	u32 count;
-	/* The call is over: its operation record is to be sent next. */
-	u32 leaving;
+	u32 spare;
 	volatile u32 used;
 	volatile u64 vfsmount;
 	volatile u64 dentry;
@@ -34,7 +33,7 @@ struct path_scratch {
 	volatile u64 root_dentry;
 };
 
-BPF_PERCPU_ARRAY(path_scratch, struct path_scratch, 1);
+BPF_PERCPU_ARRAY(path_scratch, struct path_scratch, SLOTS);
 
 /* Does the text begin with /proc/self/fd/N or /proc/thread-self/fd/N? And is that all? */
 static __always_inline bool proc_descriptor(char *head, s32 *descriptor, bool *is_all)
@@ -64,10 +63,9 @@ static __always_inline bool proc_descriptor(char *head, s32 *descriptor, bool *i
 	return true;
 }
 
-static __always_inline void want(u32 argument, u32 base, s32 descriptor, u64 dentry)
+static __always_inline void want(u32 slot, u32 argument, u32 base, s32 descriptor, u64 dentry)
 {
-	u32 zero = 0;
-	struct path_scratch *s = path_scratch.lookup(&zero);
+	struct path_scratch *s = path_scratch.lookup(&slot);
 
 	if (!s || s->count >= PATHS)
 		return;

@@ -108,8 +108,8 @@ static __always_inline void turn(struct walk *w)
 
 static __always_inline struct walk *begin_walk(u32 phase, u64 watermark, u16 why, u64 entered)
 {
-	u32 zero = 0;
-	struct walk *w = walks.lookup(&zero);
+	u32 slot = why == LIST_SURVEY ? OF_SURVEY : OF_CALL;
+	struct walk *w = walks.lookup(&slot);
 
 	if (!w)
 		return NULL;
@@ -142,8 +142,8 @@ static __always_inline struct walk *begin_walk(u32 phase, u64 watermark, u16 why
 /* Say which mount the walk must come by, if it is after new ones and that is one. */
 static __always_inline void expect(u64 unique)
 {
-	u32 zero = 0;
-	struct walk *w = walks.lookup(&zero);
+	u32 slot = OF_CALL;
+	struct walk *w = walks.lookup(&slot);
 
 	if (w && w->watermark && unique > w->watermark)
 		w->expected = unique;
@@ -161,8 +161,8 @@ static __always_inline void begin_downwards(struct walk *w, u64 passed)
 /* Go on with a list of a whole namespace that was too long for one walk. */
 static __always_inline void go_on_after(u64 unique)
 {
-	u32 zero = 0;
-	struct walk *w = walks.lookup(&zero);
+	u32 slot = OF_SURVEY;
+	struct walk *w = walks.lookup(&slot);
 
 	if (!w)
 		return;

@@ -12,6 +12,7 @@ _MEANINGS = {
     "lost_mounts": "{n} parts of mount lists are missing: copies may be told by snapshots alone",
     "lost_process": "{n} processes are missing: who ran some commands is not known",
     "lost_event": "{n} mounts came or went untold: by whom, and when, may not be known",
+    "lost_runs": "up to {n} calls are missing, as another one was being told of by their processor",
     "lost_inflight": "{n} calls were not followed, as too many were under way: they are missing",
     "lost_bytes": "{n} bytes of records are missing: calls and copies may be, too",
     "lost_notifications": "fanotify lost events {n} times: when mounts went may not be known",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from mnttrace.linux.bpf import traceable
 from mnttrace.linux.btf import Btf
-from mnttrace.linux.fentry import traceable
 
 
 class Function(NamedTuple):

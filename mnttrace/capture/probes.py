@@ -15,6 +15,7 @@ from mnttrace.capture import layout, offsets
 from mnttrace.capture.inner import definitions
 from mnttrace.capture.ring import Ring
 from mnttrace.errors import CaptureError, MissingPrerequisite
+from mnttrace.linux.bpf import missed
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.capabilities import lacking
 from mnttrace.linux.syscalls import Does, Syscall, by_number
@@ -32,6 +33,8 @@ _ASK_LIST, _ASK_WATCHED = 0x40, 0x20
 # from the new mounts at the end of a call, with fanotify; by mount tables between the calls.
 WAYS = ("inner", "walk", "syscalls")
 _NOT_OF_CALLS = {"CAN_WALK", "FANOTIFY_MNT_ID"}
+# Those that others go on with by tail call; in the order of bpf/calls.h.
+_PROGRAMS = ("enter", "enter_paths", "survey", "walk", "leave_paths", "finish", "finish_removal")
 _BCC_HINT = "apt-get install python3-bpfcc (PyPI's package of the name bcc is another thing)"
 
 
@@ -185,7 +188,7 @@ class Probes:
         for number, call in self._calls.items():
             fetch = [int(argument.fetch) for argument in call.arguments]
             fetch += [0] * (6 - len(fetch))
-            raw = bytes([*fetch, call.always, call.does])
+            raw = bytes([*fetch, call.always, call.does, len(call.arguments), *[0] * 7])
             table[ctypes.c_int(number)] = table.Leaf.from_buffer_copy(raw)
 
     def _name_recorder(self) -> None:
@@ -201,8 +204,8 @@ class Probes:
 
     def _attach(self) -> None:
         programs = self._bpf[b"programs"]
-        for place, name in enumerate(("enter", "paths", "walk", "finish")):
-            if name != "walk" or "CAN_WALK" in self._definitions:
+        for place, name in enumerate(_PROGRAMS):
+            if name not in ("walk", "survey") or self.can_walk:
                 program = self._load(name, "TRACEPOINT")
                 programs[ctypes.c_int(place)] = ctypes.c_int(program.fd)
         leave = self._load("leave", "TRACEPOINT")
@@ -283,7 +286,11 @@ class Probes:
         """What was sent, could not be sent, or was not seen whole, by kind."""
         names = layout.constants()
         kinds = [name for name in names if name.startswith(("LOST_", "TORN_", "CUT_", "SENT_"))]
-        return {kind.lower(): self._losses[names[kind]] for kind in kinds}
+        found = {kind.lower(): self._losses[names[kind]] for kind in kinds}
+        leaving = (b"leave", b"leave_remove")
+        programs = [self._bpf.funcs.get(name) for name in leaving]
+        lost = sum(missed(program.fd) for program in programs if program)
+        return found | {"lost_runs": lost}
 
     def close(self) -> None:
         """Take the probes away: they are silent at once, and gone within seconds."""

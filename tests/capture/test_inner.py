@@ -13,9 +13,9 @@ from mnttrace.capture.layout import constants, layout
 from mnttrace.capture.probes import Probes
 from mnttrace.capture.ring import records
 from mnttrace.errors import MissingPrerequisite
+from mnttrace.linux.bpf import traceable
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent, MountGroup, events
-from mnttrace.linux.fentry import traceable
 
 pytestmark = pytest.mark.kernel
 

@@ -28,7 +28,6 @@ SUITES = {
     "concurrency": f"{PYTEST} tests/truth/test_concurrency.py -x --tb=short",
     "truth": f"{PYTEST} tests/truth/test_matrix.py",
     "miss": ".venv/bin/python .kernels/miss.py",
-    "misswalk": ".venv/bin/python .kernels/miss.py --probes walk; rm -rf /tmp/w",
     "runc": f"{PYTEST} tests/runtimes/test_reach.py -k runc",
 }
 # Emulated processors are slow: what a test waits for may take so many times as long.

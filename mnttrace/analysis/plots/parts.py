@@ -24,7 +24,14 @@ INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
 # What is missing of calls, of their text, and of what they did; see `Recording.meta`.
 TEXT_LOSSES = frozenset({"lost_path", "cut_strings"})
 MOUNT_LOSSES = frozenset(
-    {"lost_mounts", "lost_event", "cut_walk", "lost_notifications", "unreadable_tables"}
+    {
+        "lost_mounts",
+        "lost_event",
+        "lost_runs",
+        "cut_walk",
+        "lost_notifications",
+        "unreadable_tables",
+    }
     | {"lost_process", "unreadable_processes"}
 )
 

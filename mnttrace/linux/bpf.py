@@ -1,0 +1,72 @@
+"""Questions about BPF programs that bcc does not ask, by bpf(2)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+
+_SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
+_PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN = 5, 15, 17
+_MISSES = 208  # recursion_misses of struct bpf_prog_info, since 5.12
+_TRACING = 26
+_FENTRY, _FEXIT = 24, 25
+# r0 = 0; exit
+_NOTHING = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)
+
+
+def traceable(function: int, at_exit: bool) -> bool:
+    """Whether a program can be put where a function of the kernel begins, or where it ends.
+
+    That BTF has a function says little: it can be inlined in part, or have another name; some
+    kernels refuse all such programs (EPERM). So it is done, with one that does nothing.
+
+    Args:
+        function: its number in the kernel's BTF.
+        at_exit: where it ends.
+    """
+    instructions = ctypes.create_string_buffer(_NOTHING, len(_NOTHING))
+    license = ctypes.create_string_buffer(b"GPL")
+    # union bpf_attr of include/uapi/linux/bpf.h
+    load = struct.pack(
+        "=IIQQ44xI36xII",
+        _TRACING,
+        len(_NOTHING) // 8,
+        ctypes.addressof(instructions),
+        ctypes.addressof(license),
+        _FEXIT if at_exit else _FENTRY,
+        function,
+        0,
+    )
+    program = _bpf(_PROG_LOAD, load)
+    if program < 0:
+        return False
+    attach = struct.pack("=QII", 0, program, 0)
+    link = _bpf(_RAW_TRACEPOINT_OPEN, attach)
+    os.close(program)
+    if link < 0:
+        return False
+    os.close(link)
+    return True
+
+
+def missed(program: int) -> int:
+    """How often a program was not run, since one was under way on its processor.
+
+    Args:
+        program: its descriptor.
+    """
+    info = ctypes.create_string_buffer(_MISSES + 8)
+    asked = struct.pack("=IIQ", program, len(info), ctypes.addressof(info))
+    if _bpf(_OBJ_GET_INFO_BY_FD, asked) < 0:
+        return 0
+    return int.from_bytes(info.raw[_MISSES:], sys.byteorder)
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    number = _SYS_BPF.get(os.uname().machine)
+    if number is None:
+        return -1
+    libc = ctypes.CDLL(None, use_errno=True)
+    return int(libc.syscall(number, command, attributes, len(attributes)))
