@@ -25,7 +25,7 @@ mount --make-rshared /
 mkdir -p a/x b; mount -t tmpfs one a; mkdir a/x a/y; mount -t tmpfs two a/x
 unshare -m --propagation slave sh -ec 'touch ../ready; read -r go <../go' &
 until [ -e ../ready ]; do sleep 0.02; done
-mount --rbind a b; mount -t tmpfs three a/y; umount -l b; umount a/x
+mount --rbind a b; mount -t tmpfs three a/y; umount -l b; mount -t tmpfs four a/x; umount a/x
 echo go >../go; wait
 """
 

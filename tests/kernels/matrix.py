@@ -25,9 +25,8 @@ SUITES = {
     "doctor": ".venv/bin/python -m mnttrace doctor",
     "seeds": f"{PYTEST} tests/record/test_seeds.py",
     "inner": f"{PYTEST} tests/capture/test_inner.py",
-    "concurrency": f"{PYTEST} tests/truth/test_concurrency.py -x --tb=short",
+    "concurrency": f"{PYTEST} tests/truth/test_concurrency.py",
     "truth": f"{PYTEST} tests/truth/test_matrix.py",
-    "miss": ".venv/bin/python .kernels/miss.py",
     "runc": f"{PYTEST} tests/runtimes/test_reach.py -k runc",
 }
 # Emulated processors are slow: what a test waits for may take so many times as long.
