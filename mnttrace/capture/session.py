@@ -10,6 +10,7 @@ from mnttrace.capture.causes import Causes
 from mnttrace.capture.decode import Call, Decoder, MountList, Process
 from mnttrace.capture.effect_rows import Add, Row
 from mnttrace.capture.effects import Birth, Effects
+from mnttrace.capture.endings import Endings
 from mnttrace.capture.entries import Entries
 from mnttrace.capture.filters import Filter
 from mnttrace.capture.identity import Identity
@@ -82,6 +83,7 @@ class Session:
         self._tables = tables = MountTables()
         self._effects = Effects(tables, self._notes, self._take_effect)
         self._people = People(add)
+        self._endings = Endings()
         # For where mounts cannot be walked: there are but calls, and mount tables between them.
         self._entries = None if probes.can_walk else Entries()
         self._causes = Causes(tables, self._effects.rows)
@@ -132,6 +134,7 @@ class Session:
         for key in due:
             del self._changed[key]
         self._survey_some(due | self._effects.changes.namespaces_to_look_at())
+        self._endings.look()
 
     def settle(self) -> None:
         """Account for all that has been told until now, as if no call were under way."""
@@ -177,6 +180,10 @@ class Session:
             self._take(self._decoder.take(raw), portion.at)
         self._effects.detached.settle(self._when(portion.at))
         self._write_effects()
+        for key in self._endings.found(portion.at):
+            self._effects.detached.gone(key, self._when(portion.at))
+            self._write_effects()
+            self._ended(key)
         for key in self._tables.take_emptied():
             self._ended(key)
 
@@ -315,6 +322,7 @@ class Session:
             self._snapshots.gone(key, ns, self.operations)
         self._surveyor.forget(key)
         self._notes.forget(key)
+        self._endings.forget(key)
         self._effects.differences.forget(key)
         self._surveys.pop(key, None)
         self._changed.pop(key, None)
@@ -332,6 +340,8 @@ class Session:
             self._identify(key, birth.ns, tid, row)
         else:
             self._begin(survey, row)
+        if not self._notes.is_watched(key, time.monotonic_ns()):
+            self._endings.expect(key)
 
     def _survey_some(self, keys: set[int]) -> None:
         if not keys:

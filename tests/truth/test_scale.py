@@ -171,7 +171,9 @@ def test_namespaces_that_live_for_milliseconds(kernel: Kernel, witness: Witness)
 
 def test_what_is_told_of_a_namespace_is_written_when_it_ends(witness: Witness) -> None:
     """Not at the end of all: a recording may be long, and nothing is kept of what is gone."""
-    script = "for i in $(seq 25); do unshare -m --propagation slave sleep 0.05; done"
+    script = (
+        "for i in $(seq 25); do unshare -m --propagation slave sleep 0.05; unshare -m true; done"
+    )
     rows = witness.rows
 
     def snapshots(reason: str) -> set[int]:
@@ -184,11 +186,21 @@ def test_what_is_told_of_a_namespace_is_written_when_it_ends(witness: Witness) -
         while process.poll() is None:
             witness.session.look(0.01)
     calls = (row for row in rows["operations"] if row["syscall"] == "unshare")
-    seen = {row["ns_target_id"] for row in calls} & snapshots("birth")
+    born = {row["ns_target_id"] for row in calls}
+    seen = born & snapshots("birth")
     assert len(seen) >= 20
+    assert len(born) >= 50
+
+    def left() -> set[int]:
+        counts = Counter(
+            (row["ns_id"], row["action"]) for row in rows["effects"] if row["ns_id"] in born
+        )
+        return {one for one in born if counts[one, "attach"] != counts[one, "detach"]}
+
     end = time.monotonic() + 30
-    while not seen <= snapshots("gone") and time.monotonic() < end:
+    while (left() or not seen <= snapshots("gone")) and time.monotonic() < end:
         witness.session.look(0.01)
+    assert not left()
     assert seen <= snapshots("gone")
     made, removed = mounts("initial"), mounts("removed")
     assert {key: removed[key] for key in seen} == {key: made[key] for key in seen}
