@@ -91,5 +91,7 @@ def test_inner_probes_tell_what_fanotify_tells(probes: Probes, tmp_path) -> None
     assert len(detached) >= 4
     assert len(attached) >= 5
     ours = {event.unique_id for event in detached}
-    assert [e for e in found if e.mask == FAN_MNT_DETACH and e.unique_id in ours] == detached
+    # Of one umount the kernel may tell in another order.
+    told_within = [e for e in found if e.mask == FAN_MNT_DETACH and e.unique_id in ours]
+    assert sorted(told_within) == sorted(detached)
     assert set(attached) <= set(found)
