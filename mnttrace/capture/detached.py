@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 from mnttrace.capture.changes import Changes
@@ -67,7 +67,7 @@ class Detached:
             origin = None if mount.unique in direct else origins[mount.unique]
             via = "direct" if mount.unique in direct else self._carried_as(mount, origin)
             self._rows.detach(mount, via, evidence, call.row, origin)
-        self._expect_to_go_along(gone, call.row)
+        self._expect_to_go_along(gone, {**origins, **direct}, call.row)
         self._take_away(gone, [call.row] * len(gone))
 
     def _likely(self, call: Call, missing: list[Known], namespace: int) -> list[int]:
@@ -112,9 +112,15 @@ class Detached:
                     direct[mount.unique] = mount
         return direct, bool(at_path)
 
-    def _expect_to_go_along(self, gone: list[Known], cause: Row) -> None:
+    def _expect_to_go_along(
+        self, gone: list[Known], origins: Mapping[int, Known | None], cause: Row
+    ) -> None:
         """What is at the same place on peers and slaves goes, too (propagate_umount(), fs/pnode.c):
-        where fanotify does not tell of that yet, it is looked for later."""
+        where fanotify does not tell of that yet, it is looked for later.
+
+        It goes with what the call itself took, also where only a copy of that leads to it: that a
+        copy's parent has got another master may not be known yet.
+        """
         here = {mount.unique for mount in gone}
         for mount in gone:
             parent = self._tables.recall(mount.parent)
@@ -123,8 +129,9 @@ class Detached:
                 if there is None or there.unique in here:
                     continue
                 if not self._notes.is_watched(there.namespace, cause["monotonic"]):
-                    via = self._carried_as(there, mount)
-                    self._expected.setdefault(there.unique, (cause, mount, via))
+                    origin = origins[mount.unique] or mount
+                    via = self._carried_as(there, origin)
+                    self._expected.setdefault(there.unique, (cause, origin, via))
 
     def removed(self, call: Call) -> None:
         """A call that removed or renamed what mounts were on in other namespaces."""
