@@ -23,7 +23,7 @@ static long (*read_kernel_str)(void *to, u32 size, const void *from) = (void *)1
  * What user space reads or writes while it records is mapped into its memory. A bpf(2) call on a map
  * keeps all programs of tracepoints from running on its processor meanwhile
  * (bpf_disable_instrumentation() in the kernel), and on a preemptible kernel its caller may have to
- * wait in it for a long time: calls were missed by that.
+ * wait in it for a long time.
  */
 #define MAPPED(type, name, count) BPF_F_TABLE("array", u32, type, name, count, 1 << 10)
 

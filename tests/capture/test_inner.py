@@ -35,6 +35,8 @@ def probes() -> Iterator[Probes]:
     try:
         probes = Probes(way="inner")
     except MissingPrerequisite as lacking:
+        if os.environ.get("MNTTRACE_REQUIRE_INNER"):
+            raise
         pytest.skip(f"{lacking}: fentry is refused here, or this kernel's functions are not known")
     yield probes
     probes.close()

@@ -31,6 +31,8 @@ SUITES = {
 }
 # Emulated processors are slow: what a test waits for may take so many times as long.
 ENVIRONMENT = "export PYTHONPATH=$PWD MNTTRACE_REQUIRE_KERNEL=1 MNTTRACE_PATIENCE=20"
+# Of these kernels it is known that they take programs on their functions.
+INNER = "export MNTTRACE_REQUIRE_INNER=1"
 TIMEOUT = 3600
 
 
@@ -57,7 +59,8 @@ def main() -> None:
     is_good = True
     for version in asked.kernels:
         guest = Guest(qemu, archive.kernel(version))
-        commands = {name: f"{ENVIRONMENT}; {command}" for name, command in suites.items()}
+        before = ENVIRONMENT if version == "6.1" else f"{ENVIRONMENT}; {INNER}"
+        commands = {name: f"{before}; {command}" for name, command in suites.items()}
         found = guest.run(commands, CHECKOUT / ".kernels" / version, TIMEOUT)
         is_good &= all(outcome.status == 0 for outcome in found)
         print(f"| {guest.release} | {' | '.join(map(cell, found))} |", flush=True)

@@ -15,16 +15,19 @@ pytestmark = pytest.mark.kernel
 # Root in name only; the one capability is what the kernel wants of who maps root (5.12).
 UNPRIVILEGED = "setpriv --bounding-set=-all,+setfcap --inh-caps=-all"
 
-# Each step waits until the recorder has looked: it does every tenth of a second.
-SCRIPT = """
+# Each step waits until the recorder has written what it saw.
+WRITTEN = """
+size() { stat -c %s run.mnttrace/mounts.arrows; }
+seen() { was=$(size); "$@"; until [ $(size) -gt $was ]; do sleep 0.02; done; }
+"""
+SCRIPT = f"""{WRITTEN}
 mkdir one two; mount -t tmpfs --make-shared one one; mkdir one/in
 unshare -m --propagation slave sh -c 'touch ready; exec sleep 1000' & other=$!
 until [ -e ready ]; do sleep 0.02; done
-sleep 1
-mount -t tmpfs copied one/in
-sleep 1
-umount one/in
-sleep 1
+until [ $(size) -gt 0 ]; do sleep 0.02; done
+seen mount -t tmpfs settled two
+seen mount -t tmpfs copied one/in
+seen umount one/in
 kill $other
 """
 
@@ -50,9 +53,7 @@ def test_what_came_and_went_is_told_without_a_cause(record, mnttrace) -> None:
 @pytest.mark.kernel("setpriv")
 def test_no_privileges_are_needed(in_namespace, tmp_path: Path) -> None:
     """By a user with no capability, in a user namespace of its own, as in CI and containers."""
-    (tmp_path / "script").write_text(
-        "mount -t tmpfs mine here; cat /proc/self/mountinfo >table; sleep 1\n"
-    )
+    (tmp_path / "script").write_text(f"{WRITTEN}\nseen mount -t tmpfs mine here\n")
     in_namespace(
         f"""
         mkdir here
