@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mnttrace.commands._common import RECORDING, warn_of_losses
-from mnttrace.errors import BadInput
+from mnttrace.errors import BadInput, RecordingError
 
 if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
@@ -32,6 +32,7 @@ _FOUND = 3  # exit status
 def command(recording: Path, as_json: bool, fail_on: str) -> None:
     """Show which mounts reached other mount namespaces, and who did it."""
     from mnttrace.analysis.recording import Recording
+    from mnttrace.report.leaks import unknowable
 
     kinds = _kinds(fail_on)
     run = Recording(recording)
@@ -48,6 +49,8 @@ def command(recording: Path, as_json: bool, fail_on: str) -> None:
         _tell(run)
     if kinds & {kind for one in frames for kind in one["kind"]}:
         sys.exit(_FOUND)
+    if kinds and (why := unknowable(run)):
+        raise RecordingError(f"{recording} cannot tell whether there were leaks: {why}")
 
 
 def _kinds(text: str) -> set[str]:
@@ -70,10 +73,10 @@ def _kinds(text: str) -> set[str]:
 
 def _tell(run: Recording) -> None:
     from mnttrace.analysis.replay import rows
-    from mnttrace.report.leaks import birth, stories
+    from mnttrace.report.leaks import birth, none, stories
 
     if run.leaks.empty:
-        click.echo("No mount reached another mount namespace.")
+        click.echo(none(run))
     for number, lines in enumerate(stories(run)):
         click.echo(("\n" if number else "") + "\n".join(lines))
     births = run.births

@@ -35,6 +35,22 @@ def stories(run: Recording) -> Iterator[list[str]]:
         yield refusal(row, calls)
 
 
+def none(run: Recording) -> str:
+    """What is said where a recording has no leaks."""
+    if why := unknowable(run):
+        return f"No mount is known to have reached another mount namespace: {why}."
+    return "No mount reached another mount namespace."
+
+
+def unknowable(run: Recording) -> str:
+    """Why a recording cannot tell whether there were leaks; "" if it can."""
+    if run.meta.get("way") == "none":
+        return "calls were not recorded"
+    if "effects" in run.meta.get("missing_tables", ()):
+        return "the file of the table effects is gone"
+    return ""
+
+
 class Calls:
     """Operations as text, by number.
 

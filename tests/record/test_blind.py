@@ -48,6 +48,8 @@ def test_what_came_and_went_is_told_without_a_cause(record, mnttrace) -> None:
     assert effects["ns_id"].nunique() == 2
     said = mnttrace("info", "run.mnttrace").stderr
     assert "mount tables alone were recorded" in said
+    assert "calls were not recorded" in mnttrace("leaks", "run.mnttrace").stdout
+    assert mnttrace("leaks", "run.mnttrace", "--fail-on", "any").returncode == 5
 
 
 @pytest.mark.kernel("setpriv")

@@ -60,3 +60,7 @@ def test_a_table_that_is_gone_is_told(table: str, tmp_path: Path, command: Run) 
         assert done.returncode == 0, done.stderr
         assert f"the file of the table {table} is gone" in done.stderr, name
         assert "Traceback" not in done.stderr
+    # A pipeline must not take a recording without effects for one without leaks.
+    assert ("No mount is known to have" in command("leaks", copy).stdout) == (table == "effects")
+    asked = command("leaks", "--fail-on", "doubling", copy)
+    assert asked.returncode == (5 if table == "effects" else 0), asked.stderr
