@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What each part of a recording costs those who mount: probes, programs, fanotify, the recorder.
 
-    sudo .venv/bin/python benchmarks/parts.py [--rounds N] [--times N]
+    sudo .venv/bin/python benchmarks/parts.py [--rounds N] [--times N] [--parts PART,…]
 
 Each round mounts and unmounts under each of these, in an order that changes from round to round; a
 figure is the median of the rounds' differences to the untraced loop of the same round, or the
@@ -92,20 +92,20 @@ PARTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "untraced": nothing,
     "a process that computes beside it": computing,
     "probes that do nothing": lambda: background(["bpftrace", "-e", EMPTY], "armed"),
-    "calls alone, recorder stopped": lambda: mnttrace("--probes", "syscalls", stopped=True),
+    "calls alone and the recorder stopped": lambda: mnttrace("--probes", "syscalls", stopped=True),
     "calls alone": lambda: mnttrace("--probes", "syscalls"),
-    "fanotify, not read": lambda: fanotify(read=False),
-    "fanotify, read": lambda: fanotify(read=True),
-    "everything, recorder stopped": lambda: mnttrace(stopped=True),
+    "fanotify that nobody reads": lambda: fanotify(read=False),
+    "fanotify that is read": lambda: fanotify(read=True),
+    "everything and the recorder stopped": lambda: mnttrace(stopped=True),
     "everything": mnttrace,
 }
 
 
-def inside(rounds: int, times: int) -> None:
+def inside(rounds: int, times: int, parts: list[str]) -> None:
     """Measure in this mount namespace; µs a pair of each round, by part, as JSON on stdout."""
-    found: dict[str, list[float]] = {part: [] for part in PARTS}
+    found: dict[str, list[float]] = {part: [] for part in parts}
     for number in range(rounds):
-        order = list(PARTS)
+        order = list(parts)
         random.Random(number).shuffle(order)
         for part in order:
             with PARTS[part]():
@@ -120,13 +120,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--times", type=int, default=30_000)
+    parser.add_argument("--parts", default=",".join(PARTS), help="untraced is one of them")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    parts = [part.strip() for part in asked.parts.split(",")]
     if asked.inside:
-        inside(asked.rounds, asked.times)
+        inside(asked.rounds, asked.times, parts)
         return
     print(", ".join(f"{name} {fact}" for name, fact in machine().items()))
-    words = ["--inside", "--rounds", str(asked.rounds), "--times"]
+    words = ["--inside", "--parts", asked.parts, "--rounds", str(asked.rounds), "--times"]
     tables = {
         place: json.loads(
             within(prepare, __file__, [*words, str(asked.times // fewer)]).splitlines()[-1]
@@ -136,7 +138,7 @@ def main() -> None:
     heads = " | ".join(f"{place}, median | least" for place in PLACES)
     print(f"\n| µs a pair more than untraced | {heads} |")
     print("|---|" + "---|---|" * len(PLACES))
-    for part in PARTS:
+    for part in parts:
         cells = []
         for figures in tables.values():
             both = zip(figures[part], figures["untraced"], strict=True)

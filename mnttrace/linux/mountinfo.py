@@ -167,21 +167,23 @@ def _mounts(lines: list[str]) -> list[Mount]:
     """The mounts of some lines; the hot path, with tables of 10,000 mounts and 1,000 tables.
 
     A copy of a mount in another namespace has other ids, and the rest of its line is the same: that
-    is parsed once.
+    is parsed once. So is the id of a parent that many mounts are attached to.
 
     Raises:
         ValueError: the kernel cannot have printed one of them.
     """
     if not lines:
         return []
-    *ids, rests = zip(*[line.split(" ", 2) for line in lines], strict=True)
-    digits = "".join(itertools.chain(*ids))
-    if len(ids) != 2 or not (digits.isdigit() and digits.isascii()):
+    ids, parents, rests = zip(*[line.split(" ", 2) for line in lines], strict=True)
+    digits = "".join(ids + parents)
+    if not (digits.isdigit() and digits.isascii()):
         raise ValueError
-    columns = [list(map(int, column)) for column in ids]
-    if max(map(max, columns)) >= _TOO_MANY:
+    mount_ids = list(map(int, ids))
+    parent_ids = {text: int(text) for text in set(parents)}
+    if max(*mount_ids, *parent_ids.values()) >= _TOO_MANY:
         raise ValueError
-    fields = map(operator.add, zip(*columns, strict=True), map(_parsed, rests))
+    both = zip(mount_ids, map(parent_ids.__getitem__, parents), strict=True)
+    fields = map(operator.add, both, map(_parsed, rests))
     return list(map(tuple.__new__, itertools.repeat(Mount), fields))
 
 

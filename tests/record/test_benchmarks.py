@@ -52,3 +52,9 @@ def test_tracers_are_compared(tmp_path: Path) -> None:
         "untraced": 1,
         "mnttrace": 1,
     }
+
+
+def test_both_ways_of_decoding_give_the_same() -> None:
+    """It ends with an error if they do not."""
+    told = told_by("decoding", "--lists", "10", "--rounds", "1")
+    assert told["ratio"][0] == "1.00"

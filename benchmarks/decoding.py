@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Whether mounts that the kernel listed are decoded sooner by numpy than by struct.
+
+    .venv/bin/python benchmarks/decoding.py [--lists 20000] [--mounts 7] [--rounds 7]
+
+Lists of so many mounts, as a call sends them that made one mount and six copies, are decoded one by
+one with struct, as the recorder does, and all at once with numpy: as an array, and with an object
+for each mount as the rest of the recorder wants them. Both have to give the same. Prints Markdown:
+the least of all rounds, and its ratio to struct.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mnttrace.capture.layout import layout
+
+CODE = re.compile(r"[0-9]+s|[A-Za-z]")
+ENTRY, HEADER = layout("mount_entry"), layout("mounts_record")
+
+
+def by_struct(records: list[bytes], mounts: int) -> list[Any]:
+    return [entry for raw in records for entry in ENTRY.unpack_many(raw, HEADER.size, mounts)]
+
+
+def as_array(records: list[bytes]) -> np.ndarray[Any, Any]:
+    return np.frombuffer(b"".join([raw[HEADER.size :] for raw in records]), entry_type())
+
+
+def by_numpy(records: list[bytes], make: Callable[[Any], Any]) -> list[Any]:
+    return list(map(make, as_array(records).tolist()))
+
+
+def entry_type() -> np.dtype[Any]:
+    """The struct as numpy has it; text as bytes that keep their zeros."""
+    names = ENTRY.unpack(bytes(ENTRY.size))._fields
+    codes = [f"V{code[:-1]}" if code[-1] == "s" else code for code in CODE.findall(ENTRY.format)]
+    return np.dtype(list(zip(names, codes, strict=True)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lists", type=int, default=20_000)
+    parser.add_argument("--mounts", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7)
+    asked = parser.parse_args()
+    size = HEADER.size + asked.mounts * ENTRY.size
+    records = [os.urandom(size) for _ in range(asked.lists)]
+    make = type(ENTRY.unpack(bytes(ENTRY.size)))._make
+    assert by_struct(records, asked.mounts) == by_numpy(records, make), "they differ"
+    ways: dict[str, Callable[[], object]] = {
+        "struct, a named tuple for each mount": lambda: by_struct(records, asked.mounts),
+        "numpy, the same": lambda: by_numpy(records, make),
+        "numpy, an array alone": lambda: as_array(records),
+    }
+    least = dict.fromkeys(ways, float("inf"))
+    for _ in range(asked.rounds):
+        for name, decode in ways.items():
+            start = time.perf_counter()
+            decode()
+            least[name] = min(least[name], time.perf_counter() - start)
+    first = next(iter(least.values()))
+    print(f"| {asked.lists * asked.mounts:,} mounts in {asked.lists:,} lists | s | ratio |")
+    print("|---|---|---|")
+    for name, seconds in least.items():
+        print(f"| {name} | {seconds:.3f} | {seconds / first:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
