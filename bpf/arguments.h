@@ -45,7 +45,7 @@ static __always_inline u32 base_of(struct traits *t, struct arguments *given, u3
 	if (!value && *descriptor == AT_FDCWD)
 		return 0;
 	/* A head that cannot be read yet counts as relative: a base too many does no harm. */
-	*is_all = read_user_str(head, sizeof(head), (void *)value) > 0 &&
+	*is_all = read_user_str(head, sizeof(head), (void *)value) >= 0 &&
 		  (!head[0] || !head[1]) && (!head[0] || head[0] == '.' || head[0] == '/');
 	if (head[0] == '/')
 		return proc_descriptor(head, descriptor, is_all) ? BASE_PROC_FD : 0;
@@ -115,10 +115,13 @@ static __always_inline void fetch_string(struct operation_scratch *s, u32 i, u64
 		return;
 	}
 	int n = read_user_str(&s->strings[used], STRING_SIZE, (void *)address);
-	if (n <= 0) {
+	if (n < 0) {
 		s->record.lengths[i] = STRING_UNREADABLE;
 		return;
 	}
+	/* Of an empty string older kernels do not count the end (6.1): as without any. */
+	if (!n)
+		return;
 	s->record.strings_size = used + n;
 	if (n == STRING_SIZE)
 		read_user(&last, 1, (void *)(address + STRING_SIZE - 1));

@@ -5,13 +5,11 @@
 /* The unique id of the mount that the caller's root directory is the root of, else 0. */
 static __always_inline u64 root_mount(u64 task)
 {
-#ifdef MOUNT_ID_UNIQUE
 	u64 root = FIELD(u64, task, TASK_FS) + FS_ROOT;
 	u64 vfsmount = FIELD(u64, root, PATH_MNT);
 
 	if (FIELD(u64, root, PATH_DENTRY) == FIELD(u64, vfsmount, VFSMOUNT_ROOT))
-		return FIELD(u64, vfsmount - MOUNT_MNT, MOUNT_ID_UNIQUE);
-#endif
+		return unique_of(vfsmount - MOUNT_MNT);
 	return 0;
 }
 

@@ -2,26 +2,32 @@
 #ifndef MNTTRACE_CALLS_H
 #define MNTTRACE_CALLS_H
 
-/* The programs that others go on with; in the order of capture/probes.py. */
+/* The programs that others go on with, and as many for each further row, in the order of
+ * capture/probes.py; the last one is for the recorder. */
 #define PROGRAM_ENTER 0
 #define PROGRAM_ENTER_PATHS 1
-#define PROGRAM_SURVEY 2
-#define PROGRAM_WALK 3
-#define PROGRAM_LEAVE_PATHS 4
-#define PROGRAM_FINISH 5
-#define PROGRAM_FINISH_REMOVAL 6
-#define PROGRAMS 7
+#define PROGRAM_WALK 2
+#define PROGRAM_LEAVE_PATHS 3
+#define PROGRAM_FINISH 4
+#define PROGRAM_FINISH_REMOVAL 5
+#define PROGRAMS 6
+#define OF_ROW(program, row) ((program) + PROGRAMS * (row))
+#define PROGRAM_SURVEY OF_ROW(0, ROWS)
 
 /*
- * On newer kernels (7.x, where programs on syscalls may sleep) a program can be preempted, and another
- * one run on its processor meanwhile; only the same one cannot. So what lies in memory of the
- * processor is each program's own, with that of the programs that it goes on with: that of enter_N has
- * the number N, that of leave 0.
+ * On newer kernels (7.x, where programs on syscalls may sleep) a program can be preempted,
+ * and another one run on its processor meanwhile; only the same one is not, and what it should have
+ * told of is missed. So there are several rows of the same programs there, each of which does what those
+ * before it could not; and what lies in memory of the processor is each program's own, with that of the
+ * programs that it goes on with.
  */
-#define SLOTS 8
-#define OF_CALL 0
-#define OF_REMOVAL 1
+#define OF_CALL(row) (2 * (row))
+#define OF_REMOVAL(row) (2 * (row) + 1)
 #define OF_SURVEY 1
+#define CALL_SLOTS (2 * ROWS)
+/* By the number of arguments, which is from 1 to 5. */
+#define OF_ENTER(count, row) (CALL_SLOTS - 1 + (count) + 5 * (row))
+#define SLOTS (CALL_SLOTS + 5 * ROWS)
 
 struct traits {
 	u8 fetch[6];
@@ -49,8 +55,10 @@ struct inflight {
 	u32 mntns;
 	u32 child;
 	u32 target_mntns;
-	u32 mounts;
-	u64 watched;
+	u32 watched;
+	/* Not all rows have looked at it. */
+	u32 is_fresh;
+	u32 spare;
 };
 
 struct operation_scratch {
@@ -93,16 +101,17 @@ struct recorder {
 	u64 group;
 	u64 listed;
 	u32 pid;
-	u32 spare;
+	/* Not all rows have looked at what one of them did. */
+	u32 is_served;
 };
 
 BPF_ARRAY(traits, struct traits, 512);
 MAPPED(struct recorder, recorder, 1);
 BPF_PERCPU_ARRAY(arguments, struct arguments, SLOTS);
-BPF_PROG_ARRAY(programs, PROGRAMS);
+BPF_PROG_ARRAY(programs, PROGRAM_SURVEY + 1);
 BPF_HASH(inflight, u64, struct inflight, 10240);
-BPF_PERCPU_ARRAY(operation_scratch, struct operation_scratch, 2);
-BPF_PERCPU_ARRAY(process_scratch, struct process_scratch, 2);
+BPF_PERCPU_ARRAY(operation_scratch, struct operation_scratch, CALL_SLOTS);
+BPF_PERCPU_ARRAY(process_scratch, struct process_scratch, CALL_SLOTS);
 BPF_TABLE("lru_hash", u32, struct sent_process, processes, 16384);
 /* Namespaces, by unique id, whose detached mounts are told by fanotify. */
 BPF_TABLE("lru_hash", u64, u8, watched, 65536);
@@ -113,6 +122,7 @@ BPF_HASH(followed, u32, u8, 65536);
 /* Types that no namespace has; the same codes as in capture/probes.py. */
 #define ASK_WATCHED 0x20
 
+#define EEXIST 17
 #define CLONE_NEWNS 0x20000
 #define MS_REMOUNT 32
 #define MS_BIND 0x1000
@@ -130,5 +140,8 @@ BPF_HASH(followed, u32, u8, 65536);
 #define FAN_MNT_ATTACH 0x01000000
 #define FAN_MNT_DETACH 0x02000000
 #define EVENTS_LOOKED_AT 64
+#define WORKS_LOOKED_AT 256
+#define MNT_DOOMED 0x1000000
 #define MNT_UMOUNT 0x8000000
+#define MNT_CURSOR 0x10000000
 #endif

@@ -1,14 +1,66 @@
 /*
  * What happens to mounts, told by programs on functions of the kernel while it happens, by the
- * thread that does it, where the kernel lets programs be put there (fentry). Which functions those
- * are is for mnttrace/capture/inner.py to say.
+ * thread that does it, where the kernel lets programs be put there: fentry and fexit, or kprobes.
+ * Which functions those are is for mnttrace/capture/inner.py to say.
  */
 #ifndef MNTTRACE_INNER_H
 #define MNTTRACE_INNER_H
 
 #ifdef INNER
-/* The mount that a thread detached last, since a call of it was told. */
-BPF_TABLE("lru_hash", u64, u64, last_detached, 16384);
+/* bcc attaches them by their names. */
+#ifdef INNER_KPROBES
+#define AT_ENTRY(function) int kprobe__##function(u64 *ctx)
+#define AT_EXIT(function) int kretprobe__##function(u64 *ctx)
+#define GIVEN(n) ctx[REGISTER_OF_##n / 8]
+#define RETURNED(arguments) ctx[REGISTER_OF_RESULT / 8]
+#else
+#define AT_ENTRY(function) int kfunc__##function(u64 *ctx)
+#define AT_EXIT(function) int kretfunc__##function(u64 *ctx)
+#define GIVEN(n) ctx[n]
+/* It lies behind what was given. */
+#define RETURNED(arguments) ctx[arguments]
+#endif
+
+/* The mounts that a thread attached and detached last, since a call of it was told. */
+struct last_told {
+	u64 attached;
+	u64 detached;
+};
+
+BPF_TABLE("lru_hash", u64, struct last_told, last_told, 16384);
+
+static __always_inline void remember_told(u64 unique, u32 mask)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	struct last_told *last = last_told.lookup(&thread), first = {};
+
+	if (!last) {
+		last_told.update(&thread, &first);
+		last = last_told.lookup(&thread);
+	}
+	if (!last)
+		return;
+	if (mask == FAN_MNT_ATTACH)
+		last->attached = unique;
+	else
+		last->detached = unique;
+}
+
+/* That mount; it is told only once. */
+static __always_inline u64 take_last_told(u32 mask)
+{
+	u64 thread = bpf_get_current_pid_tgid(), unique;
+	struct last_told *last = last_told.lookup(&thread);
+
+	if (!last)
+		return 0;
+	unique = mask == FAN_MNT_ATTACH ? last->attached : last->detached;
+	if (mask == FAN_MNT_ATTACH)
+		last->attached = 0;
+	else
+		last->detached = 0;
+	return unique;
+}
 
 static __always_inline void tell(u64 mount, u32 mask)
 {
@@ -23,71 +75,80 @@ static __always_inline void tell(u64 mount, u32 mask)
 		count(LOST_EVENT);
 	else
 		count(SENT_EVENT);
+	remember_told(r.unique, mask);
 }
 
 #ifdef INNER_ADDED
-/* void mnt_add_to_ns(struct mnt_namespace *ns, struct mount *mnt) */
-int kretfunc__mnt_add_to_ns(u64 *ctx)
+/* void mnt_add_to_ns(struct mnt_namespace *ns, struct mount *mnt): told before others can come by the
+ * mount, for who does it may be preempted there. */
+AT_ENTRY(mnt_add_to_ns)
 {
-	tell(ctx[1], FAN_MNT_ATTACH);
+	tell(GIVEN(1), FAN_MNT_ATTACH);
 	return 0;
 }
 #else
 /* struct mount *clone_mnt(struct mount *old, struct dentry *root, int flag) */
-int kretfunc__clone_mnt(u64 *ctx)
+AT_EXIT(clone_mnt)
 {
-	u64 made = ctx[3];
+	u64 made = RETURNED(3);
 
-	if (made && made < -4095ULL)
-		tell(made, FAN_MNT_ATTACH);
+	if (!made || made >= -4095ULL)
+		return 0;
+#ifdef INNER_NUMBERED
+	give_number(made);
+#endif
+	tell(made, FAN_MNT_ATTACH);
 	return 0;
 }
 
 /* void commit_tree(struct mount *mnt) */
-int kfunc__commit_tree(u64 *ctx)
+AT_ENTRY(commit_tree)
 {
-	tell(ctx[0], FAN_MNT_ATTACH);
+	tell(GIVEN(0), FAN_MNT_ATTACH);
+	return 0;
+}
+#endif
+
+#ifdef INNER_NUMBERED
+/* struct vfsmount *vfs_create_mount(struct fs_context *fc) */
+AT_EXIT(vfs_create_mount)
+{
+	u64 made = RETURNED(1);
+
+	if (made && made < -4095ULL)
+		give_number(made - MOUNT_MNT);
+	return 0;
+}
+
+/* void cleanup_mnt(struct mount *mnt): what is left to do when nobody uses it any more. */
+AT_ENTRY(cleanup_mnt)
+{
+	take_number(GIVEN(0));
 	return 0;
 }
 #endif
 
 static __always_inline void tell_if_detached(u64 mount)
 {
-	u64 thread = bpf_get_current_pid_tgid(), unique;
-
-	if (!(FIELD(u32, mount, MOUNT_MNT + VFSMOUNT_FLAGS) & MNT_UMOUNT))
-		return;
-	unique = unique_of(mount);
-	tell(mount, FAN_MNT_DETACH);
-	last_detached.update(&thread, &unique);
+	if (FIELD(u32, mount, MOUNT_MNT + VFSMOUNT_FLAGS) & MNT_UMOUNT)
+		tell(mount, FAN_MNT_DETACH);
 }
 
-/* umount_tree() takes each of its mounts out of its peer group. */
+/* umount_tree() takes each of its mounts out of its peer group, when it has marked all of them. */
 #ifdef INNER_TRANSFERRED
 /* void transfer_propagation(struct mount *mnt, struct mount *to) */
-int kfunc__transfer_propagation(u64 *ctx)
+AT_ENTRY(transfer_propagation)
 {
-	tell_if_detached(ctx[0]);
+	tell_if_detached(GIVEN(0));
 	return 0;
 }
 #else
 /* void change_mnt_propagation(struct mount *mnt, int type) */
-int kretfunc__change_mnt_propagation(u64 *ctx)
+AT_ENTRY(change_mnt_propagation)
 {
-	tell_if_detached(ctx[0]);
+	tell_if_detached(GIVEN(0));
 	return 0;
 }
 #endif
-
-/* The mount that this thread detached last; it is told only once. */
-static __always_inline u64 take_last_detached(void)
-{
-	u64 thread = bpf_get_current_pid_tgid();
-	u64 *last = last_detached.lookup(&thread), unique = last ? *last : 0;
-
-	if (last)
-		last_detached.delete(&thread);
-	return unique;
-}
 #endif
 #endif

@@ -50,13 +50,14 @@ static __always_inline u32 mntns_inode(u64 mntns)
 	return mntns ? FIELD(u32, mntns, MNT_NS_INUM) : 0;
 }
 
-/* The namespace's unique 64-bit id, 0 where the kernel has none (before 5.17). */
+/* The namespace's unique 64-bit id; its inode number where nobody is told one (before 6.11). 0 of the
+ * anonymous ones that detached trees are in. */
 static __always_inline u64 mntns_id(u64 mntns)
 {
 #ifdef MNT_NS_ID
 	return mntns ? FIELD(u64, mntns, MNT_NS_ID) : 0;
 #else
-	return 0;
+	return mntns_inode(mntns);
 #endif
 }
 
@@ -77,25 +78,6 @@ static __always_inline u32 dentry_hash(u64 dentry)
 #endif
 
 	return mixed * 0x9e3779b97f4a7c15ULL >> 32;
-}
-
-/* Both ids of a mount; the unique one is 0 where the kernel has none (before 6.8). */
-static __always_inline void ids_of(u64 mount, u64 *unique, u32 *id)
-{
-#if defined(MOUNT_ID_UNIQUE) && MOUNT_ID == MOUNT_ID_UNIQUE + 8
-	u64 both[2] = {};
-
-	read_kernel(both, sizeof(both), (void *)(mount + MOUNT_ID_UNIQUE));
-	*unique = both[0];
-	*id = both[1];
-#else
-#ifdef MOUNT_ID_UNIQUE
-	*unique = FIELD(u64, mount, MOUNT_ID_UNIQUE);
-#else
-	*unique = 0;
-#endif
-	*id = FIELD(u32, mount, MOUNT_ID);
-#endif
 }
 
 /* The struct file of one of the caller's descriptors, 0 if it has none. */

@@ -26,6 +26,8 @@ struct walk {
 	struct mounts_record record;
 	struct mount_entry entries[ENTRIES];
 	u8 mount[STRUCT_MOUNT_SIZE];
+	/* That of the mount. */
+	u64 unique;
 	volatile u64 watermark;
 	volatile u64 newest;
 	volatile u64 node;
@@ -55,14 +57,11 @@ struct walk {
 	volatile u32 calls;
 };
 
-BPF_PERCPU_ARRAY(walks, struct walk, 2);
+BPF_PERCPU_ARRAY(walks, struct walk, CALL_SLOTS);
+
+#ifdef MNT_NS_TREE
 /* The highest unique id that any walk has come by: mounts at or below it are not new. */
 BPF_ARRAY(newest_seen, u64, 1);
-
-static __always_inline u64 unique_of(u64 mount)
-{
-	return FIELD(u64, mount, MOUNT_ID_UNIQUE);
-}
 
 /* The node of the mount in a namespace that has the lowest id (RB_LEFT) or the highest. */
 static __always_inline u64 outermost_node(u64 mntns, u32 side)
@@ -102,6 +101,25 @@ static __always_inline void remember_newest(u64 newest)
 	if (seen && newest > *seen)
 		*seen = newest;
 }
+#else
+/* Before 6.8 the mounts of a namespace are a list, the newest last. */
+static __always_inline u64 outermost_node(u64 mntns, u32 side)
+{
+	u64 head = mntns + MNT_NS_LIST;
+	u64 node = FIELD(u64, head, side == RB_LEFT ? 0 : 8);
+
+	return node != head ? node : 0;
+}
+
+static __always_inline u64 newest_of(u64 mntns)
+{
+	return number_now();
+}
+
+static __always_inline void remember_newest(u64 newest)
+{
+}
+#endif
 
 /* A descriptor that a call returned may be that of a detached tree, whose mounts are not new to
  * the next call. */
@@ -167,7 +185,7 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 	u64 sb = COPIED(u64, MOUNT_MNT + VFSMOUNT_SB);
 
 	ids_of(parent, &e->parent_unique, &e->parent_id);
-	e->unique = COPIED(u64, MOUNT_ID_UNIQUE);
+	e->unique = w->unique;
 	e->origin_unique = how == HOW_CARRIED ? w->origin_unique : 0;
 	e->root = COPIED(u64, MOUNT_MNT + VFSMOUNT_ROOT);
 	e->mountpoint = COPIED(u64, MOUNT_MOUNTPOINT);

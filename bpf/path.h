@@ -85,10 +85,8 @@ static __always_inline void describe_mount(struct path_record *r, u64 vfsmount)
 	ids_of(mount, &r->mount_unique, &r->mount_id);
 	/* A mount that is detached has no namespace, or an anonymous one, which has no id. */
 	r->mntns = mntns && mntns != -22ULL ? mntns_inode(mntns) : 0;
-#ifdef MNT_NS_ID
 	if (!mntns_id(mntns))
 		r->mntns = 0;
-#endif
 }
 
 static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
@@ -181,30 +179,29 @@ static __always_inline bool step_up(struct path_scratch *s)
 	return parent != dentry;
 }
 
-/* Send one path record for every path that was asked for. */
-static __always_inline void send_paths(struct path_scratch *s)
+/* Send a path record for the last path that was asked for; whether there are more. One at a time, by tail
+ * call: loops in a loop are too much for the verifier of 6.1. */
+static __always_inline bool send_path(struct path_scratch *s)
 {
-	u32 i, j, wanted = s->count;
+	u32 i, left = s->count - 1;
 
-	s->count = 0;
+	if (left >= PATHS)
+		return false;
+	s->count = left;
+	if (!begin_path(s, &s->wanted[left & 3]))
+		return left;
 #pragma clang loop unroll(disable)
-	for (j = 0; j < PATHS; j++) {
-		if (j >= wanted)
+	for (i = 0; i < PATH_DEPTH; i++)
+		if (!step_up(s))
 			break;
-		if (!begin_path(s, &s->wanted[j & 3]))
-			continue;
-#pragma clang loop unroll(disable)
-		for (i = 0; i < PATH_DEPTH; i++)
-			if (!step_up(s))
-				break;
-		u32 used = s->used;
-		if (used > STRING_SIZE)
-			continue;
-		s->record.names_size = used;
-		if (events.ringbuf_output(s, sizeof(s->record) + used, BPF_RB_NO_WAKEUP))
-			count(LOST_PATH);
-		else
-			count(SENT_PATH);
-	}
+	u32 used = s->used;
+	if (used > STRING_SIZE)
+		return left;
+	s->record.names_size = used;
+	if (events.ringbuf_output(s, sizeof(s->record) + used, BPF_RB_NO_WAKEUP))
+		count(LOST_PATH);
+	else
+		count(SENT_PATH);
+	return left;
 }
 #endif

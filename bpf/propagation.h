@@ -27,7 +27,7 @@ static __always_inline bool is_copy(struct walk *w)
 	if (master && is_new(w, master))
 		return true;
 	u64 before = unique_of(COPIED(u64, MOUNT_SHARE + 8) - MOUNT_SHARE);
-	return before > w->watermark && before < COPIED(u64, MOUNT_ID_UNIQUE);
+	return before > w->watermark && before < w->unique;
 }
 
 /* Is there something new right behind the mount in w->mount among its peers, or first among its
@@ -79,8 +79,13 @@ static __always_inline void turn(struct walk *w)
 	if (!mount)
 		return;
 	read_kernel(w->mount, sizeof(w->mount), (void *)mount);
+#ifdef MOUNT_ID_UNIQUE
+	w->unique = COPIED(u64, MOUNT_ID_UNIQUE);
+#else
+	w->unique = unique_of(mount);
+#endif
 	if (how == HOW_MADE && phase == PHASE_NAMESPACE) {
-		if (COPIED(u64, MOUNT_ID_UNIQUE) <= w->watermark) {
+		if (w->unique <= w->watermark) {
 			w->phase = PHASE_DONE;
 			return;
 		}
@@ -101,14 +106,14 @@ static __always_inline void turn(struct walk *w)
 		/* One that this was slipped beneath has got it as its parent. */
 		u64 above = last_on(w, mount);
 
-		if (above && unique_of(above) < COPIED(u64, MOUNT_ID_UNIQUE))
+		if (above && unique_of(above) < w->unique)
 			w->above = above;
 	}
 }
 
-static __always_inline struct walk *begin_walk(u32 phase, u64 watermark, u16 why, u64 entered)
+static __always_inline struct walk *begin_walk(u32 slot, u32 phase, u64 watermark, u16 why,
+					       u64 entered)
 {
-	u32 slot = why == LIST_SURVEY ? OF_SURVEY : OF_CALL;
 	struct walk *w = walks.lookup(&slot);
 
 	if (!w)
@@ -140,9 +145,8 @@ static __always_inline struct walk *begin_walk(u32 phase, u64 watermark, u16 why
 }
 
 /* Say which mount the walk must come by, if it is after new ones and that is one. */
-static __always_inline void expect(u64 unique)
+static __always_inline void expect(u32 slot, u64 unique)
 {
-	u32 slot = OF_CALL;
 	struct walk *w = walks.lookup(&slot);
 
 	if (w && w->watermark && unique > w->watermark)
@@ -152,22 +156,43 @@ static __always_inline void expect(u64 unique)
 /* Walk downwards from the root of the namespace's tree, to what comes next to a unique id. */
 static __always_inline void begin_downwards(struct walk *w, u64 passed)
 {
+#ifdef MNT_NS_TREE
 	w->node = FIELD(u64, w->start, MNT_NS_TREE);
 	w->at = FROM_ROOT;
 	w->best = 0;
 	w->passed = passed;
+#else
+	w->node = outermost_node(w->start, w->whole ? RB_LEFT : RB_RIGHT);
+#endif
 }
 
-/* Go on with a list of a whole namespace that was too long for one walk. */
-static __always_inline void go_on_after(u64 unique)
+/* Where a list that is not whole has come to. */
+static __always_inline u64 place_of(struct walk *w)
+{
+#ifdef MNT_NS_TREE
+	return w->newest;
+#else
+	return w->passed;
+#endif
+}
+
+/* Go on from there with a list of a whole namespace that was too long for one walk; from the beginning
+ * if what was there last is gone. */
+static __always_inline void go_on_after(u64 place)
 {
 	u32 slot = OF_SURVEY;
 	struct walk *w = walks.lookup(&slot);
 
 	if (!w)
 		return;
+#ifdef MNT_NS_TREE
+	begin_downwards(w, place);
+#else
+	if (FIELD(u64, place - MOUNT_LIST, MOUNT_NS) != w->start)
+		return;
+	w->node = FIELD(u64, place, 0);
+#endif
 	w->record.first = 0;
-	begin_downwards(w, unique);
 }
 
 /* Begin anew, unless that was done too often. */
@@ -211,9 +236,10 @@ static __always_inline bool goes_in_circles(struct walk *w)
 }
 
 /* Get ready to walk over a namespace; false if there is nothing to walk over. */
-static __always_inline bool begin_namespace(u64 mntns, u64 watermark, u16 why, u64 entered)
+static __always_inline bool begin_namespace(u32 slot, u64 mntns, u64 watermark, u16 why,
+					    u64 entered)
 {
-	struct walk *w = begin_walk(PHASE_NAMESPACE, watermark, why, entered);
+	struct walk *w = begin_walk(slot, PHASE_NAMESPACE, watermark, why, entered);
 
 	if (!w)
 		return false;
@@ -224,9 +250,9 @@ static __always_inline bool begin_namespace(u64 mntns, u64 watermark, u16 why, u
 	return w->node != 0;
 }
 
-static __always_inline bool begin_tree(u64 mount, u64 watermark, u64 entered)
+static __always_inline bool begin_tree(u32 slot, u64 mount, u64 watermark, u64 entered)
 {
-	struct walk *w = begin_walk(PHASE_TREE, watermark, LIST_MADE, entered);
+	struct walk *w = begin_walk(slot, PHASE_TREE, watermark, LIST_MADE, entered);
 
 	if (!w)
 		return false;
@@ -237,9 +263,9 @@ static __always_inline bool begin_tree(u64 mount, u64 watermark, u64 entered)
 }
 
 /* Get ready to list a mount of a namespace that a call may have changed, and nothing else. */
-static __always_inline bool begin_changed(u64 mount, u64 mntns, u64 entered)
+static __always_inline bool begin_changed(u32 slot, u64 mount, u64 mntns, u64 entered)
 {
-	struct walk *w = begin_walk(PHASE_TREE, 0, LIST_CHANGED, entered);
+	struct walk *w = begin_walk(slot, PHASE_TREE, 0, LIST_CHANGED, entered);
 
 	if (!w)
 		return false;

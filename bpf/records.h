@@ -1,7 +1,7 @@
 /*
  * The records that cross from the kernel to user space.
  *
- * mnttrace/capture/layout.py reads this file: every struct here becomes a numpy dtype. Keep to
+ * mnttrace/capture/layout.py reads this file: every struct here becomes a named tuple. Keep to
  * fixed-width integers, arrays of them and #define NAME number; all structs are free of padding.
  *
  * The records of one call share `tid` and `entered`; its operation_record comes last.
@@ -96,7 +96,17 @@
 #define SENT_PROCESS 10
 #define LOST_EVENT 11
 #define SENT_EVENT 12
-#define LOSS_KINDS 13
+/* A mount that has no number, for there were too many: see identity.h. */
+#define LOST_NUMBER 13
+/* A call whose end was not seen. */
+#define LOST_RUN 14
+#define CUT_ASTRAY 15
+#define LOSS_KINDS 16
+
+/* What says that `notified` was the last mount that a call detached: */
+#define BY_EVENT 0 /* the thread's last event in the queue, or an inner probe */
+#define BY_RELEASE_READ 1 /* what the thread has yet to free: all of its events have been read */
+#define BY_RELEASE 2 /* that, too, where it could not be seen whether they have */
 
 /* One finished call. `strings_size` bytes of NUL-terminated strings follow, in argument order. */
 struct operation_record {
@@ -128,7 +138,7 @@ struct operation_record {
 	u32 userns;
 	u32 pid_inside;
 	u32 descends;
-	s32 mounts_less;
+	u32 notified_by;
 	u32 walk_cut;
 	u8 comm[16];
 };

@@ -7,7 +7,7 @@
 static __always_inline void propagate_from(struct walk *w, u64 mount)
 {
 	w->origin = mount;
-	w->origin_unique = COPIED(u64, MOUNT_ID_UNIQUE);
+	w->origin_unique = w->unique;
 	w->origin_master = COPIED(u64, MOUNT_MASTER);
 	w->cursor = mount;
 	w->down = 1;
@@ -77,6 +77,7 @@ static __always_inline u64 step_propagate(struct walk *w)
 	return next;
 }
 
+#ifdef MNT_NS_TREE
 /* One move from the root of a namespace's tree down to the mount that comes next to w->passed.
  * Gives that one, or 0 on the way to it. */
 static __always_inline u64 step_downwards(struct walk *w)
@@ -137,6 +138,25 @@ static __always_inline u64 step_namespace(struct walk *w)
 	w->node = next;
 	return 0;
 }
+#else
+/* One move over a namespace's mounts: from the first on if the whole is wanted, else from the last
+ * back. Gives the mount that it came to, or 0. */
+static __always_inline u64 step_namespace(struct walk *w)
+{
+	u64 node = w->node, mount = node - MOUNT_LIST;
+
+	if (!node || node == w->start + MNT_NS_LIST) {
+		w->phase = PHASE_DONE;
+		return 0;
+	}
+	w->node = FIELD(u64, node, w->whole ? 0 : 8);
+	/* Who reads /proc/PID/mounts has a place in the list (fs/proc_namespace.c). */
+	if (FIELD(u32, mount, MOUNT_MNT + VFSMOUNT_FLAGS) & MNT_CURSOR)
+		return 0;
+	w->passed = node;
+	return mount;
+}
+#endif
 
 /* One move over the tree below w->top, a mount that the caller held a descriptor of: its ids may
  * be older than those of others in the namespace. Gives the mount that it came to, or 0. */

@@ -30,5 +30,9 @@ class Blind:
         """What is not told cannot be lost on the way."""
         return {}
 
+    def unended(self) -> int:
+        """No call is seen to begin."""
+        return 0
+
     def close(self) -> None:
         """There is nothing to take away."""

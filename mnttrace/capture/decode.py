@@ -65,8 +65,8 @@ class Call:
         does: what such a call does when it succeeds.
         lists: the mounts that it made, or those of a namespace, in the order they were sent.
         names: key of a dentry → its path within its file system.
-        notified: unique id of the last mount that fanotify told of by the end of the call.
-        mounts_less: how many mounts fewer its namespace had after it than before.
+        notified: unique id of the last mount that the call detached, by the end of it.
+        notified_by: one of BY_… in bpf/records.h, what says so.
         cut: the kernel's list is not complete.
         mount_flags: the flags of mount(2) as a number; 0 of other calls.
     """
@@ -76,7 +76,7 @@ class Call:
     lists: list[MountList]
     names: dict[int, str]
     notified: int
-    mounts_less: int
+    notified_by: int
     cut: bool
     mount_flags: int
 
@@ -252,7 +252,7 @@ class Decoder:
             parts.lists,
             parts.names,
             record.notified,
-            record.mounts_less,
+            record.notified_by,
             bool(record.walk_cut),
             record.arguments3 if call.does == Does.MOUNT else 0,
         )

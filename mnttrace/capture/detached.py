@@ -9,9 +9,11 @@ from itertools import groupby
 from mnttrace.capture.changes import Changes
 from mnttrace.capture.decode import Call
 from mnttrace.capture.effect_rows import EffectRows, Row
+from mnttrace.capture.layout import constants
 from mnttrace.capture.notes import Notes
 from mnttrace.capture.tables import Known, MountTables, namespace_key
 
+_BY_EVENT = constants()["BY_EVENT"]
 _OTHERS_PASSED = 16  # mounts that are not known, or that an earlier call left over
 
 
@@ -31,7 +33,7 @@ class Detached:
         self._rows = rows
         self._changes = changes
         # Mount → the call that it goes with, what that took itself, and how it comes to this one.
-        self._expected: dict[int, tuple[Row, Known, str]] = {}
+        self._expected: dict[int, tuple[Row, Known | None, str]] = {}
 
     def umount(self, call: Call, missing: Iterable[int]) -> None:
         """What a umount detached.
@@ -43,9 +45,10 @@ class Detached:
         key, tid = namespace_key(call.row["ns"], call.row["ns_id"]), call.row["tid"]
         missing = list(missing)
         told = self._notes.of_call(call)
-        if told is None:
-            told = self._likely(call, self._attached(missing), key)
-            self._notes.drop(tid, told)
+        if not told or call.notified_by != _BY_EVENT:
+            more = self._likely(call, told, self._attached([*missing, *told]), key)
+            self._notes.drop(tid, more)
+            told += more
         mounts = self._attached(dict.fromkeys([*missing, *told]))
         if not mounts:
             return
@@ -70,16 +73,16 @@ class Detached:
         self._expect_to_go_along(gone, {**origins, **direct}, call.row)
         self._take_away(gone, [call.row] * len(gone))
 
-    def _likely(self, call: Call, missing: list[Known], namespace: int) -> list[int]:
+    def _likely(self, call: Call, told: list[int], lost: list[Known], namespace: int) -> list[int]:
         """What of a thread's detached mounts is likely of a umount: the first of its own namespace,
         unless it is known what that lost; and from there on, all that goes along with those."""
         found: list[int] = []
         is_lazy = "MNT_DETACH" in call.row["flags"]
         reached = _Reached(self._tables)
-        for lost in missing:
-            reached.add(lost)
+        for gone in lost:
+            reached.add(gone)
         others = 0
-        for unique in self._notes.detached_by(call.row["tid"]):
+        for unique in self._notes.more_of_call(call):
             mount = self._tables.get(unique)
             if mount is None:
                 belongs = False
@@ -92,7 +95,7 @@ class Detached:
                 reached.add(mount)
             elif reached:
                 others += 1
-                if (found and mount is not None) or others > _OTHERS_PASSED:
+                if ((told or found) and mount is not None) or others > _OTHERS_PASSED:
                     break  # here the next call begins
         return found
 
@@ -135,9 +138,41 @@ class Detached:
 
     def removed(self, call: Call) -> None:
         """A call that removed or renamed what mounts were on in other namespaces."""
-        for mount in (mounts := self._attached(self._notes.of_call(call) or [])):
+        mounts = self._attached(self._notes.of_call(call))
+        own = {mount.unique for mount in mounts}
+        on_file = next((m for m in reversed(mounts) if m.parent not in own), None)
+        if on_file is None:
+            return
+        if call.notified_by != _BY_EVENT:
+            mounts += self._gone_along(own, on_file, call)
+        for mount in mounts:
             self._rows.detach(mount, "mountpoint-removed", "kernel", call.row)
         self._take_away(mounts, [call.row] * len(mounts))
+        self._expect_on(on_file, call.row)
+
+    def _gone_along(self, gone: set[int], on_file: Known, call: Call) -> list[Known]:
+        """What the thread detached next that was on the same file, or mounted on what went: such is
+        told of after that, and stays on it (UMOUNT_CONNECTED in fs/namespace.c)."""
+        parents = set(gone)
+        along = []
+        for unique in self._notes.more_of_call(call):
+            mount = self._tables.get(unique)
+            if mount is None or not (mount.parent in parents or mount.is_on_file_of(on_file)):
+                break
+            parents.add(unique)
+            along.append(mount)
+        self._notes.drop(call.row["tid"], [mount.unique for mount in along])
+        return along
+
+    def _expect_on(self, on_file: Known, cause: Row) -> None:
+        """What is on a removed file in namespaces of which fanotify does not tell yet went, too."""
+        for namespace in self._tables.namespaces():
+            if self._notes.is_watched(namespace, cause["monotonic"]):
+                continue
+            for mount in self._attached(sorted(self._tables.of_namespace(namespace))):
+                if mount.is_on_file_of(on_file):
+                    for unique in self._tables.tree(mount.unique):
+                        self._expected.setdefault(unique, (cause, None, "mountpoint-removed"))
 
     def left(self, call: Call) -> None:
         """A call by which a thread left its namespace: the last one to leave takes it down."""
@@ -212,7 +247,7 @@ class Detached:
 
     def _died(self, mounts: list[Known], evidence: str, cause: Row) -> None:
         for mount in mounts:
-            if mount.parent != mount.unique:
+            if mount.parent != mount.unique and not mount.is_hidden:
                 self._rows.detach(mount, "namespace-death", evidence, cause)
         self._remove(mounts, [cause] * len(mounts))
 

@@ -105,6 +105,19 @@ class Differences:
                 self._change(entry, lines, when)
             elif what == "super block":
                 self._changes.super_blocks([entry], "snapshot", when)
+        if is_new:
+            self._hide(key, lines)
+
+    def _hide(self, key: int, lines: dict[int, Mount]) -> None:
+        """Find the mounts on which the root directory of all processes was mounted."""
+        below: list[Known] = []
+        at = self._tables.root_of(key)
+        while at is not None and at.mount_id not in lines:
+            below.append(at)
+            at = self._tables.child_at(at.unique, at.root_key)
+        if at is not None:
+            for mount in below:
+                mount.is_hidden = True
 
     def forget(self, namespace: int) -> None:
         """A namespace has ended."""

@@ -44,6 +44,7 @@ class _Lacking(Exception):
 def examine() -> list[Check]:
     """All checks, in the order in which what they find depends on each other."""
     probes: list[Probes] = []
+    are_numbered = False
     checks = [
         _check("root", _root, True, "recording", "run it with sudo"),
         _check("BTF", _btf, True, "recording", "a kernel with CONFIG_DEBUG_INFO_BTF"),
@@ -61,9 +62,16 @@ def examine() -> list[Check]:
                 "mounts detached", lambda: _detached(probes[0]), False, "who detached a copy", ""
             ),
         ]
+        are_numbered = probes[0].numbers
         probes[0].close()
     checks += [
-        _check("unique ids", _statmount, False, "telling recycled mount ids apart", "Linux 6.8"),
+        _check(
+            "unique ids",
+            lambda: _unique_ids(are_numbered),
+            False,
+            "telling recycled mount ids apart",
+            "Linux 6.8",
+        ),
         _check("namespaces", _namespaces, False, "namespaces without a process", "Linux 6.12"),
         _check("mount limit", _mount_max, False, "", ""),
     ]
@@ -116,17 +124,20 @@ def _walk(probes: Probes) -> str:
 
 def _detached(probes: Probes) -> str:
     if probes.tells:
-        return "programs on the kernel's functions tell of them, and by whom"
+        kind = "kprobes" if probes.uses_kprobes else "programs"
+        return f"{kind} on the kernel's functions tell of them, and by whom"
     if not probes.can_notify:
         raise _Lacking("neither programs on the kernel's functions nor fanotify (Linux 6.15)")
     MountGroup().close()
     return "fanotify tells of them, and by whom"
 
 
-def _statmount() -> str:
-    if not statmount.available():
-        raise _Lacking("no statmount(2)")
-    return "statmount(2) and listmount(2)"
+def _unique_ids(are_numbered: bool) -> str:
+    if statmount.available():
+        return "statmount(2) and listmount(2)"
+    if are_numbered:
+        return "no statmount(2); programs number the mounts while it is recorded"
+    raise _Lacking("no statmount(2)")
 
 
 def _namespaces() -> str:

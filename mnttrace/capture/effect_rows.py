@@ -17,15 +17,11 @@ class EffectRows:
     Args:
         tables: what it is a mount among; read only.
         add: takes (table, row).
-
-    Attributes:
-        count: how many have been written.
     """
 
     def __init__(self, tables: MountTables, add: Add) -> None:
         self._tables = tables
         self._add = add
-        self.count = 0
 
     def attach(
         self,
@@ -86,7 +82,6 @@ class EffectRows:
         tables = self._tables
         parent = tables.recall(mount.parent)
         above = tables.recall(origin.parent) if origin and via != "direct" else None
-        self.count += 1
         self._add(
             "effects",
             {

@@ -52,7 +52,6 @@ class Effects:
         add: takes (table, row).
 
     Attributes:
-        rows: counts what was written.
         changes, detached, differences: what happens to mounts that no call tells of.
         born: namespaces that were made; the recorder takes them from here.
     """
@@ -80,6 +79,7 @@ class Effects:
             # A copy can come to be in the tree that was moved; that itself is no copy.
             copies = {entry.unique for entry in made if entry.how == _CARRIED}
             made = [entry for entry in made if entry.how != _MADE or entry.unique not in copies]
+            made = self._with_covered(made)
         # The kernel lists the newest first; a mount's parent, and what it is a copy of, are older.
         made.sort(key=_age)
         self._sources.clear()
@@ -102,6 +102,20 @@ class Effects:
             self.detached.left(call)
         if call.cut:
             self._notes.remember_cut(call)
+
+    def _with_covered(self, made: list[Any]) -> list[Any]:
+        """The list of a tree that was moved, with what it was slipped beneath marked as such: that
+        is listed with the tree, as it is mounted on it now."""
+        listed = {entry.unique for entry in made}
+        return [
+            entry._replace(how=_COVERED)
+            if entry.how == _MADE
+            and entry.parent_unique in listed
+            and (known := self._tables.get(entry.unique)) is not None
+            and known.has_moved(entry)
+            else entry
+            for entry in made
+        ]
 
     def _own(self, call: Call, made: list[Any]) -> tuple[list[Any], str]:
         """What of a list a call made, and the evidence for that, where fanotify does not tell who
@@ -282,32 +296,32 @@ class Effects:
         """All mounts of a namespace that was just made, each a copy of one of its maker's."""
         row = call.row
         copied: dict[int, Known] = {}
-        root = self._root_of(namespace_key(row["ns"], row["ns_id"]))
+        root = self._tables.root_of(namespace_key(row["ns"], row["ns_id"]))
         # In the order of their ids, which is that in which they were copied: parents first.
         for entry in (entry for found in lists for entry in found.entries):
             is_root = entry.parent_unique == entry.unique
             above = copied.get(entry.parent_unique)
-            source = self._tables.child_at(above.unique, entry.mountpoint) if above else None
-            if is_root:
-                source = root
+            at = self._tables.child_at(above.unique, entry.mountpoint) if above else None
+            source = root if is_root else self._copied(entry, at)
             mount = self._naming.make(entry, call.names, source)
             before = None
             if source is not None:
                 copied[entry.unique] = source
-                mount.place, mount.root = source.place, source.root
+                mount.place, mount.root = (at or source).place, source.root
+                mount.is_hidden = source.is_hidden
                 before = settings(source)
             self._tables.attach(mount)
-            if not is_root:
+            if not is_root and not mount.is_hidden:
                 self.rows.attach(mount, "namespace-copy", "kernel", row, source, before)
         complete = lists[-1].last and not call.cut
         self.born.append(Birth(lists[0].ns, lists[0].ns_id, row, complete))
 
-    def _root_of(self, namespace: int) -> Known | None:
-        for unique in self._tables.of_namespace(namespace):
-            mount = self._tables.get(unique)
-            if mount and mount.parent == unique:
-                return mount
-        return None
+    def _copied(self, entry: Any, found: Known | None) -> Known | None:
+        """What a mount is a copy of: what was found in its place, or of several that lie on each
+        other there the one with the same root. Others may be gone, and nobody has told yet."""
+        while found is not None and found.root_key not in (0, entry.root):
+            found = self._tables.child_at(found.unique, found.root_key)
+        return found
 
 
 def _can_move(call: Call) -> bool:

@@ -43,6 +43,7 @@ class Layout:
 
     Attributes:
         size: in bytes.
+        format: as of the module struct.
         arrays: name → the slice of the tuple that holds it.
 
     Raises:
@@ -68,7 +69,8 @@ class Layout:
                 codes += code * int(length)
                 fields += [f"{member}{n}" for n in range(int(length))]
                 self.arrays[member] = slice(first, len(fields))
-        self._struct = struct.Struct("=" + codes)
+        self.format = "=" + codes
+        self._struct = struct.Struct(self.format)
         self.size = self._struct.size
         widest = max(struct.calcsize(code) for code in codes if code.isalpha() and code != "s")
         if self.size != struct.calcsize("@" + codes) or self.size % widest:

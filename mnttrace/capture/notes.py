@@ -11,8 +11,10 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from mnttrace.capture.decode import Call
+from mnttrace.capture.layout import constants
 from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW, MountEvent
 
+_BY_RELEASE_READ = constants()["BY_RELEASE_READ"]
 _GRACE = 500_000_000  # ns that a call may still take after its events came
 _CUT_KEPT = 256
 
@@ -30,7 +32,8 @@ class Notes:
     def __init__(self, of_all: bool = False) -> None:
         self.overflows = 0
         self._of_all = of_all
-        self._detached: OrderedDict[int, deque[int]] = OrderedDict()
+        # Thread → what it detached, with the time at which that had come.
+        self._detached: OrderedDict[int, deque[tuple[int, int]]] = OrderedDict()
         self._detached_by: dict[int, int] = {}
         self._since: dict[int, int] = {}
         self._attached: dict[int, int] = {}
@@ -62,7 +65,7 @@ class Notes:
             if mask & FAN_MNT_ATTACH:
                 self._attached[unique] = tid
             elif mask & FAN_MNT_DETACH:
-                self._detached.setdefault(tid, deque()).append(unique)
+                self._detached.setdefault(tid, deque()).append((unique, at))
                 self._detached_by[unique] = tid
                 self._since[tid] = at
             elif mask & FAN_Q_OVERFLOW:
@@ -96,13 +99,14 @@ class Notes:
         tid = self._attached.pop(unique, None)
         return None if tid is None else self._cut.get(tid)
 
-    def of_call(self, call: Call) -> list[int] | None:
-        """The mounts that a umount detached, in the kernel's order, with what the thread detached
-        before it and no call has accounted for; None where it is not known which they are."""
+    def of_call(self, call: Call) -> list[int]:
+        """The mounts that a call detached, up to the one that it was told to have detached last, in
+        the kernel's order, with what the thread detached before it and no call has accounted for;
+        none where that one is not known."""
         tid = call.row["tid"]
+        told: list[int] = []
         if self._detached_by.get(call.notified) != tid:
-            return None
-        told = []
+            return told
         while call.notified in self._detached_by:
             told.append(self._next(tid))
         self._forget_empty(tid)
@@ -110,21 +114,30 @@ class Notes:
 
     def detached_by(self, tid: int) -> Iterator[int]:
         """The mounts that a thread detached and no call accounted for, in the kernel's order."""
-        return iter(self._detached.get(tid, ()))
+        return (unique for unique, _ in self._detached.get(tid, ()))
+
+    def more_of_call(self, call: Call) -> Iterator[int]:
+        """Of these, what may be of a call that may have detached more than :meth:`of_call` knows:
+        if all of it had been read when the call ended, nothing that came after that."""
+        end = call.row["monotonic"] + call.row["latency"]
+        for unique, came in self._detached.get(call.row["tid"], ()):
+            if call.notified_by == _BY_RELEASE_READ and came > end:
+                return
+            yield unique
 
     def drop(self, tid: int, uniques: Collection[int]) -> None:
         """Some of these are accounted for."""
         wanted = {unique for unique in uniques if self._detached_by.get(unique) == tid}
-        skipped = []
+        passed = []
         while wanted:
-            unique = self._next(tid)
-            if unique in wanted:
-                wanted.remove(unique)
+            one = self._detached[tid].popleft()
+            if one[0] in wanted:
+                wanted.remove(one[0])
+                self._account_for(one[0])
             else:
-                skipped.append(unique)
-        for unique in reversed(skipped):
-            self._detached[tid].appendleft(unique)
-            self._detached_by[unique] = tid
+                passed.append(one)
+        if passed:
+            self._detached[tid].extendleft(reversed(passed))
         self._forget_empty(tid)
 
     def unclaimed(self, at: int, everything: bool) -> Iterator[tuple[int, list[int]]]:
@@ -136,10 +149,13 @@ class Notes:
                 self._forget_empty(tid)
 
     def _next(self, tid: int) -> int:
-        unique = self._detached[tid].popleft()
+        unique, _ = self._detached[tid].popleft()
+        self._account_for(unique)
+        return unique
+
+    def _account_for(self, unique: int) -> None:
         del self._detached_by[unique]
         self._attached.pop(unique, None)
-        return unique
 
     def _forget_empty(self, tid: int) -> None:
         if not self._detached.get(tid, True):

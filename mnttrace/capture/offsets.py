@@ -18,6 +18,7 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
     "TASK_GROUP_LEADER": ("task_struct.group_leader",),
     "TASK_STARTED": ("task_struct.start_boottime", "task_struct.real_start_time"),
     "TASK_EXEC_ID": ("task_struct.self_exec_id",),
+    "TASK_WORKS": ("task_struct.task_works",),
     "MM_ARG_START": ("mm_struct.arg_start",),
     "MM_ARG_END": ("mm_struct.arg_end",),
     "NSPROXY_MNT_NS": ("nsproxy.mnt_ns",),
@@ -57,6 +58,7 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
     "MOUNT_SHARE": ("mount.mnt_share",),
     "MOUNT_SLAVE_LIST": ("mount.mnt_slave_list",),
     "MOUNT_SLAVE": ("mount.mnt_slave",),
+    "MOUNT_WORK": ("mount.mnt_rcu",),
     "VFSMOUNT_ROOT": ("vfsmount.mnt_root",),
     "VFSMOUNT_SB": ("vfsmount.mnt_sb",),
     "VFSMOUNT_FLAGS": ("vfsmount.mnt_flags",),
@@ -78,7 +80,9 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "MNT_NS_LAST_NODE": ("mnt_namespace.mnt_last_node",),  # this and the next from 6.16 on
     "MNT_NS_FIRST_NODE": ("mnt_namespace.mnt_first_node",),
     "MNT_NS_TREE": ("mnt_namespace.mounts",),
-    "MOUNT_NODE": ("mount.mnt_node",),  # from 6.12 on
+    "MOUNT_NODE": ("mount.mnt_node",),  # from 6.8 on; before it they are a list
+    "MNT_NS_LIST": ("mnt_namespace.list",),
+    "MOUNT_LIST": ("mount.mnt_list",),
     "MOUNT_ID_UNIQUE": ("mount.mnt_id_unique",),  # from 6.8 on
     "NS_COMMON_TYPE": ("ns_common.ns_type",),  # from 6.18 on, before it in the operations
     "NS_COMMON_OPS": ("ns_common.ops",),
@@ -90,9 +94,15 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "FANOTIFY_MASK": ("fanotify_event.mask",),
     "FSNOTIFY_EVENT_LIST": ("fsnotify_event.list",),
     "GROUP_LIST": ("fsnotify_group.notification_list",),
+    # Of x86-64, arm64 and RISC-V.
+    "REGISTER_OF_0": ("pt_regs.di", "pt_regs.regs", "pt_regs.a0"),
+    "REGISTER_OF_1": ("pt_regs.si", "pt_regs.regs", "pt_regs.a1"),
+    "REGISTER_OF_RESULT": ("pt_regs.ax", "pt_regs.regs", "pt_regs.a0"),
 }
-# Without all of these the mounts that a call made cannot be walked to.
+# With all of these the mounts that a call made can be walked to.
 _WALK = {"MNT_NS_TREE", "MOUNT_NODE", "MOUNT_ID_UNIQUE"}
+# Or with these, if inner probes number the mounts.
+LISTS = {"MNT_NS_LIST", "MOUNT_LIST"}
 
 
 def definitions(btf: Btf) -> dict[str, int]:
@@ -108,8 +118,12 @@ def definitions(btf: Btf) -> dict[str, int]:
     for name, paths in _OPTIONAL.items():
         if first := btf.first(*paths):
             found[name] = first[1]
+    for name in LISTS if "MOUNT_NODE" in found else {"MNT_NS_TREE"}:
+        found.pop(name, None)
     if found.keys() >= _WALK:
         found["CAN_WALK"] = 1
+    if "REGISTER_OF_1" in found and found["REGISTER_OF_1"] == found["REGISTER_OF_0"]:
+        found["REGISTER_OF_1"] += 8  # an array, on arm64
     if "hlist" in btf.member_type("mount.mnt_slave"):  # from 6.17 on
         found["SLAVES_ARE_HLIST"] = 1
     return found

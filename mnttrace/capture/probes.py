@@ -6,27 +6,22 @@ import ctypes
 import mmap
 import os
 import re
-import socket
 from collections.abc import Iterable
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from mnttrace.capture import layout, offsets
 from mnttrace.capture.inner import definitions
 from mnttrace.capture.ring import Ring
 from mnttrace.errors import CaptureError, MissingPrerequisite
+from mnttrace.linux import perf
 from mnttrace.linux.bpf import missed
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.capabilities import lacking
+from mnttrace.linux.namespaces import namespace_id
 from mnttrace.linux.syscalls import Does, Syscall, by_number
 from mnttrace.linux.tracefs import open_tracefs, tracepoint_id
 
-_PERF_TYPE_TRACEPOINT = 2
-_PERF_FLAG_FD_CLOEXEC = 8
-_PERF_EVENT_IOC_SET_BPF = 0x40042408
-_PERF_EVENT_IOC_ENABLE = 0x2400
-_PERF_EVENT_IOC_DISABLE = 0x2401
-_SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
 # Types that no namespace has, for setns(2); the same as in bpf/calls.h.
 _ASK_LIST, _ASK_WATCHED = 0x40, 0x20
 # How mounts are seen, the best way first: on the kernel's functions, by whom and when; by walking
@@ -34,7 +29,11 @@ _ASK_LIST, _ASK_WATCHED = 0x40, 0x20
 WAYS = ("inner", "walk", "syscalls")
 _NOT_OF_CALLS = {"CAN_WALK", "FANOTIFY_MNT_ID"}
 # Those that others go on with by tail call; in the order of bpf/calls.h.
-_PROGRAMS = ("enter", "enter_paths", "survey", "walk", "leave_paths", "finish", "finish_removal")
+_PROGRAMS = ("enter", "enter_paths", "walk", "leave_paths", "finish", "finish_removal")
+# The function that runs programs on system calls where these can be preempted (7.x), and how many
+# rows of programs there are then.
+_PREEMPTIBLE_IF = "trace_call_bpf_faultable"
+_ROWS = 4
 _BCC_HINT = "apt-get install python3-bpfcc (PyPI's package of the name bcc is another thing)"
 
 
@@ -135,8 +134,12 @@ class Probes:
 
     def _choose(self, way: str | None, btf: Btf) -> None:
         """Decide how mounts are seen, and define what that takes."""
+        if namespace_id("/proc/self/ns/mnt") is None:
+            # Before 6.11 nobody else is told the ids, so namespaces are known by their inodes.
+            self._definitions.pop("MNT_NS_ID", None)
         can_walk = "CAN_WALK" in self._definitions
-        inner = definitions(btf) if can_walk and way in (None, "inner") else []
+        can_list = can_walk or self._definitions.keys() >= offsets.LISTS
+        inner = definitions(btf) if can_list and way in (None, "inner") else []
         self.way = "inner" if inner else "walk" if can_walk and way != "syscalls" else "syscalls"
         if way not in (None, self.way):
             raise MissingPrerequisite(
@@ -145,7 +148,14 @@ class Probes:
         without = {"inner": {"FANOTIFY_MNT_ID"}, "walk": set(), "syscalls": _NOT_OF_CALLS}[self.way]
         for name in without:
             self._definitions.pop(name, None)
-        self._definitions |= dict.fromkeys(inner, 1)
+        is_preemptible = btf.function_arguments(_PREEMPTIBLE_IF) is not None
+        self._definitions["ROWS"] = _ROWS if is_preemptible else 1
+        if inner:
+            self._definitions |= dict.fromkeys([*inner, "CAN_WALK"], 1)
+
+    @property
+    def _rows(self) -> range:
+        return range(self._definitions["ROWS"])
 
     @property
     def can_walk(self) -> bool:
@@ -161,6 +171,16 @@ class Probes:
     def tells(self) -> bool:
         """Whether probes inside the kernel tell what is attached and detached."""
         return self.way == "inner"
+
+    @property
+    def uses_kprobes(self) -> bool:
+        """Whether those are kprobes, as fentry is not to be had."""
+        return "INNER_KPROBES" in self._definitions
+
+    @property
+    def numbers(self) -> bool:
+        """Whether probes number the mounts, as they have no unique ids (before 6.8)."""
+        return "INNER_NUMBERED" in self._definitions
 
     def _compile(self, definitions: dict[str, int]) -> Any:
         flags = [f"-D{name}={value}" for name, value in definitions.items()]
@@ -183,6 +203,11 @@ class Probes:
                 "is BPF locked down? mnttrace doctor says what is missing",
             ) from error
 
+    def _link(self, place: int, name: str) -> None:
+        """Load a program that others go on with by tail call."""
+        programs = self._bpf[b"programs"]
+        programs[ctypes.c_int(place)] = ctypes.c_int(self._load(name, "TRACEPOINT").fd)
+
     def _fill_traits(self) -> None:
         table = self._bpf[b"traits"]
         for number, call in self._calls.items():
@@ -203,12 +228,13 @@ class Probes:
         return memoryview(memory).cast("Q")
 
     def _attach(self) -> None:
-        programs = self._bpf[b"programs"]
-        for place, name in enumerate(_PROGRAMS):
-            if name not in ("walk", "survey") or self.can_walk:
-                program = self._load(name, "TRACEPOINT")
-                programs[ctypes.c_int(place)] = ctypes.c_int(program.fd)
-        leave = self._load("leave", "TRACEPOINT")
+        for row in self._rows:
+            tells = self.tells if row else self.tells or self.can_notify
+            for place, name in enumerate(_PROGRAMS, len(_PROGRAMS) * row):
+                if (name != "walk" or self.can_walk) and (name != "finish_removal" or tells):
+                    self._link(place, _of_row(name, row))
+        if self.can_walk:
+            self._link(len(_PROGRAMS) * self._definitions["ROWS"], "survey")
         self._load("fork", "RAW_TRACEPOINT")
         self._bpf.attach_raw_tracepoint(tp=b"sched_process_fork", fn_name=b"fork")
         tracefs = open_tracefs()
@@ -217,13 +243,13 @@ class Probes:
                 if call.does == Does.REMOVE:
                     self._attach_removal(tracefs, call)
                 else:
-                    self._attach_call(tracefs, call, leave)
+                    self._attach_call(tracefs, call)
         finally:
             os.close(tracefs)
         if not self.traced:
             raise CaptureError("no syscall tracepoint is there", "CONFIG_FTRACE_SYSCALLS is needed")
 
-    def _attach_call(self, tracefs: int, call: Syscall, leave: Any) -> None:
+    def _attach_call(self, tracefs: int, call: Syscall) -> None:
         ids = [
             tracepoint_id(tracefs, f"syscalls/sys_{way}_{call.tracepoint}")
             for way in ("enter", "exit")
@@ -231,16 +257,19 @@ class Probes:
         if None in ids:
             self.missing.append(call.name)
             return
-        enter = self._load(f"enter_{len(call.arguments)}", "TRACEPOINT")
-        for tracepoint, program in zip(ids, (enter, leave), strict=True):
-            self._events.append(_attach_tracepoint(tracepoint or 0, program.fd))
+        for row in self._rows:
+            names = (f"enter_{len(call.arguments)}", "leave")
+            for tracepoint, name in zip(ids, names, strict=True):
+                program = self._load(_of_row(name, row), "TRACEPOINT")
+                self._events.append(perf.attach_tracepoint(tracepoint or 0, program.fd))
         self.traced.append(call.name)
 
     def _attach_removal(self, tracefs: int, call: Syscall) -> None:
         tracepoint = tracepoint_id(tracefs, f"syscalls/sys_exit_{call.tracepoint}")
-        if tracepoint is not None and (self.can_notify or self.tells):
-            program = self._load("leave_remove", "TRACEPOINT")
-            self._events.append(_attach_tracepoint(tracepoint, program.fd))
+        for row in self._rows:
+            if tracepoint is not None and (self.tells or (self.can_notify and not row)):
+                program = self._load(_of_row("leave_remove", row), "TRACEPOINT")
+                self._events.append(perf.attach_tracepoint(tracepoint, program.fd))
 
     def survey(self, path: str) -> bool:
         """Ask the kernel for a list of a namespace's mounts, which comes through the ring.
@@ -287,70 +316,39 @@ class Probes:
         names = layout.constants()
         kinds = [name for name in names if name.startswith(("LOST_", "TORN_", "CUT_", "SENT_"))]
         found = {kind.lower(): self._losses[names[kind]] for kind in kinds}
-        leaving = (b"leave", b"leave_remove")
-        programs = [self._bpf.funcs.get(name) for name in leaving]
-        lost = sum(missed(program.fd) for program in programs if program)
-        return found | {"lost_runs": lost}
+        runs = found.pop("lost_run")
+        if self._definitions["ROWS"] == 1:
+            programs = [self._bpf.funcs.get(name) for name in (b"leave", b"leave_remove")]
+            runs += sum(missed(program.fd) for program in programs if program)
+        return found | {"lost_runs": runs}
+
+    def unended(self) -> int:
+        """How many calls have begun and are not under way: how they ended was missed."""
+        numbers = {str(number) for number in self._calls}
+        calls = self._bpf[b"inflight"]
+        begun = {thread.value: call.entered for thread, call in calls.items()}
+        unended = {}
+        for thread, entered in begun.items():
+            try:
+                # The number of the call that it is in; "running" or -1 outside of any.
+                now = Path(f"/proc/{thread & 0xFFFFFFFF}/syscall").read_text().split()[0]
+            except OSError:
+                now = ""
+            # One that runs may be in the call.
+            if now != "running" and now not in numbers:
+                unended[thread] = entered
+        # Others have ended meanwhile, as they should.
+        now_begun = {thread.value: call.entered for thread, call in calls.items()}
+        return sum(now_begun.get(thread) == entered for thread, entered in unended.items())
 
     def close(self) -> None:
         """Take the probes away: they are silent at once, and gone within seconds."""
-        for event in self._events:
-            self._libc.ioctl(event, ctypes.c_ulong(_PERF_EVENT_IOC_DISABLE), 0)
-        _let_go(self._events)
+        perf.close(self._events)
         self._events.clear()
         self.ring.close()
         self._bpf.cleanup()
 
 
-def _let_go(descriptors: list[int]) -> None:
-    """Close descriptors without waiting for it.
-
-    The kernel waits for a grace period at each tracepoint that is taken away, 2 s for all of them
-    (perf_trace_event_unreg() in kernel/trace/trace_event_perf.c). So they are sent over a socket
-    which nobody can read any more, and the kernel's collector of such sockets closes them. The
-    sockets are closed last: were the collector faster than we, our own close would be the last one.
-    """
-    one, other = socket.socketpair()
-    with one, other:
-        with suppress(OSError):
-            socket.send_fds(one, [b"\0"], [*descriptors, other.fileno()])
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-
-class _PerfEventAttr(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_uint32),
-        ("size", ctypes.c_uint32),
-        ("config", ctypes.c_uint64),
-        ("sample_period", ctypes.c_uint64),
-        ("sample_type", ctypes.c_uint64),
-        ("rest", ctypes.c_uint64 * 12),
-    )
-
-
-def _attach_tracepoint(tracepoint: int, program: int) -> int:
-    """Attach by the tracepoint's id; bcc would look for a mounted tracefs."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    attr = _PerfEventAttr(
-        type=_PERF_TYPE_TRACEPOINT, size=ctypes.sizeof(_PerfEventAttr), config=tracepoint
-    )
-    attr.sample_period = 1
-    event = libc.syscall(
-        _SYS_PERF_EVENT_OPEN[os.uname().machine],
-        ctypes.byref(attr),
-        -1,
-        0,
-        -1,
-        _PERF_FLAG_FD_CLOEXEC,
-    )
-    if event >= 0 and libc.ioctl(event, ctypes.c_ulong(_PERF_EVENT_IOC_SET_BPF), program) == 0:
-        libc.ioctl(event, ctypes.c_ulong(_PERF_EVENT_IOC_ENABLE), 0)
-        return int(event)
-    error = ctypes.get_errno()
-    if event >= 0:
-        os.close(event)
-    raise CaptureError(
-        f"tracepoint {tracepoint} cannot be attached: {os.strerror(error)}",
-        "is perf_event_open allowed here?",
-    )
+def _of_row(name: str, row: int) -> str:
+    """The name of a program in one of the rows of bpf/mnttrace.bpf.c."""
+    return f"{name}_again{row}" if row else name

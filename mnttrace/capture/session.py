@@ -53,7 +53,7 @@ class Session:
         directory: where what the kernel tells faster than it can be joined may wait in a file.
 
     Attributes:
-        operations: how many there were, counting those that are not wanted.
+        operations, effects: how many there were of those that are wanted.
         sees_detached: whether detached mounts are told of.
     """
 
@@ -94,12 +94,8 @@ class Session:
         self._not_asked = 0
         self._surveys: dict[int, Survey] = {}
         self._changed: dict[int, float] = {}
-        self.operations = 0
-
-    @property
-    def effects(self) -> int:
-        """How many effects there have been."""
-        return self._effects.rows.count
+        self.operations = self.effects = 0
+        self._last_seq = 0
 
     @property
     def namespaces(self) -> int:
@@ -146,6 +142,7 @@ class Session:
         self._intake.give_way(False)
         self.settle()
         losses = self._probes.losses()
+        losses["lost_runs"] = losses.get("lost_runs", 0) + self._probes.unended()
         losses["lost_bytes"] = self._intake.lost
         losses["unsearched_users"] = self._not_asked
         losses["cut_strings"] = self._decoder.cut
@@ -207,7 +204,7 @@ class Session:
 
     def _take_call(self, call: Call) -> None:
         row = call.row
-        self.operations = row["seq"]
+        self._last_seq = row["seq"]
         self._effects.call(call)
         born, self._effects.born = self._effects.born, []
         for birth in born:
@@ -223,11 +220,12 @@ class Session:
         if self._wanted.wants_all or self._wanted.wants_call(
             row, effects, self._people.cgroup(row["pid"])
         ):
+            self.operations += 1
             self._add("operations", row)
             if call.does == Does.UMOUNT and row["error"] == "EBUSY":
                 self._ask_who(row)
             for effect in effects:
-                self._add("effects", effect)
+                self._add_effect(effect)
 
     def _ask_who(self, row: Row) -> None:
         """Search for those who use what could not be unmounted, or a copy of it."""
@@ -264,7 +262,11 @@ class Session:
             if self._wanted.wants_effect(effect):
                 if effect["pid"] is None and effect["tid"] is not None:
                     effect["pid"] = self._people.process_of(effect["tid"])
-                self._add("effects", effect)
+                self._add_effect(effect)
+
+    def _add_effect(self, effect: Row) -> None:
+        self.effects += 1
+        self._add("effects", effect)
 
     def _now(self) -> Row:
         return self._when(time.monotonic_ns())
@@ -319,7 +321,7 @@ class Session:
         """A namespace is no more: a recording may be long, and keeps nothing of what is gone."""
         ns = self._people.forget(key)
         if ns is not None:
-            self._snapshots.gone(key, ns, self.operations)
+            self._snapshots.gone(key, ns, self._last_seq)
         self._surveyor.forget(key)
         self._notes.forget(key)
         self._endings.forget(key)
@@ -382,7 +384,7 @@ class Session:
             self._effects.differences.survey(found, complete, survey.table, when, is_final)
             if self._effects.differences.are_doubtful(survey.key):
                 self._changed.setdefault(survey.key, time.monotonic())
-        self._snapshots.take(survey, self.operations)
+        self._snapshots.take(survey, self._last_seq)
 
     def _compare(self, survey: Survey, entries: Entries) -> None:
         """Compare a mount table with the one before."""

@@ -35,6 +35,8 @@ class Known:
         flags: MNT_* bits of the kernel.
         super_flags: SB_* bits of its file system.
         path, path_as_of: kept by :meth:`MountTables.path`.
+        is_hidden: it lies below the root directory of all processes, so that no mount table shows
+            it, as rootfs, which is not the root of its namespace on 7.x.
     """
 
     unique: int
@@ -57,6 +59,7 @@ class Known:
     super_flags: int
     path: str = field(default="", compare=False, repr=False)
     path_as_of: int = field(default=-1, compare=False, repr=False)
+    is_hidden: bool = False
 
     @property
     def propagation(self) -> str:
@@ -90,6 +93,11 @@ class Known:
         """Whether it is not where a mount_entry of a list has it."""
         is_at_place = self.place_key in (0, entry.mountpoint)
         return bool(self.parent != entry.parent_unique or not is_at_place)
+
+    def is_on_file_of(self, other: Known) -> bool:
+        """Whether it is mounted on the same file or directory as another one."""
+        here = self.place_key, self.place_hash
+        return bool(self.place_key) and here == (other.place_key, other.place_hash)
 
 
 def namespace_key(ns: int, ns_id: int) -> int:
@@ -278,6 +286,14 @@ class MountTables:
             self._gone.popitem(last=False)
         return mount
 
+    def root_of(self, namespace: int) -> Known | None:
+        """The root of a namespace's tree of mounts, None if it is not known."""
+        for unique in self.of_namespace(namespace):
+            mount = self._mounts.get(unique)
+            if mount and mount.parent == unique:
+                return mount
+        return None
+
     def path(self, mount: Known) -> str:
         """The mount point from the root of its namespace on; "…" stands for what is not known."""
         if mount.path_as_of == self._moves:
@@ -291,7 +307,7 @@ class MountTables:
                 break
             parent = self.recall(mount.parent)
             if parent is None or parent.unique in seen:
-                parts.append("/…" if mount.place is None else mount.place)
+                parts.append("/…" if mount.place is None else mount.place.rstrip("/"))
                 is_whole = False
                 break
             parts.append(_below(mount, parent))

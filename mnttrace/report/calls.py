@@ -51,7 +51,8 @@ def _pivot_root(row: Row) -> list[str]:
 def _move_mount(row: Row) -> list[str]:
     what = _quoted(row["source_path"])
     if row["story"]:
-        what = f"{safe(row['fstype'])} of operation {row['story']}"
+        made = safe(row["fstype"]) or f"copy of {_quoted(row['source'])}"
+        what = f"{made} of operation {row['story']}"
     return [what, _quoted(row["path"]), row["flags"]]
 
 

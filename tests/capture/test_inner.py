@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from mnttrace.capture import inner
 from mnttrace.capture.layout import constants, layout
 from mnttrace.capture.probes import Probes
 from mnttrace.capture.ring import records
@@ -16,6 +19,7 @@ from mnttrace.errors import MissingPrerequisite
 from mnttrace.linux.bpf import traceable
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent, MountGroup, events
+from mnttrace.linux.perf import takes_kprobe
 
 pytestmark = pytest.mark.kernel
 
@@ -30,14 +34,20 @@ echo go >../go; wait
 """
 
 
-@pytest.fixture
-def probes() -> Iterator[Probes]:
+@pytest.fixture(params=["fentry", "kprobes"])
+def probes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Probes]:
+    if request.param == "kprobes":
+        monkeypatch.setattr(inner, "traceable", lambda function, at_exit: False)
     try:
         probes = Probes(way="inner")
     except MissingPrerequisite as lacking:
         if os.environ.get("MNTTRACE_REQUIRE_INNER"):
             raise
-        pytest.skip(f"{lacking}: fentry is refused here, or this kernel's functions are not known")
+        pytest.skip(f"{lacking}: {request.param} refused, or this kernel's functions are not known")
+    if request.param == "fentry" and probes.uses_kprobes:
+        probes.close()
+        assert not os.environ.get("MNTTRACE_REQUIRE_INNER")
+        pytest.skip("fentry is refused, and kprobes are taken instead")
     yield probes
     probes.close()
 
@@ -45,16 +55,45 @@ def probes() -> Iterator[Probes]:
 def test_what_is_not_there_cannot_be_traced() -> None:
     assert not traceable(0, at_exit=False)
     assert not traceable(1, at_exit=True)  # an integer, in any kernel's BTF
+    assert not takes_kprobe("no_such_function", at_exit=False)
 
 
 def test_the_way_that_is_chosen_is_the_one_that_works() -> None:
     btf = Btf.load()
     number = btf.function_id("change_mnt_propagation")
     assert number is not None
-    takes_programs = traceable(number, at_exit=True)
+    takes_programs = traceable(number, at_exit=False)
+    takes_probes = takes_kprobe("change_mnt_propagation", at_exit=False)
     probes = Probes()
-    assert (probes.way == "inner") == (takes_programs and btf.has("mount.mnt_id_unique"))
+    assert (probes.way == "inner") == (takes_programs or takes_probes)
+    assert probes.uses_kprobes == (takes_probes and not takes_programs)
     probes.close()
+
+
+def test_programs_that_would_never_run_are_not_relied_on() -> None:
+    if _way() != "inner":
+        if os.environ.get("MNTTRACE_REQUIRE_INNER"):
+            pytest.fail("this kernel takes no inner probes")
+        pytest.skip("this kernel takes no inner probes, so there is nothing to choose")
+    switch = Path("/proc/sys/kernel/ftrace_enabled")
+    before = switch.read_text()
+    try:
+        switch.write_text("0")
+    except OSError as refused:
+        if refused.errno != errno.EOPNOTSUPP:
+            raise
+        pytest.skip("this kernel does not let it be switched off")  # 7.3
+    try:
+        assert _way() != "inner"
+    finally:
+        switch.write_text(before)
+    assert _way() == "inner"
+
+
+def _way() -> str:
+    probes = Probes()
+    probes.close()
+    return probes.way
 
 
 def test_inner_probes_tell_what_fanotify_tells(probes: Probes, tmp_path) -> None:

@@ -121,6 +121,25 @@ def test_no_leak_is_said_plainly(record: Record, mnttrace) -> None:
         )
 
 
+def test_what_is_counted_is_what_is_recorded(record: Record) -> None:
+    """Not what the filter leaves out, nor removals that took no mount along."""
+    recorded = record(
+        """mount -t tmpfs other other
+        python3 - <<'END'
+import ctypes, os
+libc = ctypes.CDLL(None)
+assert libc.umount2(b"own", 0) == 0
+for n in range(50):
+    os.unlink(f"{n}")
+END""",
+        before="mkdir own other; mount -t tmpfs own own; touch $(seq 0 49)",
+        options='--path "$PWD/own"',
+    )
+    counts = [len(recorded.frame(table)) for table in ("operations", "effects")]
+    assert counts == [1, 1]
+    assert "mnttrace: {} operations with {} effects".format(*counts) in recorded.output
+
+
 def test_info_and_tree(record: Record, mnttrace, tmp_path: Path) -> None:
     recorded = record(SCRIPT, before=BEFORE, after="cat /proc/self/mountinfo >outside")
     info = json.loads(mnttrace("info", "--json", "run.mnttrace").stdout)

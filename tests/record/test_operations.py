@@ -163,7 +163,7 @@ call("mount_setattr", AT_FDCWD, "m", 0x8000, mount_attr(1 | 8 | 0x10, 2 | 0x70, 
     )
 
 
-def test_the_new_calls_read_as_one_story(calls, tmp_path):
+def test_the_new_calls_read_as_one_story(calls, mnttrace, tmp_path):
     recorded = calls(
         """
 os.makedirs("m")
@@ -196,6 +196,9 @@ call("move_mount", tree, "", AT_FDCWD, "m", 4)
     made, bound = recorded.rows("effects", action="attach", mountpoint=f"{tmp_path}/m")
     assert (made["fstype"], made["source"], made["seq"]) == ("tmpfs", "origin", story[-1]["seq"])
     assert bound["seq"] == rows[-1]["seq"]
+    told = mnttrace("timeline", "run.mnttrace").stdout
+    assert f"move_mount(tmpfs of operation {first['seq']}, " in told
+    assert f'move_mount(copy of "{tmp_path}/m" of operation {tree["seq"]}, ' in told
 
 
 @pytest.mark.parametrize(

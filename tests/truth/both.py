@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Container
 from typing import Any
 
-from harness import Kernel, Likeness, error_name
+from harness import Kernel, Likeness, error_name, is_modelled
 from worker import DEPTH
 
 from mnttrace.analysis.model import propagation
@@ -163,19 +163,28 @@ class Both:
         """End the only process of a namespace."""
         self.refused = self.actor = ""
         self.kernel.end(name)
-        for tree in [tree for tree in self.trees if tree[0] == name]:
-            self.trees.remove(tree)
-            propagation.close(self.model, tree[2])
-        return self._model(lambda: propagation.end_namespace(self.model, name))
+        closed = [tree for tree in self.trees if tree[0] == name]
+        self.trees = [tree for tree in self.trees if tree[0] != name]
+
+        def apply() -> list[Effect]:
+            for _, _, root in closed:
+                propagation.close(self.model, root)
+            return propagation.end_namespace(self.model, name)
+
+        return self._model(apply)
 
     def open_tree(self, ns: str, path: str, *, recursive: bool = False) -> Both:
         tree = self._kernel(ns, "open_tree", path=path, recursive=recursive)
+        root: MountId = 0
 
         def apply() -> None:
+            nonlocal root
             root = propagation.open_tree(self.model, self.spot(ns, path), recursive=recursive)
-            self.trees.append((ns, tree, root))
 
-        return self._model(apply)
+        self._model(apply)
+        if not self.refused:
+            self.trees.append((ns, tree, root))
+        return self
 
     def fsmount(self, ns: str) -> Both:
         tree, device = self._kernel(ns, "fsmount")
@@ -187,10 +196,12 @@ class Both:
         """Attach a detached tree."""
         ns, tree, root = self.trees[number]
         self._kernel(ns, "attach", tree=tree, path=path, beneath=beneath)
-        source = Spot(root, self.model.mounts[root].root)
-        self._model(
-            lambda: propagation.move(self.model, source, self.spot(ns, path), beneath=beneath)
-        )
+
+        def apply() -> list[Effect]:
+            source = Spot(root, self.model.mounts[root].root)
+            return propagation.move(self.model, source, self.spot(ns, path), beneath=beneath)
+
+        self._model(apply)
         if not self.refused:
             effects = self.effects
             self.close(number)
@@ -235,6 +246,22 @@ class Both:
         self.compared += 1
         self.after(sys._getframe(1).f_code.co_name)
         return self
+
+
+class Alone(Both):
+    """The kernel where the model is not that of it: its own tables stand for what the model says,
+    and nobody says how mounts came to be."""
+
+    def _model(self, apply: Callable[[], list[Effect] | None]) -> Both:
+        self.model = self.kernel.tables()
+        self.compared += 1
+        self.after(sys._getframe(1).f_code.co_name)
+        return self
+
+
+def beside(kernel: Kernel) -> Both:
+    """The model beside a kernel, if it is of that."""
+    return Both(kernel) if is_modelled() else Alone(kernel)
 
 
 def _devices(tables: Tables) -> set[str]:

@@ -4,18 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from both import Both
-from harness import Kernel
+from both import Both, beside
+from harness import Kernel, is_modelled
 from witness import Witness
-
-from mnttrace.linux.btf import Btf
 
 
 @pytest.fixture(scope="session")
 def kernel_that_is_modelled() -> None:
-    """Skip on kernels that are not like Linux 6.18, the one that the model is of."""
-    if not Btf.load().has("mount.mnt_t_flags"):
-        pytest.skip("the model is that of Linux 6.17 and later")
+    """Skip on others."""
+    if not is_modelled():
+        pytest.skip("the model is that of Linux 6.17 and 6.18")
 
 
 @pytest.fixture(scope="module", params=[None, "syscalls"])
@@ -34,7 +32,7 @@ def witness(request: pytest.FixtureRequest) -> Iterator[Witness]:
 def both(tmp_path: Path, witness: Witness) -> Iterator[Both]:
     """The kernel and the model, and what is recorded of each operation: all three compared."""
     with Kernel(tmp_path) as kernel:
-        both = Both(kernel)
+        both = beside(kernel)
         witness.begin(kernel)
         both.after = lambda name: witness.step(kernel, name, both)
         yield both

@@ -17,12 +17,15 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mnttrace.analysis.model.mounts import Mount, MountId, Namespace, place_of
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.linux import namespaces, statmount
+from mnttrace.linux.btf import Btf
 from mnttrace.linux.statmount import StatMount
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -137,8 +140,30 @@ class Kernel:
         return tables_of({name: self.table(name) for name in self.processes})
 
     def table(self, name: str) -> list[StatMount]:
-        """The mount table of one namespace."""
-        return statmount.table(self.processes[name].namespace_id)
+        """The mount table of one namespace; from 7.x on without rootfs, which lies below all root
+        directories and which mountinfo does not show."""
+        found = statmount.table(self.processes[name].namespace_id)
+        return [mount for mount in found if mount.filesystem != "rootfs"]
+
+
+@cache
+def is_modelled() -> bool:
+    """Whether this kernel is like Linux 6.17 and 6.18, which the model is of: 7.x lets mounts be
+    put beneath root directories, and what a namespace copies stays unbindable there."""
+    return Btf.load().has("mount.mnt_t_flags") and not _goes_beneath_root_directories()
+
+
+def _goes_beneath_root_directories() -> bool:
+    with TemporaryDirectory() as directory, Kernel(Path(directory)) as kernel:
+        process = kernel.first("host")
+        tree = process.do("open_tree", path="/a", recursive=False)
+        try:
+            process.do("attach", tree=tree, path="/", beneath=True)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return False
+        return True
 
 
 def _sockets() -> tuple[socket.socket, socket.socket]:

@@ -31,9 +31,9 @@ def test_nothing_is_missing_nothing_is_there_twice_and_every_owner_is_right(
         f"""
         mkdir shared; mount -t tmpfs shared shared
         for n in $(seq {RECEIVERS}); do
+            mkfifo fifo$n
             unshare -m --propagation $([ $((n % 2)) = 0 ] && echo unchanged || echo slave) \
                 sh -c "touch ready$n; read end <fifo$n" &
-            mkfifo fifo$n
         done
         until [ $(ls ready* | wc -l) = {RECEIVERS} ]; do sleep 0.05; done
         $MNTTRACE record -o run.mnttrace -- \

@@ -24,6 +24,18 @@ assert not any(calls), ctypes.get_errno()
 """
 
 
+# Processes that end as soon as their only call has.
+BIRTHS = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+while True:
+    if not (pid := os.fork()):
+        libc.unshare(0x20000)
+        os._exit(0)
+    os.waitpid(pid, 0)
+"""
+
+
 @pytest.mark.parametrize("rounds", [3, 300, 3000])
 def test_nobody_reads_a_small_buffer(rounds: int) -> None:
     probes = Probes(ring_bytes=1 << 16)
@@ -40,3 +52,15 @@ def test_nobody_reads_a_small_buffer(rounds: int) -> None:
     for kind in ("operation", "mounts", "path", "process"):
         assert kinds.count(constants()[f"RECORD_{kind.upper()}"]) == told[f"sent_{kind}"]
     assert (told["lost_operation"] > 0) == (rounds > 3)
+
+
+def test_calls_that_end_while_their_ends_are_looked_for_are_not_lost() -> None:
+    probes = Probes()
+    births = subprocess.Popen([sys.executable, "-c", BIRTHS])
+    try:
+        found = [probes.unended() for _ in range(20000)]
+    finally:
+        births.kill()
+        births.wait()
+        probes.close()
+    assert sum(found) == 0

@@ -1,6 +1,6 @@
 """The model of shared subtrees against the real kernel: random operations, compared each time.
 
-MNTTRACE_MODEL_OPERATIONS says how many there are to be, 2,000 if it does not; with
+MNTTRACE_MODEL_OPERATIONS says how many there are to be, 1,000 if it does not; with
 MNTTRACE_SHRINK=1 the shortest sequence that fails is looked for, which can take minutes.
 """
 
@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from both import Both
-from harness import Kernel
+from both import beside
+from harness import Kernel, is_modelled
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,7 +25,7 @@ from mnttrace.analysis.model.mounts import MountId, PropagationType, Refused
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("kernel_that_is_modelled")]
 
-OPERATIONS = int(os.environ.get("MNTTRACE_MODEL_OPERATIONS", "2000"))
+OPERATIONS = int(os.environ.get("MNTTRACE_MODEL_OPERATIONS", "1000"))
 SHRINK = os.environ.get("MNTTRACE_SHRINK", "") == "1"
 STEPS = 60  # of one sequence, from an empty namespace on
 NAMESPACES = 4
@@ -50,7 +50,7 @@ class Operations(RuleBasedStateMachine):
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
         self.kernel = Kernel(Path(self.directory.name)).__enter__()
-        self.both = Both(self.kernel)
+        self.both = beside(self.kernel)
         self.born = 0
 
     def teardown(self) -> None:
@@ -190,7 +190,8 @@ class Operations(RuleBasedStateMachine):
     def copy(self, n: int, user: bool) -> None:
         model, ns = self.both.model, self.ns(n)
         root = model.mounts[model.roots[ns]]
-        user = user and model.overmount(root) is None  # else EPERM, as in a chroot
+        # Else EPERM, as in a chroot; whether it is one tables alone do not tell.
+        user = user and is_modelled() and model.overmount(root) is None
         if len(self.kernel.processes) < NAMESPACES and self.has_room(ns, "/", root.id):
             self.born += 1
             self.both.copy(ns, f"n{self.born}", user=user)
@@ -215,9 +216,9 @@ class Operations(RuleBasedStateMachine):
     @precondition(lambda self: self.both.trees)
     @rule(where=Where, beneath=st.booleans())
     def attach(self, where: tuple[int, str], beneath: bool) -> None:
-        ns, _, root = self.both.trees[0]
+        model, (ns, _, root) = self.both.model, self.both.trees[0]
         path = self.path(ns, *where)
-        if self.has_room(ns, path, root):
+        if self.has_room(ns, path, root if root in model.mounts else None):
             self.both.attach(0, path, beneath=beneath)
 
     @precondition(lambda self: len(self.both.trees) == 2)

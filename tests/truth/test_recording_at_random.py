@@ -1,6 +1,6 @@
 """A recording against the real kernel: random operations, and what it says of each one.
 
-MNTTRACE_MODEL_OPERATIONS says how many there are to be, 2,000 if it does not.
+MNTTRACE_MODEL_OPERATIONS says how many there are to be, 1,000 if it does not.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ import pytest
 from test_model_at_random import Operations, run_at_random
 from witness import Witness
 
-pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("kernel_that_is_modelled")]
+# That a walk is too long (cut_walk) is none, as hundreds of mounts in one peer group are more than
+# one passes by: what it did not come to is found after it, and compared with all else.
+LOSSES = "lost", "torn", "cut_astray", "cut_strings"
+
+pytestmark = pytest.mark.kernel
 
 
 @pytest.mark.parametrize("late", [0, 7])
@@ -33,6 +37,5 @@ def test_every_effect_is_recorded_with_its_cause(late: int) -> None:
 
         run_at_random(Recorded)
     print(witness.score)
-    # How what a namespace had has gone, that lived and died unseen, is not known; all else is.
-    assert witness.score.ambiguous * 1000 <= witness.score.told * (late > 0)
-    assert not [kind for kind in ("lost", "cut", "torn") if witness.lost(kind)]
+    assert witness.score.ambiguous == 0
+    assert not {kind: n for kind, n in witness.losses.items() if n and kind.startswith(LOSSES)}

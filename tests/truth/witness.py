@@ -111,6 +111,7 @@ class Witness:
         self.rows["operations"] = []
         self.steps: list[Step] = []
         self.homes: dict[int, Any] = {}
+        self.watched = set(self.names)
         self.seen = self._look(kernel)
         self._compare(kernel, "begin")
         self.begun = time.monotonic_ns()
@@ -164,6 +165,7 @@ class Witness:
                 problems.append(f"{step.name}: too much {dict(more)}, missing {dict(less)}")
         assert not problems, "\n".join([*problems, self._log()])
         self._compare(kernel, ", ".join(step.name for step in self.steps))
+        self.watched = alive
         self.steps = []
         self.rows["effects"].clear()
         self.rows["operations"].clear()
@@ -186,10 +188,12 @@ class Witness:
         told: list[Counter[What]] = [Counter() for _ in self.steps]
         for row in self.rows["effects"]:
             what = (row["action"], row["mnt_id_unique"])
-            self.score.ambiguous += row["evidence"] == "ambiguous"
             self._apply(row)
             if row["ns_id"] not in self.names:
                 continue
+            # Nobody tells of a namespace that was born since the last look.
+            is_told = not self.late or row["ns_id"] in self.watched
+            self.score.ambiguous += row["evidence"] == "ambiguous" and is_told
             cause = operations.get(row["seq"])
             at = self._step_of(row, what, cause["monotonic"] if cause else None)
             told[at][what] += 1

@@ -28,7 +28,9 @@ MOUNT_LOSSES = frozenset(
         "lost_mounts",
         "lost_event",
         "lost_runs",
+        "lost_number",
         "cut_walk",
+        "cut_astray",
         "lost_notifications",
         "unreadable_tables",
     }

@@ -19,6 +19,7 @@ from mnttrace.analysis.summary import card
 from mnttrace.report.cards import doubling, leaks, markup, mount_tree
 from mnttrace.report.html.pictures import Pictures, pictures
 from mnttrace.report.html.tables import Table, tables
+from mnttrace.report.leaks import none
 from mnttrace.report.text import safe
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _leaks(run: Recording) -> str:
     count = len(run.leaks)
     cards = [*leaks(run, range(1, min(count, _LEAKS) + 1)), *map(doubling, rows(run.doublings))]
     if not cards:
-        return "<p>No mount reached another mount namespace.</p>"
+        return f"<p>{none(run)}</p>"
     return "".join(cards) + _left_out(count - _LEAKS, "leaks", f"leaks {_path(run)}")
 
 

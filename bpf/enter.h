@@ -1,0 +1,156 @@
+/* What happens when a call begins. */
+#ifndef MNTTRACE_ENTER_H
+#define MNTTRACE_ENTER_H
+
+/* What the recorder itself asks for; see struct recorder. */
+static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 descriptor,
+					   u64 asked)
+{
+	u64 file = file_of((s32)descriptor);
+
+	if (!file)
+		return;
+	if (file_namespace_type(file) != CLONE_NEWNS) {
+		own->group = FIELD(u64, file, FILE_PRIVATE);
+		return;
+	}
+	if (asked == ASK_WATCHED) {
+		u64 id = mntns_id(file_mntns(file));
+		u8 one = 1;
+
+		watched.update(&id, &one);
+		return;
+	}
+#ifdef CAN_WALK
+	if (begin_namespace(OF_SURVEY, file_mntns(file), 0, LIST_SURVEY, 0)) {
+		if (own->listed)
+			go_on_after(own->listed);
+		programs.call(ctx, PROGRAM_SURVEY);
+	}
+#endif
+}
+
+/* Whether a row has nothing to do, as one before it has done it; the last one forgets that. */
+static __always_inline bool is_done(struct recorder *own, u64 thread, u32 row)
+{
+	struct inflight *call = inflight.lookup(&thread);
+	bool done;
+
+	if (thread >> 32 == own->pid) {
+		done = own->is_served;
+		if (row == ROWS - 1)
+			own->is_served = 0;
+		return done;
+	}
+	done = call && call->is_fresh;
+	if (done && row == ROWS - 1)
+		call->is_fresh = 0;
+	return done;
+}
+
+/* What all calls do when they begin. */
+static __always_inline int enter_call(struct enter_context *ctx, u32 row)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	struct inflight call = {};
+	u32 number = ctx->number, zero = 0, i;
+	struct traits *t = traits.lookup(&number);
+
+	if (!t)
+		return 0;
+	u32 slot = OF_ENTER(t->count, row);
+	struct arguments *given = arguments.lookup(&slot);
+	struct recorder *own = recorder.lookup(&zero);
+	struct path_scratch *s = path_scratch.lookup(&slot);
+
+	if (!given || !own || !s || (row && is_done(own, thread, row)))
+		return 0;
+	if (thread >> 32 == own->pid) {
+		own->is_served = row < ROWS - 1;
+		if (t->fetch[0] == FETCH_DESCRIPTOR && !t->always)
+			serve_recorder(ctx, own, given->value[0], given->value[1]);
+		return 0;
+	}
+	if (!t->always && !concerns_mount_namespace(t, given->value, &call.target_mntns))
+		return 0;
+	u64 mntns = current_mntns();
+	call.entered = bpf_ktime_get_ns();
+	__builtin_memcpy(call.arguments, given->value, sizeof(call.arguments));
+	call.mntns = mntns_inode(mntns);
+	call.mntns_id = mntns_id(mntns);
+	/* Asked now: a namespace that comes to be watched during the call may not tell of it. */
+#ifdef INNER
+	call.watched = 1;
+#else
+	call.watched = t->does == DOES_UMOUNT && watched.lookup(&call.mntns_id);
+#endif
+#ifdef CAN_WALK
+	if (t->does == DOES_MOUNT || t->does == DOES_MOVE_MOUNT)
+		call.watermark = newest_of(mntns);
+	if (t->does == DOES_MOVE_MOUNT && given->value[4] & MOVE_MOUNT_F_EMPTY_PATH) {
+		u64 file = file_of((s32)given->value[0]);
+
+		call.moved = file ? FIELD(u64, file + FILE_PATH, PATH_MNT) - MOUNT_MNT : 0;
+	}
+#endif
+	s->count = 0;
+	s->entered = call.entered;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < 4; i++) {
+		s32 descriptor = AT_FDCWD;
+		bool is_all = false;
+		u32 base = base_of(t, given, i, &descriptor, &is_all);
+
+		if (base)
+			want(slot, i, base, descriptor, 0);
+#ifdef CAN_WALK
+		if (i == 1 && is_all && (t->does == DOES_MOUNT || t->does == DOES_SETATTR)) {
+			u64 mount = mount_at(base, descriptor);
+
+			if (mount && changes_target_alone(t->does, given->value, mount)) {
+				call.target = mount;
+				call.target_unique = unique_of(mount);
+				call.target_settings =
+					base == BASE_PROC_FD ? settings_of(mount) : 0;
+			}
+		}
+#endif
+	}
+	call.is_fresh = row < ROWS - 1;
+	int failed = inflight.insert(&thread, &call);
+
+	if (failed == -EEXIST) {
+		count(LOST_RUN);
+		failed = inflight.update(&thread, &call);
+	}
+	if (failed) {
+		count(LOST_INFLIGHT);
+		return 0;
+	}
+	if (s->count)
+		programs.call(ctx, OF_ROW(PROGRAM_ENTER_PATHS, row));
+	return 0;
+}
+
+static __always_inline int pass_on(struct enter_context *ctx, u32 count, u32 row,
+				   struct arguments *given)
+{
+	u32 slot = OF_ENTER(count, row);
+
+	arguments.update(&slot, given);
+	programs.call(ctx, OF_ROW(PROGRAM_ENTER, row));
+	return 0;
+}
+
+static __always_inline int send_enter_paths(struct enter_context *ctx, u32 row)
+{
+	u32 number = ctx->number;
+	struct traits *t = traits.lookup(&number);
+	u32 slot = t ? OF_ENTER(t->count, row) : SLOTS;
+	struct path_scratch *s = path_scratch.lookup(&slot);
+
+	if (s && send_path(s))
+		programs.call(ctx, OF_ROW(PROGRAM_ENTER_PATHS, row));
+	return 0;
+}
+#endif
