@@ -12,7 +12,7 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo notebooks test test-kernels lint format clean
+.PHONY: help setup demo notebooks test test-kernels test-debian13 lint format clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,9 @@ test: $(VENV)/.ready-dev ## Run the whole test suite; ARGS='...' go to pytest
 
 test-kernels: $(VENV)/.ready-dev ## Run tests on stock kernels in QEMU (root); KERNELS='6.12 7.3', SUITES=seeds,doctor
 	@$(VENV)/bin/python tests/kernels/matrix.py $(if $(SUITES),--suites $(SUITES)) $(KERNELS)
+
+test-debian13: $(VENV)/.ready-dev ## Run tests with Debian 13's Python, bcc and LLVM (root); ARGS='...' go to pytest
+	@$(VENV)/bin/python tests/kernels/debian13.py $(ARGS)
 
 lint: $(VENV)/.ready-dev ## Check style and types
 	$(VENV)/bin/ruff check

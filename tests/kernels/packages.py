@@ -1,4 +1,5 @@
-"""QEMU and stock kernels, fetched from Debian's archive by an apt of our own and only unpacked.
+"""QEMU, stock kernels and whole trees, fetched from Debian's archive by an apt of our own and only
+unpacked.
 
 The machine's own packages and lists stay as they are. What was fetched is kept in a folder, from
 which a package is taken again as long as the archive has no newer version of it.
@@ -16,21 +17,23 @@ from pathlib import Path
 MIRROR = "http://deb.debian.org/debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 DAY = 86400  # seconds
-SUITES = ("bookworm", "bookworm-updates", "bookworm-backports", "trixie-backports")
+SUITES = ("bullseye", "bookworm", "bookworm-updates", "bookworm-backports", "trixie-backports")
 
 
 class Archive:
     """Debian's archive.
 
     Args:
-        folder: where packages are kept.
+        folder: where packages are kept; one for each choice of suites.
+        suites: which of its parts.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suites: tuple[str, ...] = SUITES) -> None:
         self._folder = folder
+        self._suites = suites
         for name in ("lists/partial", "archives/partial", "unpacked"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        lines = [f"deb [signed-by={KEYRING}] {MIRROR} {suite} main" for suite in SUITES]
+        lines = [f"deb [signed-by={KEYRING}] {MIRROR} {suite} main" for suite in suites]
         (folder / "sources.list").write_text("\n".join(lines) + "\n")
         updated = folder / "updated"
         if not updated.exists() or time.time() - updated.stat().st_mtime > DAY:
@@ -59,7 +62,20 @@ class Archive:
                 # Beside that are its modules, where they are not in it.
                 parts = {name, name.replace(kind, "linux-modules")} & {*self._names()}
                 return self._unpacked(list(map(self._download, sorted(parts))), name)
-        raise LookupError(f"no cloud kernel {version} in {', '.join(SUITES)}")
+        raise LookupError(f"no cloud kernel {version} in {', '.join(self._suites)}")
+
+    def tree(self, *names: str) -> Path:
+        """A folder in which these packages are, with all that they need, to be used as a root.
+
+        They are unpacked and no more: none of their scripts has run.
+        """
+        nothing = self._folder / "nothing"
+        nothing.touch()
+        words = ["install", "--no-install-recommends", "-qq", "-y", *names]
+        options = ["-o", f"Dir::State::status={nothing}"]
+        planned = self._apt("apt-get", *options, *words, "--simulate")
+        self._apt("apt-get", *options, *words, "--download-only")
+        return self._unpacked([self._file(*line) for line in _planned(planned)], "tree")
 
     @functools.cache  # noqa: B019  # as long as the process
     def _names(self) -> list[str]:
@@ -84,9 +100,8 @@ class Archive:
             name,
         ]
         planned = self._apt("apt-get", *words, "--simulate")
-        lines = re.findall(r"^Inst (\S+) (?:\[\S+\] )?\((\S+) ", planned, re.MULTILINE)
         self._apt("apt-get", *words, "--download-only")
-        return [self._file(*line) for line in lines]
+        return [self._file(*line) for line in _planned(planned)]
 
     def _file(self, name: str, version: str) -> Path:
         escaped = version.replace(":", "%3a")
@@ -134,3 +149,8 @@ class Archive:
             check=True,
         )
         return done.stdout
+
+
+def _planned(said: str) -> list[tuple[str, str]]:
+    """Names and versions of what apt-get says that it would install."""
+    return re.findall(r"^Inst (\S+) (?:\[\S+\] )?\((\S+) ", said, re.MULTILINE)

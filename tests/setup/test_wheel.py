@@ -46,9 +46,11 @@ def test_the_wheel_carries_what_is_not_python(wheel: Path) -> None:
 def test_an_installed_wheel_records(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv")}))
-    zipfile.ZipFile(wheel).extractall(site)
+    pip = [sys.executable, "-m", "pip", "--python", tmp_path / "venv", "install", "--no-index"]
+    subprocess.run([*pip, "--no-deps", "--quiet", wheel], check=True)
     # What it depends on, and the distribution's bcc, from the environment of these tests.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     code = "import mnttrace, sys; sys.path.remove('') if '' in sys.path else None"
     shown = subprocess.run(
         [tmp_path / "venv/bin/python", "-c", f"{code}; print(mnttrace.__file__)"],
@@ -56,6 +58,7 @@ def test_an_installed_wheel_records(wheel: Path, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        env=environment,
     )
     assert Path(shown.stdout.strip()).is_relative_to(site)
     done = subprocess.run(
@@ -64,7 +67,7 @@ def test_an_installed_wheel_records(wheel: Path, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run.mnttrace" / "operations.parquet").is_file()
