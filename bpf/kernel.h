@@ -11,6 +11,21 @@ static long (*read_kernel)(void *to, u32 size, const void *from) = (void *)113;
 static long (*read_user_str)(void *to, u32 size, const void *from) = (void *)114;
 static long (*read_kernel_str)(void *to, u32 size, const void *from) = (void *)115;
 
+#ifdef MAY_GOTO
+/*
+ * To be asked in a loop without a counter: the verifier looks at such a loop until its turns are alike,
+ * where it looks at each turn of one that counts. The instruction is of Linux 6.9, and LLVM 14 does not
+ * have it. False after 2^23 turns, or a quarter of a second.
+ */
+static __always_inline bool may_goto(void)
+{
+	asm volatile goto(".byte 0xe5, 0\n.long (%l[over] - . - 6) / 8 & 0xffff\n.short 0" : : : : over);
+	return true;
+over:
+	return false;
+}
+#endif
+
 #define FIELD(type, base, offset)                                                                  \
 	({                                                                                         \
 		type value_ = 0;                                                                   \

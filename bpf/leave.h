@@ -256,14 +256,11 @@ static __always_inline void count_cut(struct walk *w)
 	count(w->phase == PHASE_ASTRAY ? CUT_ASTRAY : CUT_WALK);
 }
 
-/* Goes on with a walk until it is through: by tail call to this program, if need be. */
+/* Goes on with a walk until it is at an end: by tail call to this program, if need be. */
 static __always_inline void walk_on(void *ctx, struct walk *w, u32 program)
 {
-	if (!go_on(w)) {
-		w->calls++;
-		if (w->calls < WALK_CALLS)
-			programs.call(ctx, program);
-	}
+	if (!go_on(w))
+		programs.call(ctx, program);
 }
 
 /* A walk for the recorder, begun by enter. */

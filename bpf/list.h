@@ -54,7 +54,7 @@ struct walk {
 	volatile u32 whole;
 	volatile u32 alone;
 	volatile u32 count;
-	volatile u32 calls;
+	volatile u32 turns_left;
 };
 
 BPF_PERCPU_ARRAY(walks, struct walk, CALL_SLOTS);

@@ -6,16 +6,29 @@
  * is told apart in user space by unique ids, which are never used twice. A walk that a change led
  * astray, so that it goes round in circles or misses what fanotify has told of, begins anew, and
  * then goes downwards only: at no moment do the tree's child pointers make a loop, as the parents'
- * do while it is turned (lib/rbtree.c). The state lives in a map and is read through volatile, so that the turns of the loop look alike to the
- * verifier; a walk that is not through after WALK_STEPS goes on by tail call.
+ * do while it is turned (lib/rbtree.c). The state lives in a map and is read through volatile, so that
+ * the turns of the loop look alike to the verifier; where it looks at each of them all the same, a walk
+ * that is not through after a few goes on by tail call.
  */
 #ifndef MNTTRACE_PROPAGATION_H
 #define MNTTRACE_PROPAGATION_H
 
 #ifdef CAN_WALK
 
-#define WALK_STEPS 128
-#define WALK_CALLS 30
+/* A namespace with more mounts than LIST_LIMIT is not listed after a change: user space reads it. */
+#ifdef MAY_GOTO
+#define WALK_TURNS 65536
+#define LIST_LIMIT 4096
+#define MAY_TURN(i) may_goto()
+#else
+/* In each of up to 30 programs. */
+#define TURNS_AT_ONCE 128
+#define WALK_TURNS (30 * TURNS_AT_ONCE)
+#define LIST_LIMIT 512
+#define MAY_TURN(i) ((i) < TURNS_AT_ONCE)
+#endif
+/* The recorder can ask anew, and others want its processor. */
+#define SURVEY_TURNS 3840
 #define WALK_RESTARTS 4
 
 /* Is the new mount in w->mount one that another new one was copied to? Copies come behind what
@@ -128,7 +141,7 @@ static __always_inline struct walk *begin_walk(u32 slot, u32 phase, u64 watermar
 	w->whole = why != LIST_MADE;
 	w->at = AT_NODE;
 	w->count = 0;
-	w->calls = 0;
+	w->turns_left = slot == OF_SURVEY ? SURVEY_TURNS : WALK_TURNS;
 	w->alone = 0;
 	w->top = 0;
 	w->top_root = 0;
@@ -277,18 +290,24 @@ static __always_inline bool begin_changed(u32 slot, u64 mount, u64 mntns, u64 en
 	return true;
 }
 
-/* Go on with the walk. True if it is through, or has gone astray too often: not PHASE_DONE then. */
+/* Go on with the walk. True if it is at an end; if that is not PHASE_DONE, it has gone astray too often
+ * or is too long. */
 static __always_inline bool go_on(struct walk *w)
 {
 	u32 i;
 
 #pragma clang loop unroll(disable)
-	for (i = 0; i < WALK_STEPS; i++) {
+	for (i = 0; MAY_TURN(i); i++) {
+		u32 left = w->turns_left;
+
 		if (w->phase == PHASE_DONE) {
 			/* What several walks do not come by was read from an event that was freed meanwhile. */
 			if (!w->expected || w->met || !again(w))
 				return true;
 		}
+		if (!left)
+			return true;
+		w->turns_left = left - 1;
 		if (w->count >= ENTRIES)
 			send_mounts(w, 0);
 		turn(w);

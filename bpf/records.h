@@ -79,8 +79,6 @@
 #define HOW_COVERED 4
 
 #define ENTRIES 48
-/* A namespace with more mounts is not listed after a change: user space reads it. */
-#define LIST_LIMIT 512
 
 /* Counters of what could not be sent or seen, by kind: the map `losses`. */
 #define LOST_OPERATION 0

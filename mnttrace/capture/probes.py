@@ -15,7 +15,7 @@ from mnttrace.capture.inner import definitions
 from mnttrace.capture.ring import Ring
 from mnttrace.errors import CaptureError, MissingPrerequisite
 from mnttrace.linux import perf
-from mnttrace.linux.bpf import missed
+from mnttrace.linux.bpf import missed, takes_may_goto
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.capabilities import lacking
 from mnttrace.linux.namespaces import namespace_id
@@ -150,6 +150,8 @@ class Probes:
             self._definitions.pop(name, None)
         is_preemptible = btf.function_arguments(_PREEMPTIBLE_IF) is not None
         self._definitions["ROWS"] = _ROWS if is_preemptible else 1
+        if takes_may_goto():
+            self._definitions["MAY_GOTO"] = 1
         if inner:
             self._definitions |= dict.fromkeys([*inner, "CAN_WALK"], 1)
 

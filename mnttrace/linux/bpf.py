@@ -10,10 +10,11 @@ import sys
 _SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN = 5, 15, 17
 _MISSES = 208  # recursion_misses of struct bpf_prog_info, since 5.12
-_TRACING = 26
+_TRACEPOINT, _TRACING = 5, 26
 _FENTRY, _FEXIT = 24, 25
 # r0 = 0; exit
-_NOTHING = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)
+_ZERO, _EXIT = struct.pack("=BBhi", 0xB7, 0, 0, 0), struct.pack("=BBhi", 0x95, 0, 0, 0)
+_MAY_GOTO_NEXT = struct.pack("=BBhi", 0xE5, 0, 0, 0)
 
 
 def traceable(function: int, at_exit: bool) -> bool:
@@ -26,20 +27,7 @@ def traceable(function: int, at_exit: bool) -> bool:
         function: its number in the kernel's BTF.
         at_exit: where it ends.
     """
-    instructions = ctypes.create_string_buffer(_NOTHING, len(_NOTHING))
-    license = ctypes.create_string_buffer(b"GPL")
-    # union bpf_attr of include/uapi/linux/bpf.h
-    load = struct.pack(
-        "=IIQQ44xI36xII",
-        _TRACING,
-        len(_NOTHING) // 8,
-        ctypes.addressof(instructions),
-        ctypes.addressof(license),
-        _FEXIT if at_exit else _FENTRY,
-        function,
-        0,
-    )
-    program = _bpf(_PROG_LOAD, load)
+    program = _load(_TRACING, _ZERO + _EXIT, _FEXIT if at_exit else _FENTRY, function)
     if program < 0:
         return False
     attach = struct.pack("=QII", 0, program, 0)
@@ -48,6 +36,15 @@ def traceable(function: int, at_exit: bool) -> bool:
     if link < 0:
         return False
     os.close(link)
+    return True
+
+
+def takes_may_goto() -> bool:
+    """Whether the kernel has that instruction, by which loops need no counter (Linux 6.9)."""
+    program = _load(_TRACEPOINT, _ZERO + _MAY_GOTO_NEXT + _EXIT)
+    if program < 0:
+        return False
+    os.close(program)
     return True
 
 
@@ -62,6 +59,24 @@ def missed(program: int) -> int:
     if _bpf(_OBJ_GET_INFO_BY_FD, asked) < 0:
         return 0
     return int.from_bytes(info.raw[_MISSES:], sys.byteorder)
+
+
+def _load(kind: int, code: bytes, attach: int = 0, function: int = 0) -> int:
+    """The descriptor of a program, negative if it is refused."""
+    instructions = ctypes.create_string_buffer(code, len(code))
+    license = ctypes.create_string_buffer(b"GPL")
+    # union bpf_attr of include/uapi/linux/bpf.h
+    attributes = struct.pack(
+        "=IIQQ44xI36xII",
+        kind,
+        len(code) // 8,
+        ctypes.addressof(instructions),
+        ctypes.addressof(license),
+        attach,
+        function,
+        0,
+    )
+    return _bpf(_PROG_LOAD, attributes)
 
 
 def _bpf(command: int, attributes: bytes) -> int:

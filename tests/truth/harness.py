@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from mnttrace.analysis.model.mounts import Mount, MountId, Namespace, place_of
 from mnttrace.analysis.model.tables import Tables
-from mnttrace.linux import namespaces, statmount
+from mnttrace.capture.tables import namespace_key
+from mnttrace.linux import mountinfo, namespaces, statmount
 from mnttrace.linux.btf import Btf
-from mnttrace.linux.statmount import StatMount
 
 WORKER = Path(__file__).with_name("worker.py")
 PATIENCE = 30  # seconds until a process that does not answer is a failure
@@ -39,7 +39,8 @@ class Process:
     Attributes:
         name: of its namespace, for tables.
         pid: of the process.
-        namespace_id: the kernel's id of its namespace; 0 of the outer one.
+        namespace_id: the kernel's id of its namespace, or its inode number where the kernel tells
+            none; 0 of the outer one.
     """
 
     name: str
@@ -125,9 +126,9 @@ class Kernel:
         with theirs:
             pid = parent.do("namespace", descriptor=theirs.fileno(), root=root, user=user)
         process = Process(name, ours, pid)
-        namespace_id = namespaces.namespace_id(f"/proc/{pid}/ns/mnt")
-        assert namespace_id is not None
-        process.namespace_id = namespace_id
+        path = f"/proc/{pid}/ns/mnt"
+        inum = os.stat(path).st_ino
+        process.namespace_id = namespace_key(inum, namespaces.namespace_id(path) or 0)
         self.processes[name] = process
         return process
 
@@ -139,11 +140,59 @@ class Kernel:
         """The mount tables of all namespaces, as the kernel has them now."""
         return tables_of({name: self.table(name) for name in self.processes})
 
-    def table(self, name: str) -> list[StatMount]:
+    def table(self, name: str) -> list[Line]:
         """The mount table of one namespace; from 7.x on without rootfs, which lies below all root
         directories and which mountinfo does not show."""
-        found = statmount.table(self.processes[name].namespace_id)
-        return [mount for mount in found if mount.filesystem != "rootfs"]
+        process = self.processes[name]
+        if not tells_unique_ids():
+            return [_line_of_mountinfo(mount) for mount in mountinfo.read(process.pid)]
+        found = statmount.table(process.namespace_id)
+        return [_line_of_statmount(mount) for mount in found if mount.filesystem != "rootfs"]
+
+
+class Line(NamedTuple):
+    """A mount of a table: by its unique id if the kernel tells that, else by its recycled one."""
+
+    id: int
+    parent: int
+    device: str
+    root: str
+    mount_point: str
+    group: int | None
+    master: int | None
+    unbindable: bool
+
+
+def _line_of_statmount(mount: statmount.StatMount) -> Line:
+    return Line(
+        mount.unique_id,
+        mount.parent_unique_id,
+        f"{mount.major}:{mount.minor}",
+        mount.root,
+        mount.mount_point,
+        mount.peer_group or None,
+        mount.master or None,
+        mount.unbindable,
+    )
+
+
+def _line_of_mountinfo(mount: mountinfo.Mount) -> Line:
+    return Line(
+        mount.mount_id,
+        mount.parent_id,
+        mount.device,
+        mount.root,
+        mount.mountpoint,
+        mount.shared,
+        mount.master,
+        mount.unbindable,
+    )
+
+
+@cache
+def tells_unique_ids() -> bool:
+    """Whether the tables of all namespaces can be read by unique ids: not before Linux 6.11."""
+    return namespaces.namespace_id("/proc/self/ns/mnt") is not None
 
 
 @cache
@@ -177,24 +226,26 @@ def error_name(error: OSError) -> str:
     return errno.errorcode[error.errno]
 
 
-def tables_of(seen: Mapping[Namespace, Iterable[StatMount]]) -> Tables:
-    """What statmount(2) tells of namespaces, as tables."""
+def tables_of(seen: Mapping[Namespace, Iterable[Line]]) -> Tables:
+    """What the kernel tells of namespaces, as tables."""
     mounts = []
-    for ns, rows in seen.items():
-        by_id = {row.unique_id: row for row in rows}
-        for row in by_id.values():
-            parent = by_id.get(row.parent_unique_id)
+    for ns, lines in seen.items():
+        by_id = {line.id: line for line in lines}
+        for line in by_id.values():
+            parent = by_id.get(line.parent)
+            path = line.mount_point
+            place = place_of(path, parent.mount_point, parent.root) if parent else "/"
             mounts.append(
                 Mount(
-                    row.unique_id,
+                    line.id,
                     ns,
-                    row.parent_unique_id,
-                    place_of(row.mount_point, parent.mount_point, parent.root) if parent else "/",
-                    f"{row.major}:{row.minor}",
-                    row.root,
-                    row.peer_group or None,
-                    row.master or None,
-                    row.unbindable,
+                    line.parent,
+                    place,
+                    line.device,
+                    line.root,
+                    line.group,
+                    line.master,
+                    line.unbindable,
                 )
             )
     return Tables(mounts)

@@ -1,7 +1,8 @@
 """A recording beside the kernel: what it says of each operation, and what the mount tables say.
 
 The truth of an operation is the difference of all namespaces' tables before and after it, by unique
-ids. The recording says it right if the effects that it ascribes to the operation are these.
+ids, or by those of mountinfo where the kernel tells no others. The recording says it right if the
+effects that it ascribes to the operation are these.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from both import Both
-from harness import Kernel, tables_of
+from harness import Kernel, tables_of, tells_unique_ids
 
 from mnttrace.analysis.model.mounts import DELETED, Mount
 from mnttrace.analysis.model.tables import Tables
@@ -22,7 +23,7 @@ from mnttrace.capture.probes import Probes
 from mnttrace.capture.session import Session
 
 Seen = dict[int, Mount]
-What = tuple[str, int]  # action, unique id of the mount
+What = tuple[str, int]  # action, id of the mount
 
 
 class Step(NamedTuple):
@@ -93,6 +94,8 @@ class Witness:
         self.probes.close()
 
     def _add(self, table: str, row: dict[str, Any]) -> None:
+        if table == "effects" and not tells_unique_ids():
+            row = {**row, "mnt_id_unique": row["mount_id"], "parent_unique": row["parent_id"]}
         self.rows.setdefault(table, []).append(row)
 
     def lost(self, kind: str) -> int:
