@@ -65,6 +65,10 @@ class Entries:
             unique = self._numbered(ns_id or ns, lines)
         return [self._entry(ns, ns_id, line, lines, unique) for line in self._parents_first(lines)]
 
+    def forget(self, namespace: int) -> None:
+        """A namespace, by its key, is no more; its inode number may be that of another one."""
+        self._made_up.pop(namespace, None)
+
     def _entry(
         self, ns: int, ns_id: int, line: Mount, lines: dict[int, Mount], unique: dict[int, int]
     ) -> Entry:

@@ -22,14 +22,13 @@ from mnttrace.capture.ring import records
 from mnttrace.capture.snapshots import Snapshots
 from mnttrace.capture.surveys import Survey, Surveyor
 from mnttrace.capture.tables import MountTables, namespace_key
-from mnttrace.capture.users import users
+from mnttrace.capture.users import Busy
 from mnttrace.linux.fanotify import MountEvent, MountGroup, events
 from mnttrace.linux.namespaces import mount_namespaces
 from mnttrace.linux.syscalls import Does
 
 _JOIN_AT_ONCE = 0.1  # seconds between looks at what else is due
 _LOOK_AT_TABLES = 0.1  # seconds between surveys, where there is nothing else
-_ASK_WHO = 1.0  # seconds between searches for who keeps mounts busy: they look at all processes
 _LOOK_AGAIN = 1.0  # seconds between surveys of a namespace that operations may have changed
 _CHANGES_MOUNTS = {
     Does.MOUNT,
@@ -89,9 +88,9 @@ class Session:
         self._causes = Causes(tables, self._effects.rows)
         self._calls: list[Row] = []
         self._births: dict[int, Row] = {}
+        self._compared: dict[int, int] = {}
         self._looked = self._took_to_look = 0.0
-        self._asked_who = 0.0
-        self._not_asked = 0
+        self._busy = Busy(tables)
         self._surveys: dict[int, Survey] = {}
         self._changed: dict[int, float] = {}
         self.operations = self.effects = 0
@@ -144,7 +143,7 @@ class Session:
         losses = self._probes.losses()
         losses["lost_runs"] = losses.get("lost_runs", 0) + self._probes.unended()
         losses["lost_bytes"] = self._intake.lost
-        losses["unsearched_users"] = self._not_asked
+        losses["unsearched_users"] = self._busy.unsearched
         losses["cut_strings"] = self._decoder.cut
         losses["unreadable_tables"] = self._surveyor.unreadable
         if self._group:
@@ -223,27 +222,10 @@ class Session:
             self.operations += 1
             self._add("operations", row)
             if call.does == Does.UMOUNT and row["error"] == "EBUSY":
-                self._ask_who(row)
+                for user in self._busy.users(row):
+                    self._add("users", self._now() | user)
             for effect in effects:
                 self._add_effect(effect)
-
-    def _ask_who(self, row: Row) -> None:
-        """Search for those who use what could not be unmounted, or a copy of it."""
-        target = self._tables.at(namespace_key(row["ns"], row["ns_id"]), row["path"])
-        if target and len(self._tables.tree(target.unique)) > 1:
-            return  # it is what is mounted there that keeps it busy
-        if target is None or time.monotonic() - self._asked_who < _ASK_WHO:
-            self._not_asked += 1
-            return
-        same = {
-            mount.unique: mount
-            for mount in self._tables.of_device(target.device)
-            if mount.root == target.root
-        }
-        for user in users(dict.fromkeys(same, target.device)):
-            told = {"seq": row["seq"], "ns_id": same[user.mount].namespace} | user._asdict()
-            self._add("users", self._now() | told | {"mnt_id_unique": told.pop("mount")})
-        self._asked_who = time.monotonic()
 
     def _remember(self, call: Call) -> None:
         row = call.row
@@ -306,7 +288,16 @@ class Session:
             survey = self._surveyor.survey(namespace, reason)
             if survey:
                 alive.add(survey.key)
-                self._begin(survey, self._births.get(survey.key))
+                birth = self._births.get(survey.key)
+                if (
+                    birth
+                    and self._compared.get(survey.key, birth["monotonic"]) < birth["monotonic"]
+                ):
+                    # Where namespaces have no unique ids: one that has ended had its number.
+                    self._effects.detached.gone(survey.key, self._when(birth["monotonic"]))
+                    self._ended(survey.key)
+                    self._births[survey.key] = birth
+                self._begin(survey, birth)
         return alive
 
     def _end_of_survey(self, reason: str, alive: set[int]) -> None:
@@ -328,6 +319,10 @@ class Session:
         self._effects.differences.forget(key)
         self._surveys.pop(key, None)
         self._changed.pop(key, None)
+        self._compared.pop(key, None)
+        self._births.pop(key, None)
+        if self._entries:
+            self._entries.forget(key)
 
     def _survey_birth(self, birth: Birth) -> None:
         row = birth.row
@@ -388,6 +383,7 @@ class Session:
 
     def _compare(self, survey: Survey, entries: Entries) -> None:
         """Compare a mount table with the one before."""
+        self._compared[survey.key] = survey.started
         made_of = entries.of(survey.ns, survey.ns_id, survey.table, survey.unique_ids)
         found = MountList(0, survey.ns, survey.ns_id, True, True, made_of)
         when = self._when(survey.ended)

@@ -1,0 +1,52 @@
+"""Before Linux 6.11 a namespace is known by its inode number, which another one may have next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import harness
+import pytest
+from harness import Kernel
+from witness import Witness
+
+from mnttrace.capture import about, offsets, probes, surveys
+from mnttrace.linux import namespaces, statmount
+from mnttrace.linux.btf import Btf
+
+pytestmark = pytest.mark.kernel
+
+IDS = {"MOUNT_ID_UNIQUE", "MNT_NS_ID", "MNT_NS_TREE", "CAN_WALK", "FANOTIFY_MNT_ID"}
+
+
+@pytest.fixture
+def no_unique_ids(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The kernel tells no ids that are not used again: neither of mounts nor of namespaces."""
+    whole = offsets.definitions
+
+    def without(btf: Btf) -> dict[str, int]:
+        return {name: value for name, value in whole(btf).items() if name not in IDS}
+
+    monkeypatch.setattr(offsets, "definitions", without)
+    monkeypatch.setattr(statmount, "available", lambda: False)
+    for module in (namespaces, about, probes, surveys):
+        monkeypatch.setattr(module, "namespace_id", lambda path: None)
+    harness.tells_unique_ids.cache_clear()
+    yield
+    harness.tells_unique_ids.cache_clear()
+
+
+@pytest.mark.parametrize("late", [0, 1])
+@pytest.mark.usefixtures("no_unique_ids")
+def test_a_namespace_with_the_number_of_one_that_ended(late: int, tmp_path: Path) -> None:
+    with Witness(late, way="syscalls") as witness, Kernel(tmp_path) as kernel:
+        kernel.first("host").do("mount", path="/a", fstype="tmpfs")
+        number = kernel.copy("host", "before").namespace_id
+        witness.begin(kernel)
+        kernel.end("before")
+        witness.step(kernel, "end")
+        assert kernel.copy("host", "after").namespace_id == number
+        witness.step(kernel, "copy")
+    assert witness.score.by_action == {"attach": 1, "detach": 1}
+    assert witness.score.right == witness.score.told == 2
+    assert witness.score.ambiguous == 0
