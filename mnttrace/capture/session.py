@@ -267,6 +267,7 @@ class Session:
         self._end_of_survey(reason, alive)
         self._looked = time.monotonic()
         self._took_to_look = self._looked - began
+        self._births.clear()  # of those that are left the namespaces are gone
         self._causes.find(calls, self._pending)
         self._write_effects()
 
@@ -296,7 +297,6 @@ class Session:
                     # Where namespaces have no unique ids: one that has ended had its number.
                     self._effects.detached.gone(survey.key, self._when(birth["monotonic"]))
                     self._ended(survey.key)
-                    self._births[survey.key] = birth
                 self._begin(survey, birth)
         return alive
 
@@ -320,7 +320,6 @@ class Session:
         self._surveys.pop(key, None)
         self._changed.pop(key, None)
         self._compared.pop(key, None)
-        self._births.pop(key, None)
         if self._entries:
             self._entries.forget(key)
 
