@@ -19,6 +19,7 @@ from witness import Witness
 
 from mnttrace.capture import probes
 from mnttrace.linux.bpf import takes_may_goto
+from mnttrace.linux.btf import Btf
 
 pytestmark = pytest.mark.kernel
 
@@ -27,6 +28,14 @@ pytestmark = pytest.mark.kernel
 def counted_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs as for kernels before 6.9, whose loops need a counter."""
     monkeypatch.setattr(probes, "takes_may_goto", lambda: False)
+
+
+@pytest.fixture
+def long_walks() -> None:
+    """Skip on kernels before 6.9, by what their verifier has."""
+    if not Btf.load().has("bpf_verifier_state.may_goto_depth"):
+        pytest.skip("walks of so many turns are of Linux 6.9")
+    assert takes_may_goto()
 
 
 @pytest.fixture
@@ -54,12 +63,6 @@ def receivers(kernel: Kernel, count: int) -> None:
         process = kernel.copy("host", f"receiver {number}")
         if number % 2:
             process.do("change", path="/", to="slave", recursive=False)
-
-
-# Others look at a namespace with so many mounts by themselves.
-long_walks = pytest.mark.skipif(
-    not takes_may_goto(), reason="walks of so many turns are of Linux 6.9"
-)
 
 
 class Steps:
@@ -115,22 +118,28 @@ def test_a_thousand_receivers(kernel: Kernel, witness: Witness) -> None:
     assert not witness.probes.losses()["cut_walk"]
 
 
+def evidence_for(witness: Witness, action: str) -> Counter[str]:
+    """That for the effects of what was just done, which are still to be compared."""
+    witness.session.look()
+    witness.session.settle()
+    effects = witness.rows["effects"]
+    return Counter(row["evidence"] for row in effects if row["action"] == action)
+
+
 def bind_for_nine(kernel: Kernel, witness: Witness) -> Counter[str]:
     """Bind a tree of 400 mounts recursively, for 8 receivers; the evidence for the copies."""
     stack(kernel, 400)
     receivers(kernel, 8)
     witness.begin(kernel)
     kernel["host"].do("bind", source="/a", target="/b", recursive=True)
-    witness.session.look()
-    witness.session.settle()
-    effects = [row for row in witness.rows["effects"] if row["action"] == "attach"]
+    evidence = evidence_for(witness, "attach")
     witness.step(kernel, "bind")
     assert witness.score.by_action == {"attach": 9 * 400}
     assert witness.score.caused == 9 * 400
-    return Counter(row["evidence"] for row in effects)
+    return evidence
 
 
-@long_walks
+@pytest.mark.usefixtures("long_walks")
 def test_four_hundred_mounts_and_eight_receivers(kernel: Kernel, witness: Witness) -> None:
     assert bind_for_nine(kernel, witness) == {"kernel": 9 * 400}
     assert not witness.probes.losses()["cut_walk"]
@@ -148,16 +157,13 @@ def test_more_mounts_than_the_kernel_can_list(kernel: Kernel, witness: Witness) 
     witness.step(kernel, "umount")
 
 
-@long_walks
+@pytest.mark.usefixtures("long_walks")
 def test_two_thousand_mounts_are_changed(kernel: Kernel, witness: Witness) -> None:
     stack(kernel, 2000)
     receivers(kernel, 1)
     witness.begin(kernel)
     kernel["host"].do("change", path="/", to="private", recursive=True)
-    witness.session.look()
-    witness.session.settle()
-    changes = [row for row in witness.rows["effects"] if row["action"] == "change"]
-    assert {row["evidence"] for row in changes} == {"kernel"}
+    assert evidence_for(witness, "change").keys() == {"kernel"}
     witness.step(kernel, "change")
     assert witness.score.by_action == {"change": 2001}
 
