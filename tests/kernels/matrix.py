@@ -31,6 +31,8 @@ SUITES = {
     "tables": f"{PYTEST} tests/analysis/test_moments.py -m kernel",
     "concurrency": f"{PYTEST} tests/truth/test_concurrency.py",
     "truth": f"{PYTEST} -s tests/truth/test_matrix.py",
+    "model": f"{PYTEST} -s tests/truth/test_model.py",
+    "scale": f"{PYTEST} tests/truth/test_scale.py",
     "random": f"MNTTRACE_MODEL_OPERATIONS=400 {PYTEST} -rA tests/truth/test_recording_at_random.py",
     "runc": f"{PYTEST} tests/runtimes/test_reach.py -k runc",
     "wheel": f"{PYTEST} tests/setup/test_wheel.py",
