@@ -55,9 +55,9 @@ static __always_inline u64 unique_of(u64 mount)
 static __always_inline void ids_of(u64 mount, u64 *unique, u32 *id)
 {
 #if defined(MOUNT_ID_UNIQUE) && MOUNT_ID == MOUNT_ID_UNIQUE + 8
-	u64 both[2] = {};
+	u64 both[2];
 
-	read_kernel(both, sizeof(both), (void *)(mount + MOUNT_ID_UNIQUE));
+	read_two(both, mount + MOUNT_ID_UNIQUE);
 	*unique = both[0];
 	*id = both[1];
 #else

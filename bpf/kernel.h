@@ -26,12 +26,49 @@ over:
 }
 #endif
 
+#ifdef RDONLY_CAST
+/*
+ * The address as a pointer that may be read through, by bpf_rdonly_cast() to void (Linux 6.17): a read
+ * is an instruction then, not a call, and one that fails is 0, as read_kernel() leaves it. The verifier
+ * makes a move of this call. Bytes, as clang knows no function of the kernel without its BTF.
+ */
+static __always_inline void *readable(u64 address)
+{
+	void *pointer;
+
+	asm("r1 = %1\n"
+	    "r2 = 0\n"
+	    ".byte 0x85, 0x20, 0, 0\n"
+	    ".long %2\n"
+	    "%0 = r0"
+	    : "=r"(pointer)
+	    : "r"(address), "i"(RDONLY_CAST)
+	    : "r0", "r1", "r2", "r3", "r4", "r5");
+	return pointer;
+}
+
+#define FIELD(type, base, offset) (*(volatile type *)(readable(base) + (offset)))
+#else
 #define FIELD(type, base, offset)                                                                  \
 	({                                                                                         \
 		type value_ = 0;                                                                   \
 		read_kernel(&value_, sizeof(value_), (void *)((base) + (offset)));       \
 		value_;                                                                            \
 	})
+#endif
+
+/* Two words that lie side by side: where each read is a call, that is one. */
+static __always_inline void read_two(u64 words[2], u64 address)
+{
+#ifdef RDONLY_CAST
+	words[0] = FIELD(u64, address, 0);
+	words[1] = FIELD(u64, address, 8);
+#else
+	words[0] = words[1] = 0;
+	read_kernel(words, 16, (void *)address);
+#endif
+}
+
 #define NSFS_MAGIC 0x6e736673
 
 /*
@@ -83,10 +120,9 @@ static __always_inline u64 mntns_id(u64 mntns)
 static __always_inline u32 dentry_hash(u64 dentry)
 {
 #if DENTRY_HASH == DENTRY_PARENT + 8
-	/* Each read is a call: what lies side by side is read at once. */
-	u64 both[2] = {};
+	u64 both[2];
 
-	read_kernel(both, sizeof(both), (void *)(dentry + DENTRY_PARENT));
+	read_two(both, dentry + DENTRY_PARENT);
 	u64 mixed = both[0] ^ both[1];
 #else
 	u64 mixed = FIELD(u64, dentry, DENTRY_PARENT) ^ FIELD(u64, dentry, DENTRY_HASH);
@@ -103,7 +139,7 @@ static __always_inline u64 file_of(s32 descriptor)
 
 	if (descriptor < 0 || (u32)descriptor >= FIELD(u32, fdt, FDT_MAX_FDS))
 		return 0;
-	return FIELD(u64, FIELD(u64, fdt, FDT_FD), (u64)descriptor * 8);
+	return FIELD(u64, FIELD(u64, fdt, FDT_FD) + (u64)descriptor * 8, 0);
 }
 
 static __always_inline u64 inode_magic(u64 inode)

@@ -155,7 +155,7 @@ static __always_inline void send_mounts(struct walk *w, u8 last)
 /* The device and the flags of a super block; gives the address of its type. */
 static __always_inline u64 describe_super_block(struct mount_entry *e, u64 sb)
 {
-#if SB_TYPE > SB_DEV && SB_FLAGS > SB_TYPE && SB_FLAGS - SB_DEV <= 128
+#if !defined(RDONLY_CAST) && SB_TYPE > SB_DEV && SB_FLAGS > SB_TYPE && SB_FLAGS - SB_DEV <= 128
 	u8 part[SB_FLAGS - SB_DEV + 8] = {};
 
 	read_kernel(part, sizeof(part), (void *)(sb + SB_DEV));

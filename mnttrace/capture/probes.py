@@ -15,7 +15,7 @@ from mnttrace.capture.inner import definitions
 from mnttrace.capture.ring import Ring
 from mnttrace.errors import CaptureError, MissingPrerequisite
 from mnttrace.linux import perf
-from mnttrace.linux.bpf import missed, takes_may_goto
+from mnttrace.linux.bpf import missed, takes_cast, takes_may_goto
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.capabilities import lacking
 from mnttrace.linux.namespaces import namespace_id
@@ -34,6 +34,8 @@ _PROGRAMS = ("enter", "enter_paths", "walk", "leave_paths", "finish", "finish_re
 # rows of programs there are then.
 _PREEMPTIBLE_IF = "trace_call_bpf_faultable"
 _ROWS = 4
+# What bcc's headers call processors.
+_BCC_NAMES = {"x86_64": "x86", "aarch64": "arm64", "riscv64": "riscv64"}
 _BCC_HINT = "apt-get install python3-bpfcc (PyPI's package of the name bcc is another thing)"
 
 
@@ -152,6 +154,9 @@ class Probes:
         self._definitions["ROWS"] = _ROWS if is_preemptible else 1
         if takes_may_goto():
             self._definitions["MAY_GOTO"] = 1
+        cast = btf.function_id("bpf_rdonly_cast")
+        if cast is not None and takes_cast(cast):
+            self._definitions["RDONLY_CAST"] = cast
         if inner:
             self._definitions |= dict.fromkeys([*inner, "CAN_WALK"], 1)
 
@@ -186,6 +191,8 @@ class Probes:
 
     def _compile(self, definitions: dict[str, int]) -> Any:
         flags = [f"-D{name}={value}" for name, value in definitions.items()]
+        # Else clang takes the programs for those of the processor, and knows no register of theirs.
+        flags += ["--target=bpf", f"-D__TARGET_ARCH_{_BCC_NAMES.get(os.uname().machine)}"]
         source, bcc = _source(), _bcc()
         try:
             # Programs that bcc knows by their names, those of bpf/inner.h, are attached by this.

@@ -14,6 +14,11 @@ _TRACEPOINT, _TRACING = 5, 26
 _FENTRY, _FEXIT = 24, 25
 # r0 = 0; exit
 _ZERO, _EXIT = struct.pack("=BBhi", 0xB7, 0, 0, 0), struct.pack("=BBhi", 0x95, 0, 0, 0)
+# r0 = the current task; r0 = *(r0 + 0)
+_TASK = struct.pack("=BBhi", 0x85, 0, 0, 35)
+_READ = struct.pack("=BBhi", 0x79, 0, 0, 0)
+# r1 = r0; r2 = 0, for void
+_OF_VOID = struct.pack("=BBhi", 0xBF, 1, 0, 0) + struct.pack("=BBhi", 0xB7, 2, 0, 0)
 _MAY_GOTO_NEXT = struct.pack("=BBhi", 0xE5, 0, 0, 0)
 
 
@@ -42,6 +47,21 @@ def traceable(function: int, at_exit: bool) -> bool:
 def takes_may_goto() -> bool:
     """Whether the kernel has that instruction, by which loops need no counter (Linux 6.9)."""
     program = _load(_TRACEPOINT, _ZERO + _MAY_GOTO_NEXT + _EXIT)
+    if program < 0:
+        return False
+    os.close(program)
+    return True
+
+
+def takes_cast(function: int) -> bool:
+    """Whether a program may make any address one that can be read through, where a read that fails
+    is 0: by bpf_rdonly_cast() to void (Linux 6.17).
+
+    Args:
+        function: the number of bpf_rdonly_cast in the kernel's BTF.
+    """
+    cast = struct.pack("=BBhi", 0x85, 0x20, 0, function)
+    program = _load(_TRACEPOINT, _TASK + _OF_VOID + cast + _READ + _ZERO + _EXIT)
     if program < 0:
         return False
     os.close(program)
