@@ -107,6 +107,12 @@ def run_to_the_end(
 
 
 @pytest.fixture
+def patience() -> float:
+    """How many times as long as usual things may take here."""
+    return PATIENCE
+
+
+@pytest.fixture
 def in_namespace(tmp_path: Path) -> Run:
     """`in_namespace(script, check=True, timeout=60, **env)` runs a shell script where it may mount.
 
