@@ -107,7 +107,8 @@ def _tracefs() -> str:
 
 def _programs(probes: list[Probes]) -> str:
     probes.append(Probes())
-    return "compiled, loaded and attached"
+    has = probes[0].has
+    return "compiled, loaded and attached" + (f", with {' and '.join(has)}" if has else "")
 
 
 def _tracepoints(probes: Probes) -> str:

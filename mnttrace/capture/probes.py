@@ -101,6 +101,7 @@ class Probes:
         way: how mounts are seen.
         traced: names of the calls that are traced.
         missing: names of the calls that this kernel has no tracepoint for.
+        has: what it can run of that which makes programs faster.
 
     Raises:
         MissingPrerequisite: not root, no BTF, no bcc, no tracefs.
@@ -116,6 +117,7 @@ class Probes:
         check_privileges()
         self.traced: list[str] = []
         self.missing: list[str] = []
+        self.has: list[str] = []
         self._events: list[int] = []
         self._calls = by_number(os.uname().machine)
         btf = Btf.load()
@@ -154,9 +156,11 @@ class Probes:
         self._definitions["ROWS"] = _ROWS if is_preemptible else 1
         if takes_may_goto():
             self._definitions["MAY_GOTO"] = 1
+            self.has.append("may_goto")
         cast = btf.function_id("bpf_rdonly_cast")
         if cast is not None and takes_cast(cast):
             self._definitions["RDONLY_CAST"] = cast
+            self.has.append("bpf_rdonly_cast to void")
         if inner:
             self._definitions |= dict.fromkeys([*inner, "CAN_WALK"], 1)
 
