@@ -24,7 +24,7 @@ PYTEST = ".venv/bin/python -m pytest -p no:cacheprovider -q"
 SUITES = {
     "doctor": ".venv/bin/python -m mnttrace doctor",
     "seeds": f"{PYTEST} tests/record/test_seeds.py",
-    "inner": f"{PYTEST} tests/capture/test_inner.py -k 'not kprobes'",
+    "inner": f"{PYTEST} tests/capture/test_inner.py tests/linux/test_bpf.py -k 'not kprobes'",
     "lists": f"{PYTEST} tests/capture/test_long_lists.py",
     "kprobes": f"{PYTEST} tests/capture/test_inner.py -k kprobes && "
     f"PYTHONPATH=tests/kernels/kprobes:$PYTHONPATH {PYTEST} tests/record/test_seeds.py",
