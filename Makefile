@@ -12,10 +12,10 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo notebooks test test-kernels test-debian13 lint format clean
+.PHONY: help setup demo notebooks test test-kernels test-arm64 test-debian13 lint format clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/.ready ## Install the distribution's packages and mnttrace itself in .venv
 
@@ -30,6 +30,9 @@ test: $(VENV)/.ready-dev ## Run the whole test suite; ARGS='...' go to pytest
 
 test-kernels: $(VENV)/.ready-dev ## Run tests on stock kernels in QEMU (root); KERNELS='6.12 7.3', SUITES=seeds,doctor
 	@$(VENV)/bin/python tests/kernels/matrix.py $(if $(SUITES),--suites $(SUITES)) $(KERNELS)
+
+test-arm64: $(VENV)/.ready-dev ## Run tests on Linux 6.1 of arm64 in QEMU (root); SUITES=seeds,doctor
+	@$(VENV)/bin/python tests/kernels/arm64.py $(if $(SUITES),--suites $(SUITES))
 
 test-debian13: $(VENV)/.ready-dev ## Run tests with Debian 13's Python, bcc and LLVM (root); ARGS='...' go to pytest
 	@$(VENV)/bin/python tests/kernels/debian13.py $(ARGS)

@@ -45,21 +45,27 @@ exec "$@"
 """
 
 
-def installed(tree: Path) -> None:
-    """The wheel, with what it needs and what its tests need, for another Python than this one."""
+def installed(tree: Path, python: str, machine: str) -> None:
+    """The wheel, with what it needs and what its tests need, for another Python than this one.
+
+    Args:
+        tree: where it goes, under :data:`DEPENDENCIES`.
+        python: its version.
+        machine: as uname(2) calls it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder]
         subprocess.run([*build, CHECKOUT], check=True, stdout=subprocess.DEVNULL)
         [wheel] = Path(folder).glob("*.whl")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--python-version"]
-        pip += [PYTHON, "--platform", f"manylinux_2_28_{platform.machine()}"]
+        pip += [python, "--platform", f"manylinux_2_28_{machine}"]
         pip += ["--only-binary=:all:", "--target", f"{tree}{DEPENDENCIES}"]
         subprocess.run([*pip, f"{wheel}[sql]", "pytest", "hypothesis"], check=True)
 
 
 def main() -> None:
     tree = Archive(Path.home() / ".cache/mnttrace-debian13", ("trixie",)).tree(*PACKAGES)
-    installed(tree)
+    installed(tree, PYTHON, platform.machine())
     # Not from the folder that it is started in: what is tested is what was installed.
     command = ["python3", "-P", "-m", "pytest", "-p", "no:cacheprovider", "-q"]
     own = ["unshare", "--mount", "sh", "-ec", PREPARE, "sh", *command, *(sys.argv[1:] or SHORT)]

@@ -37,20 +37,54 @@ class Outcome(NamedTuple):
     seconds: float
 
 
+class Machine(NamedTuple):
+    """What QEMU emulates.
+
+    Attributes:
+        package: of Debian, with QEMU for it.
+        program: of that.
+        words: what is asked of it; the memory is called "mem".
+        console: what the kernel calls its serial line.
+    """
+
+    package: str
+    program: str
+    words: tuple[str, ...]
+    console: str
+
+
+X86 = Machine(
+    "qemu-system-x86",
+    "qemu-system-x86_64",
+    ("-machine", "q35,accel=tcg,memory-backend=mem", "-cpu", "Nehalem"),
+    "ttyS0",
+)
+ARM64 = Machine(
+    "qemu-system-arm",
+    "qemu-system-aarch64",
+    ("-machine", "virt,gic-version=3,accel=tcg,memory-backend=mem", "-cpu", "cortex-a72"),
+    "ttyAMA0",
+)
+
+
 class Guest:
     """One kernel to be booted.
 
     Args:
+        machine: what it runs on.
         qemu: a folder with QEMU, as of :meth:`packages.Archive.qemu`.
         kernel: a folder with a kernel, as of :meth:`packages.Archive.kernel`.
+        root: what it has for its root; the checkout is put there.
 
     Attributes:
         release: the kernel's, such as 6.1.0-50-cloud-amd64.
     """
 
-    def __init__(self, qemu: Path, kernel: Path) -> None:
+    def __init__(self, machine: Machine, qemu: Path, kernel: Path, root: Path = Path("/")) -> None:
+        self._machine = machine
         self._qemu = qemu
         self._kernel = kernel
+        self._root = root
         # In a folder of its own release since 6.19.
         [self._image] = [*kernel.glob("boot/vmlinuz-*"), *kernel.glob("usr/lib/modules/*/vmlinuz")]
         self.release = self._image.name.removeprefix("vmlinuz-")
@@ -75,7 +109,7 @@ class Guest:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self._initial(folder / "initial", results)
-            root = stack.enter_context(exported_root())
+            root = stack.enter_context(exported_root(self._root))
             shares = {"root": root, "results": results}
             for tag, place in shares.items():
                 stack.enter_context(self._served(place, folder / tag))
@@ -83,17 +117,13 @@ class Guest:
         return list(outcomes(commands, results))
 
     def _boot(self, folder: Path, tags: list[str], console: Path, timeout: float) -> None:
-        words = f"panic=-1 console=ttyS0 quiet mnttrace.checkout={CHECKOUT}"
-        machine = f"memory-backend-memfd,id=mem,size={MEMORY},share=on"
-        command = [str(self._qemu / "usr/bin/qemu-system-x86_64"), "-nodefaults", "-no-reboot"]
-        command += [
-            "-L",
-            str(self._qemu / "usr/share/qemu"),
-            "-L",
-            str(self._qemu / "usr/share/seabios"),
-        ]
-        command += ["-machine", "q35,accel=tcg,memory-backend=mem", "-object", machine]
-        command += ["-cpu", "Nehalem", "-smp", "2", "-m", MEMORY, "-display", "none"]
+        words = f"panic=-1 console={self._machine.console} quiet mnttrace.checkout={CHECKOUT}"
+        memory = f"memory-backend-memfd,id=mem,size={MEMORY},share=on"
+        command = [str(self._qemu / "usr/bin" / self._machine.program), "-nodefaults"]
+        for place in ("qemu", "seabios"):
+            command += ["-L", str(self._qemu / "usr/share" / place)]
+        command += [*self._machine.words, "-object", memory, "-no-reboot"]
+        command += ["-smp", "2", "-m", MEMORY, "-display", "none"]
         command += ["-serial", f"file:{console}", "-kernel", str(self._image)]
         command += ["-initrd", str(folder / "initial"), "-append", words]
         for tag in tags:
@@ -140,10 +170,10 @@ class Guest:
             tree = Path(name)
             for place in ("bin", "proc", "dev", "new"):
                 (tree / place).mkdir()
-            busybox = shutil.which("busybox")
-            if busybox is None:
+            ours = shutil.which("busybox")
+            if ours is None:
                 sys.exit("busybox is needed: apt-get install busybox-static")
-            shutil.copy(busybox, tree / "bin/busybox")
+            shutil.copy(self._root / ours.lstrip("/"), tree / "bin/busybox")
             shutil.copy(HERE / "first.sh", tree / "init")
             for program in ("bin/busybox", "init"):
                 (tree / program).chmod(0o755)
@@ -152,7 +182,7 @@ class Guest:
             self._modules(LATER, results / "modules")
             names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
             with archive.open("wb") as file:
-                pack = [busybox, "cpio", "-o", "-H", "newc"]
+                pack = [ours, "cpio", "-o", "-H", "newc"]
                 subprocess.run(
                     pack,
                     cwd=tree,
@@ -192,18 +222,20 @@ def module_name(path: Path) -> str:
 
 
 @contextmanager
-def exported_root() -> Iterator[Path]:
-    """This machine's root, read-only; with the checkout, if that is on a mount of its own.
+def exported_root(root: Path) -> Iterator[Path]:
+    """A root, read-only; with the checkout, if that is not on it or on a mount of its own.
 
     Its folder is only ever removed as an empty one: what is mounted there is this machine.
     """
     place = Path(tempfile.mkdtemp(prefix="mnttrace-root-"))
     mounted = [place]
     try:
-        mount("--bind", "/", place)
+        if root != Path("/"):
+            (root / CHECKOUT.relative_to("/")).mkdir(parents=True, exist_ok=True)
+        mount("--bind", root, place)
         mount("-o", "remount,bind,ro", place)
         below = place / CHECKOUT.relative_to("/")
-        if not below.is_dir() or below.stat().st_dev != CHECKOUT.stat().st_dev:
+        if not below.exists() or not below.samefile(CHECKOUT):
             mount("--bind", CHECKOUT, below)
             mounted.insert(0, below)
             mount("-o", "remount,bind,ro", below)

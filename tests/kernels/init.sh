@@ -25,10 +25,11 @@ cd "$checkout" || echo "no checkout at $checkout"
 
 # run NAME COMMAND
 run() {
-  local began=$EPOCHREALTIME status
+  local began=${EPOCHREALTIME/./} status milliseconds
   bash -c "$2" >"/mnt/$1.txt" 2>&1 </dev/null
   status=$?
-  echo "$1 $status $(awk "BEGIN { print $EPOCHREALTIME - $began }")" >>/mnt/outcomes
+  milliseconds=$(((${EPOCHREALTIME/./} - began) / 1000))
+  printf '%s %d %d.%03d\n' "$1" "$status" $((milliseconds / 1000)) $((milliseconds % 1000)) >>/mnt/outcomes
 }
 # shellcheck source=/dev/null
 . /mnt/commands

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from guest import CHECKOUT, Guest, Outcome
+from guest import CHECKOUT, X86, Guest, Outcome
 from packages import Archive
 
 KERNELS = ("5.10", "6.1", "6.12", "6.18", "7.3")
@@ -63,11 +63,11 @@ def main() -> None:
         sys.exit(done.returncode)
     suites = {name: SUITES[name] for name in asked.suites.split(",")}
     archive = Archive(Path.home() / ".cache/mnttrace-kernels")
-    qemu = archive.qemu()
+    qemu = archive.qemu(X86.package)
     print("| kernel | " + " | ".join(suites) + " |\n|---|" + "---|" * len(suites), flush=True)
     is_good = True
     for version in asked.kernels:
-        guest = Guest(qemu, archive.kernel(version))
+        guest = Guest(X86, qemu, archive.kernel(version))
         commands = {name: f"{ENVIRONMENT}; {command}" for name, command in suites.items()}
         found = guest.run(commands, CHECKOUT / ".kernels" / version, TIMEOUT * len(suites))
         is_good &= all(outcome.status == 0 for outcome in found)

@@ -24,12 +24,16 @@ class Archive:
     """Debian's archive.
 
     Args:
-        folder: where packages are kept; one for each choice of suites.
+        folder: where packages are kept; one for each choice of suites and architecture.
         suites: which of its parts.
+        architecture: as Debian calls it.
     """
 
-    def __init__(self, folder: Path, suites: tuple[str, ...] = SUITES) -> None:
+    def __init__(
+        self, folder: Path, suites: tuple[str, ...] = SUITES, architecture: str = "amd64"
+    ) -> None:
         self._folder = folder
+        self._architecture = architecture
         self._suites = suites
         for name in ("lists/partial", "archives/partial", "unpacked"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -40,11 +44,11 @@ class Archive:
             self._apt("apt-get", "-qq", "update")
             updated.touch()
 
-    def qemu(self) -> Path:
+    def qemu(self, package: str) -> Path:
         """A folder with QEMU, and with what it needs that this machine has not."""
         # bookworm's own QEMU crashes guests at random; it is the last one that has virtiofsd.
-        new = self._with_what_it_needs("qemu-system-x86", "bookworm-backports")
-        return self._unpacked([*new, self._download("qemu-system-common", "bookworm")], "qemu")
+        new = self._with_what_it_needs(package, "bookworm-backports")
+        return self._unpacked([*new, self._download("qemu-system-common", "bookworm")], package)
 
     def kernel(self, version: str) -> Path:
         """A folder with the newest stock kernel of a version such as "6.12", and its modules.
@@ -53,7 +57,8 @@ class Archive:
             LookupError: the archive has none.
         """
         # From 6.19 on what is called image only depends on what is called binary.
-        pattern = re.compile(rf"linux-(binary|image)-{re.escape(version)}[.~]\S*-cloud-amd64")
+        flavour = f"cloud-{self._architecture}"
+        pattern = re.compile(rf"linux-(binary|image)-{re.escape(version)}[.~]\S*-{flavour}")
         found = [name for name in self._names() if pattern.fullmatch(name)]
         for kind in ("linux-binary", "linux-image"):
             packages = [self._version(name) for name in found if name.startswith(kind)]
@@ -137,6 +142,8 @@ class Archive:
             "Dir::Cache::archives": self._folder / "archives",
             "Dir::Cache::pkgcache": "",
             "Dir::Cache::srcpkgcache": "",
+            "APT::Architecture": self._architecture,
+            "APT::Architectures": self._architecture,
             "APT::Sandbox::User": "root",
             "Acquire::Languages": "none",
         }
