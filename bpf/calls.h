@@ -96,13 +96,15 @@ struct arguments {
 
 /* The process that records: it is not traced. Its setns(2) on a mount namespace, which fails,
  * asks for a list of that namespace's mounts, or says that fanotify tells of them (ASK_WATCHED); on
- * its fanotify group, it shows which one that is. */
+ * its fanotify group, it shows which one that is; with a thread for a descriptor, it asks whether
+ * that is in a call (ASK_THREAD). */
 struct recorder {
 	u64 group;
 	u64 listed;
 	u32 pid;
 	/* Not all rows have looked at what one of them did. */
 	u32 is_served;
+	u64 is_in_call;
 };
 
 BPF_ARRAY(traits, struct traits, 512);
@@ -121,6 +123,7 @@ BPF_HASH(followed, u32, u8, 65536);
 
 /* Types that no namespace has; the same codes as in capture/probes.py. */
 #define ASK_WATCHED 0x20
+#define ASK_THREAD 0x21
 
 #define EEXIST 17
 #define CLONE_NEWNS 0x20000

@@ -6,6 +6,10 @@
 static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 descriptor,
 					   u64 asked)
 {
+	if (asked == ASK_THREAD) {
+		own->is_in_call = inflight.lookup(&descriptor) != NULL;
+		return;
+	}
 	u64 file = file_of((s32)descriptor);
 
 	if (!file)

@@ -26,6 +26,10 @@ class Blind:
     def watch(self, _path: str) -> None:
         """Nobody is to be told."""
 
+    def is_in_call(self, _tid: int) -> bool:
+        """No call is seen to begin."""
+        return False
+
     def losses(self) -> dict[str, int]:
         """What is not told cannot be lost on the way."""
         return {}

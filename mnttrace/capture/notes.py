@@ -6,8 +6,9 @@ What is to be found is where the events of one call end and those of the next be
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from mnttrace.capture.decode import Call
@@ -15,7 +16,8 @@ from mnttrace.capture.layout import constants
 from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW, MountEvent
 
 _BY_RELEASE_READ = constants()["BY_RELEASE_READ"]
-_GRACE = 500_000_000  # ns that a call may still take after its events came
+_GRACE = 200_000_000  # ns after its events from which on a thread is asked whether its call goes on
+_TOLD = 200_000_000  # ns within which what ended is told of
 _CUT_KEPT = 256
 
 
@@ -23,19 +25,23 @@ class Notes:
     """Events of fanotify by thread, or those that inner probes tell in its place.
 
     Args:
+        is_in_call: whether a thread is in a call that may account for what it detached.
         of_all: whether all namespaces are told of, from before the first call on.
 
     Attributes:
         overflows: how often events were lost.
     """
 
-    def __init__(self, of_all: bool = False) -> None:
+    def __init__(self, is_in_call: Callable[[int], bool], of_all: bool = False) -> None:
         self.overflows = 0
+        self._is_in_call = is_in_call
         self._of_all = of_all
         # Thread → what it detached, with the time at which that had come.
         self._detached: OrderedDict[int, deque[tuple[int, int]]] = OrderedDict()
         self._detached_by: dict[int, int] = {}
         self._since: dict[int, int] = {}
+        # Threads that were found to be in no call, and when that was.
+        self._out: dict[int, int] = {}
         self._attached: dict[int, int] = {}
         self._cut: OrderedDict[int, dict[str, Any]] = OrderedDict()
         self._watched: dict[int, int] = {}
@@ -68,6 +74,7 @@ class Notes:
                 self._detached.setdefault(tid, deque()).append((unique, at))
                 self._detached_by[unique] = tid
                 self._since[tid] = at
+                self._out.pop(tid, None)
             elif mask & FAN_Q_OVERFLOW:
                 self.overflows += 1
 
@@ -144,9 +151,22 @@ class Notes:
         """(thread, mounts that it detached) for what no call has accounted for in time, or at all,
         of what had come at a time."""
         for tid in list(self._detached):
-            if everything or at - self._since[tid] > _GRACE:
+            if everything or self._is_over(tid, at):
                 yield tid, [self._next(tid) for _ in range(len(self._detached[tid]))]
                 self._forget_empty(tid)
+
+    def _is_over(self, tid: int, at: int) -> bool:
+        """Whether the call in which a thread detached something would have been told of, if there
+        was one: it was in none, and what had ended by then has been told."""
+        if at - self._since[tid] <= _GRACE:
+            return False
+        if tid not in self._out:
+            if self._is_in_call(tid):
+                self._since[tid] = at
+            else:
+                self._out[tid] = time.monotonic_ns()
+            return False
+        return at - self._out[tid] > _TOLD
 
     def _next(self, tid: int) -> int:
         unique, _ = self._detached[tid].popleft()
@@ -160,3 +180,4 @@ class Notes:
     def _forget_empty(self, tid: int) -> None:
         if not self._detached.get(tid, True):
             del self._detached[tid], self._since[tid]
+            self._out.pop(tid, None)

@@ -23,7 +23,7 @@ from mnttrace.linux.syscalls import Does, Syscall, by_number
 from mnttrace.linux.tracefs import open_tracefs, tracepoint_id
 
 # Types that no namespace has, for setns(2); the same as in bpf/calls.h.
-_ASK_LIST, _ASK_WATCHED = 0x40, 0x20
+_ASK_LIST, _ASK_WATCHED, _ASK_THREAD = 0x40, 0x20, 0x21
 # How mounts are seen, the best way first: on the kernel's functions, by whom and when; by walking
 # from the new mounts at the end of a call, with fanotify; by mount tables between the calls.
 WAYS = ("inner", "walk", "syscalls")
@@ -135,6 +135,7 @@ class Probes:
         self._attach()
         self.ring = Ring(self._bpf[b"events"].map_fd, ring_bytes)
         self._libc = ctypes.CDLL(None, use_errno=True)
+        [self._setns] = [number for number, call in self._calls.items() if call.name == "setns"]
 
     def _choose(self, way: str | None, btf: Btf) -> None:
         """Decide how mounts are seen, and define what that takes."""
@@ -232,7 +233,7 @@ class Probes:
     def _name_recorder(self) -> None:
         self._recorder = self._mapped("recorder")
         self._losses = self._mapped("losses")
-        # struct recorder of bpf/calls.h: group, listed, pid.
+        # struct recorder of bpf/calls.h: group, listed, pid, is_in_call.
         self._recorder[2] = os.getpid()
 
     def _mapped(self, name: str) -> memoryview:
@@ -320,9 +321,19 @@ class Probes:
         self._ask(descriptor, _ASK_WATCHED)
         os.close(descriptor)
 
-    def _ask(self, descriptor: int, what: int = _ASK_LIST) -> None:
+    def is_in_call(self, tid: int) -> bool:
+        """Whether a thread is in one of the calls that are traced from their beginning on."""
+        try:
+            status = Path(f"/proc/{tid}/status").read_text()
+        except OSError:
+            return False
+        [process] = [line for line in status.splitlines() if line.startswith("Tgid:")]
+        self._ask(int(process.split()[1]) << 32 | tid, _ASK_THREAD)
+        return bool(self._recorder[3])
+
+    def _ask(self, about: int, what: int = _ASK_LIST) -> None:
         # Refused with EINVAL, for there is no such type: what counts is that the probe sees it.
-        self._libc.setns(descriptor, what)
+        self._libc.syscall(self._setns, ctypes.c_ulong(about), what)
 
     def losses(self) -> dict[str, int]:
         """What was sent, could not be sent, or was not seen whole, by kind."""

@@ -77,7 +77,7 @@ class Session:
         self._surveyor = Surveyor(probes, self._group)
         self._snapshots = Snapshots(add)
         self._decoder = Decoder(wall_offset, keep_secrets)
-        self._notes = Notes(of_all=probes.tells)
+        self._notes = Notes(probes.is_in_call, of_all=probes.tells)
         self._pending: list[Row] = []
         self._tables = tables = MountTables()
         self._effects = Effects(tables, self._notes, self._take_effect)
