@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from harness import tells_unique_ids
 from witness import Witness
 
 from mnttrace.analysis.recording import Recording
@@ -95,7 +96,8 @@ def test_no_owner_is_wrong_in_a_namespace_that_is_not_watched_yet(
     print(made, counts)
     for action in ("attach", "detach"):
         told = [row["mnt_id_unique"] for row in effects if row["action"] == action]
-        assert len(told) == len(set(told)) == made
+        assert len(told) == made
+        assert len(set(told)) == made or not tells_unique_ids()
     for row in effects:
         if row["evidence"] == "kernel":
             place = operations[row["seq"]]["path"].rpartition("/")[2]
@@ -112,4 +114,5 @@ def test_no_owner_is_wrong_in_a_namespace_that_is_not_watched_yet(
                     "copy_of_unique",
                 )
             ]
-    assert counts["detach", "ambiguous"] * 10 < made
+    # How many are, depends on how often calls overlap.
+    assert counts["detach", "ambiguous"] * 3 < made

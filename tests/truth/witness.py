@@ -226,6 +226,9 @@ class Witness:
     def _apply(self, row: dict[str, Any]) -> None:
         unique = row["mnt_id_unique"]
         is_gone = row["action"] == "detach"
+        known = self.tables.mounts.get(unique)
+        if is_gone and known and known.ns != row["ns_id"]:
+            return  # the id is that of another mount since, where ids are used again
         self.tables.learn(unique, None if is_gone else mount_of(row, self.tables))
 
     def _look(self, kernel: Kernel) -> Seen:
