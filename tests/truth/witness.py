@@ -83,6 +83,7 @@ class Witness:
 
     def __enter__(self) -> Witness:
         self.rows: dict[str, list[dict[str, Any]]] = {}
+        self._numbers: dict[int, int] = {}
         self.probes = Probes(way=self.way)
         self.session = Session(self.probes, self._add, 0, Filter())
         self.session.begin()
@@ -95,7 +96,12 @@ class Witness:
 
     def _add(self, table: str, row: dict[str, Any]) -> None:
         if table == "effects" and not tells_unique_ids():
-            row = {**row, "mnt_id_unique": row["mount_id"], "parent_unique": row["parent_id"]}
+            row = {
+                **row,
+                "number": row["mnt_id_unique"],
+                "mnt_id_unique": row["mount_id"],
+                "parent_unique": row["parent_id"],
+            }
         self.rows.setdefault(table, []).append(row)
 
     def lost(self, kind: str) -> int:
@@ -226,9 +232,10 @@ class Witness:
     def _apply(self, row: dict[str, Any]) -> None:
         unique = row["mnt_id_unique"]
         is_gone = row["action"] == "detach"
-        known = self.tables.mounts.get(unique)
-        if is_gone and known and known.ns != row["ns_id"]:
+        number = row.get("number", unique)
+        if is_gone and self._numbers.get(unique, number) != number:
             return  # the id is that of another mount since, where ids are used again
+        self._numbers[unique] = number
         self.tables.learn(unique, None if is_gone else mount_of(row, self.tables))
 
     def _look(self, kernel: Kernel) -> Seen:
