@@ -341,9 +341,14 @@ class Probes:
         kinds = [name for name in names if name.startswith(("LOST_", "TORN_", "CUT_", "SENT_"))]
         found = {kind.lower(): self._losses[names[kind]] for kind in kinds}
         runs = found.pop("lost_run")
-        if self._definitions["ROWS"] == 1:
-            programs = [self._bpf.funcs.get(name) for name in (b"leave", b"leave_remove")]
-            runs += sum(missed(program.fd) for program in programs if program)
+        # Of calls' ends where there are no further rows for them; of the kernel's functions always.
+        ends = (b"leave", b"leave_remove") if self._definitions["ROWS"] == 1 else ()
+        runs += sum(
+            missed(program.fd)
+            for name, program in self._bpf.funcs.items()
+            if name in ends
+            or name.startswith((b"kfunc__", b"kretfunc__", b"kprobe__", b"kretprobe__"))
+        )
         return found | {"lost_runs": runs}
 
     def unended(self) -> int:
