@@ -19,7 +19,7 @@ _TASK = struct.pack("=BBhi", 0x85, 0, 0, 35)
 _READ = struct.pack("=BBhi", 0x79, 0, 0, 0)
 # r1 = r0; r2 = 0, for void
 _OF_VOID = struct.pack("=BBhi", 0xBF, 1, 0, 0) + struct.pack("=BBhi", 0xB7, 2, 0, 0)
-_MAY_GOTO_OVER_ONE = struct.pack("=BBhi", 0xE5, 0, 1, 0)
+_MAY_GOTO_NEXT = struct.pack("=BBhi", 0xE5, 0, 0, 0)
 
 
 def traceable(function: int, at_exit: bool) -> bool:
@@ -45,9 +45,10 @@ def traceable(function: int, at_exit: bool) -> bool:
 
 
 def takes_may_goto() -> bool:
-    """Whether the kernel has that instruction, by which loops need no counter (Linux 6.9)."""
-    # To the instruction that comes next it is refused by some that have it, such as 6.12.
-    program = _load(_TRACEPOINT, _ZERO + _MAY_GOTO_OVER_ONE + _ZERO + _EXIT)
+    """Whether the kernel has that instruction, by which loops need no counter, and is one that
+    comes to an end with such loops: 6.12 has it, but looks at long ones until it gives up. One that
+    goes to the next instruction is taken by later ones alone (6.14)."""
+    program = _load(_TRACEPOINT, _ZERO + _MAY_GOTO_NEXT + _EXIT)
     if program < 0:
         return False
     os.close(program)
