@@ -14,8 +14,9 @@ static long (*read_kernel_str)(void *to, u32 size, const void *from) = (void *)1
 #ifdef MAY_GOTO
 /*
  * To be asked in a loop without a counter: the verifier looks at such a loop until its turns are alike,
- * where it looks at each turn of one that counts. The verifiers that do so are of Linux 6.14, and LLVM 14 does not
- * have it. False after 2^23 turns, or a quarter of a second.
+ * where it looks at each turn of one that counts. The instruction is of Linux 6.9, but 6.12 still looks
+ * until it gives up: see takes_may_goto(). LLVM 14 does not have it. False after 2^23 turns, or a
+ * quarter of a second.
  */
 static __always_inline bool may_goto(void)
 {

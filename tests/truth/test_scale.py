@@ -25,7 +25,7 @@ pytestmark = pytest.mark.kernel
 
 @pytest.fixture
 def older_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for kernels before 6.14: loops need a counter, and the kernel's memory is read by calls."""
+    """As for older kernels: loops need a counter, and the kernel's memory is read by calls."""
     monkeypatch.setattr(probes, "takes_may_goto", lambda: False)
     monkeypatch.setattr(probes, "takes_cast", lambda function: False)
 
