@@ -97,7 +97,7 @@ class EffectRows:
                 "evidence": evidence,
                 "mount_id": mount.mount_id,
                 "mnt_id_unique": mount.unique,
-                "parent_id": parent.mount_id if parent else None,
+                "parent_id": parent.mount_id if parent else mount.parent_id or None,
                 "parent_unique": mount.parent,
                 "parent_path": tables.path(parent) if parent else None,
                 "mountpoint": tables.path(mount),

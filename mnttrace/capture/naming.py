@@ -67,6 +67,7 @@ class Naming:
             master=entry.master,
             flags=entry.flags,
             super_flags=entry.super_flags,
+            parent_id=entry.parent_id,
         )
 
     def from_table(self, lines: dict[int, Mount]) -> None:

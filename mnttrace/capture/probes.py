@@ -197,7 +197,12 @@ class Probes:
     def _compile(self, definitions: dict[str, int]) -> Any:
         flags = [f"-D{name}={value}" for name, value in definitions.items()]
         # Else clang takes the programs for those of the processor, and knows no register of theirs.
-        flags += ["--target=bpf", f"-D__TARGET_ARCH_{_BCC_NAMES.get(os.uname().machine)}"]
+        # Newer ones of bcc ask for cf-protection, which BPF has not.
+        flags += [
+            "--target=bpf",
+            "-fcf-protection=none",
+            f"-D__TARGET_ARCH_{_BCC_NAMES.get(os.uname().machine)}",
+        ]
         source, bcc = _source(), _bcc()
         try:
             # Programs that bcc knows by their names, those of bpf/inner.h, are attached by this.

@@ -34,6 +34,7 @@ class Known:
         group: peer group, 0 for none; `master`: that of its master.
         flags: MNT_* bits of the kernel.
         super_flags: SB_* bits of its file system.
+        parent_id: the parent's mount id as it was when the mount was listed, 0 if not known.
         path, path_as_of: kept by :meth:`MountTables.path`.
         is_hidden: it lies below the root directory of all processes, so that no mount table shows
             it, as rootfs, which is not the root of its namespace on 7.x.
@@ -57,6 +58,7 @@ class Known:
     master: int
     flags: int
     super_flags: int
+    parent_id: int = 0
     path: str = field(default="", compare=False, repr=False)
     path_as_of: int = field(default=-1, compare=False, repr=False)
     is_hidden: bool = False
@@ -237,7 +239,7 @@ class MountTables:
         """Give a mount another parent or place."""
         self._moves += 1
         self._unlink(mount.unique)
-        mount.parent, mount.place = parent, place
+        mount.parent, mount.parent_id, mount.place = parent, 0, place
         mount.place_key, mount.place_hash = place_key, place_hash
         self._link(mount)
 

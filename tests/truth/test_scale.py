@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Kernel
+from harness import Kernel, tells_unique_ids
 from witness import Witness
 
 from mnttrace.capture import probes
@@ -182,7 +182,8 @@ def test_a_namespace_of_two_thousand_mounts_is_listed_whole(tmp_path: Path) -> N
         if (row["ns_id"], row["reason"]) == (host, "start")
     ]
     listed = [row for row in witness.rows["mounts"] if row["snapshot"] == snapshot]
-    assert {row["mnt_id_unique"] for row in listed} == {line.id for line in table}
+    id = "mnt_id_unique" if tells_unique_ids() else "mount_id"
+    assert {row[id] for row in listed} == {line.id for line in table}
     assert not witness.losses["cut_walk"]
 
 
@@ -191,21 +192,21 @@ def test_namespaces_that_live_for_milliseconds(
 ) -> None:
     receivers(kernel, 2)
     witness.begin(kernel)
-    lived = {}
+    lived = []  # (namespace, how long), of which the first may be used again
     for _ in range(50):
         begun = time.monotonic()
         short = kernel.copy("host", "short")
         short.do("mount", path="/a", fstype="tmpfs")
         short.do("umount", path="/a", lazy=False)
         kernel.end("short")
-        lived[short.namespace_id] = time.monotonic() - begun
+        lived.append((short.namespace_id, time.monotonic() - begun))
     witness.session.look()
     witness.session.settle()
-    assert min(lived.values()) < 0.005 * patience
-    effects = [row for row in witness.rows["effects"] if row["ns_id"] in lived]
+    assert min(seconds for _, seconds in lived) < 0.005 * patience
+    effects = [row for row in witness.rows["effects"] if row["ns_id"] in dict(lived)]
     assert Counter((row["ns_id"], row["action"], row["via"]) for row in effects) == Counter(
         (namespace, *what)
-        for namespace in lived
+        for namespace, _ in lived
         for what in [
             ("attach", "namespace-copy"),
             ("attach", "direct"),
@@ -219,6 +220,8 @@ def test_namespaces_that_live_for_milliseconds(
 
 def test_what_is_told_of_a_namespace_is_written_when_it_ends(witness: Witness) -> None:
     """Not at the end of all: a recording may be long, and nothing is kept of what is gone."""
+    if not tells_unique_ids():
+        pytest.skip("this kernel gives namespaces the numbers of those that ended")
     script = (
         "for i in $(seq 25); do unshare -m --propagation slave sleep 0.05; unshare -m true; done"
     )
