@@ -333,6 +333,7 @@ class Probes:
         except OSError:
             return False
         [process] = [line for line in status.splitlines() if line.startswith("Tgid:")]
+        self._recorder[3] = 1  # what is not answered, as a program can be missed, is not known
         self._ask(int(process.split()[1]) << 32 | tid, _ASK_THREAD)
         return bool(self._recorder[3])
 

@@ -11,13 +11,12 @@ a table; ends with status 1 if a suite failed.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from debian13 import DEPENDENCIES, installed
-from guest import ARM64, CHECKOUT, Guest
+from guest import ARM64, CHECKOUT, Guest, in_own_mounts
 from matrix import ENVIRONMENT, TIMEOUT, cell
 from packages import Archive
 
@@ -72,11 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suites", default=",".join(SUITES))
     asked = parser.parse_args()
-    if not os.environ.get("MNTTRACE_OWN_MOUNTS"):
-        # What is mounted for the guest is gone with this process.
-        own = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
-        done = subprocess.run(own, env=os.environ | {"MNTTRACE_OWN_MOUNTS": "1"}, check=False)
-        sys.exit(done.returncode)
+    in_own_mounts()
     cache = Path.home() / ".cache"
     archive = Archive(cache / "mnttrace-arm64", ("bookworm", "bookworm-updates"), "arm64")
     tree = archive.tree(*PACKAGES)
@@ -89,7 +84,7 @@ def main() -> None:
     found = guest.run(commands, CHECKOUT / ".kernels/arm64", TIMEOUT * len(suites))
     print("| kernel | " + " | ".join(suites) + " |\n|---|" + "---|" * len(suites))
     print(f"| {guest.release} | {' | '.join(map(cell, found))} |")
-    sys.exit(any(outcome.status for outcome in found))
+    sys.exit(any(outcome.status != 0 for outcome in found))
 
 
 if __name__ == "__main__":

@@ -217,6 +217,14 @@ class Guest:
         order.append(name)
 
 
+def in_own_mounts() -> None:
+    """Go on in a mount namespace of this process's own: what is mounted for guests goes with it."""
+    if not os.environ.get("MNTTRACE_OWN_MOUNTS"):
+        own = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
+        done = subprocess.run(own, env=os.environ | {"MNTTRACE_OWN_MOUNTS": "1"}, check=False)
+        sys.exit(done.returncode)
+
+
 def module_name(path: Path) -> str:
     return path.name.split(".ko")[0].replace("-", "_")
 

@@ -11,12 +11,10 @@ with status 1 if a suite failed or a kernel could not be judged.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-from guest import CHECKOUT, X86, Guest, Outcome
+from guest import CHECKOUT, X86, Guest, Outcome, in_own_mounts
 from packages import Archive
 
 KERNELS = ("5.10", "6.1", "6.12", "6.18", "7.3")
@@ -56,11 +54,7 @@ def main() -> None:
     parser.add_argument("kernels", nargs="*", default=KERNELS)
     parser.add_argument("--suites", default=",".join(SUITES))
     asked = parser.parse_args()
-    if not os.environ.get("MNTTRACE_OWN_MOUNTS"):
-        # What is mounted for the guests is gone with this process.
-        own = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
-        done = subprocess.run(own, env=os.environ | {"MNTTRACE_OWN_MOUNTS": "1"}, check=False)
-        sys.exit(done.returncode)
+    in_own_mounts()
     suites = {name: SUITES[name] for name in asked.suites.split(",")}
     archive = Archive(Path.home() / ".cache/mnttrace-kernels")
     qemu = archive.qemu(X86.package)
