@@ -70,6 +70,18 @@ static __always_inline void remember_top(struct walk *w)
 	w->top_mountpoint = COPIED(u64, MOUNT_MOUNTPOINT);
 }
 
+/* Whether what the call made may lie behind an older mount. A list has mounts in the order in which
+ * they came to the namespace, and they have numbers since they were made: one that waited for its
+ * place meanwhile is older, and came later. */
+static __always_inline bool may_be_behind_older(struct walk *w)
+{
+#ifdef MNT_NS_TREE
+	return false;
+#else
+	return w->expected && !w->met;
+#endif
+}
+
 /* One turn of the walk: a move, and what it came to is listed. */
 static __always_inline void turn(struct walk *w)
 {
@@ -99,7 +111,8 @@ static __always_inline void turn(struct walk *w)
 #endif
 	if (how == HOW_MADE && phase == PHASE_NAMESPACE) {
 		if (w->unique <= w->watermark) {
-			w->phase = PHASE_DONE;
+			if (!may_be_behind_older(w))
+				w->phase = PHASE_DONE;
 			return;
 		}
 		if (is_copy(w))

@@ -99,7 +99,9 @@
 /* A call whose end was not seen. */
 #define LOST_RUN 14
 #define CUT_ASTRAY 15
-#define LOSS_KINDS 16
+/* A call attached a mount that its list lacks: it may be detached by now. */
+#define LOST_MADE 16
+#define LOSS_KINDS 17
 
 /* What says that `notified` was the last mount that a call detached: */
 #define BY_EVENT 0 /* the thread's last event in the queue, or an inner probe */

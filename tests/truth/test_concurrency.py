@@ -23,6 +23,10 @@ SECONDS = os.environ.get("MNTTRACE_LOOP_SECONDS", "3")
 RECEIVERS = 6
 
 
+# Who reads a directory keeps others from mounting on it; they have made their mount by then.
+READ_THE_FIRST = "import os; fd = os.open('shared/0', 0)\nwhile True: os.listdir(fd)"
+
+
 @pytest.mark.parametrize("kind", ["processes", "threads"])
 @pytest.mark.parametrize("loops", [3, 8])
 def test_nothing_is_missing_nothing_is_there_twice_and_every_owner_is_right(
@@ -42,14 +46,38 @@ def test_nothing_is_missing_nothing_is_there_twice_and_every_owner_is_right(
         """,
         timeout=240,
     )
-    run = Recording(tmp_path / "run.mnttrace")
-    made = dict(map(int, line.split()) for line in (tmp_path / "made").read_text().splitlines())
+    _compare(tmp_path, loops, RECEIVERS)
+
+
+@pytest.mark.parametrize("entries", [100, 5000])
+def test_nothing_is_missing_of_what_waits_for_its_place(
+    in_namespace, tmp_path: Path, entries: int
+) -> None:
+    """Mounts that were made before others and come after them."""
+    in_namespace(
+        f"""
+        mkdir shared; mount -t tmpfs --make-private shared shared
+        mkdir shared/0; (cd shared/0; seq {entries} | xargs touch)
+        python3 -c "{READ_THE_FIRST}" &
+        $MNTTRACE record -o run.mnttrace -- \
+            python3 {LOOPS} $PWD/shared 3 {SECONDS} threads >made
+        """,
+        timeout=240,
+    )
+    _compare(tmp_path, 3, 0)
+
+
+def _compare(folder: Path, loops: int, receivers: int) -> None:
+    """Hold what was recorded of loops, with so many that receive their mounts, against what they
+    say that they did."""
+    run = Recording(folder / "run.mnttrace")
+    made = dict(map(int, line.split()) for line in (folder / "made").read_text().splitlines())
     assert len(made) == loops
     assert not [kind for kind, n in run.meta["losses"].items() if n and not kind.startswith("sent")]
     effects = run.effects[run.effects["source"].str.startswith("loop", na=False)]
-    print(f"{sum(made.values())} mounts by {loops} {kind}, {len(effects)} effects")
-    # Each mount came to the seven namespaces, and went from each.
-    assert len(effects) == 2 * (1 + RECEIVERS) * sum(made.values())
+    print(f"{sum(made.values())} mounts by {loops} loops, {len(effects)} effects")
+    # Each mount came to each of the namespaces, and went from each.
+    assert len(effects) == 2 * (1 + receivers) * sum(made.values())
     for action in ("attach", "detach"):
         told = effects[effects["action"] == action]
         assert told["mnt_id_unique"].is_unique
@@ -68,10 +96,10 @@ def test_nothing_is_missing_nothing_is_there_twice_and_every_owner_is_right(
         certain["call"] == certain["action"].map({"attach": "mount", "detach": "umount2"})
     ).all()
     assert (certain["tid"] == certain["made_by"]).all()
-    # Each operation has its seven effects: not six of its own and one of the next.
+    # Each operation has its effects in all of them: not one less, and one of the next.
     sizes = certain.groupby("seq").size()
-    assert set(sizes) == {1 + RECEIVERS}
-    by_thread = certain[certain["action"] == "attach"].groupby("made_by").size() / (1 + RECEIVERS)
+    assert set(sizes) == {1 + receivers}
+    by_thread = certain[certain["action"] == "attach"].groupby("made_by").size() / (1 + receivers)
     assert by_thread.astype(int).to_dict() == made
     assert isinstance(by_thread, pd.Series)
 

@@ -29,6 +29,7 @@ MOUNT_LOSSES = frozenset(
         "lost_event",
         "lost_runs",
         "lost_number",
+        "lost_made",
         "cut_walk",
         "cut_astray",
         "lost_notifications",
