@@ -22,7 +22,6 @@ LOOPS = Path(__file__).with_name("loops.py")
 SECONDS = os.environ.get("MNTTRACE_LOOP_SECONDS", "3")
 RECEIVERS = 6
 
-
 # Who reads a directory keeps others from mounting on it; they have made their mount by then.
 READ_THE_FIRST = "import os; fd = os.open('shared/0', 0)\nwhile True: os.listdir(fd)"
 
@@ -49,15 +48,13 @@ def test_nothing_is_missing_nothing_is_there_twice_and_every_owner_is_right(
     _compare(tmp_path, loops, RECEIVERS)
 
 
-@pytest.mark.parametrize("entries", [100, 5000])
-def test_nothing_is_missing_of_what_waits_for_its_place(
-    in_namespace, tmp_path: Path, entries: int
-) -> None:
-    """Mounts that were made before others and come after them."""
+def test_nothing_is_missing_of_what_waits_for_its_place(in_namespace, tmp_path: Path) -> None:
+    """Mounts that are made before others and come after them: where a namespace's mounts are a list,
+    they are not in the order in which they were made."""
     in_namespace(
         f"""
         mkdir shared; mount -t tmpfs --make-private shared shared
-        mkdir shared/0; (cd shared/0; seq {entries} | xargs touch)
+        mkdir shared/0; (cd shared/0; seq 100 | xargs touch)
         python3 -c "{READ_THE_FIRST}" &
         $MNTTRACE record -o run.mnttrace -- \
             python3 {LOOPS} $PWD/shared 3 {SECONDS} threads >made
