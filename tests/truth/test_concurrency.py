@@ -49,8 +49,8 @@ def test_nothing_is_missing_nothing_is_there_twice_and_every_owner_is_right(
 
 
 def test_nothing_is_missing_of_what_waits_for_its_place(in_namespace, tmp_path: Path) -> None:
-    """Mounts that are made before others and come after them: where a namespace's mounts are a list,
-    they are not in the order in which they were made."""
+    """Mounts that are made before others and come after them: where the mounts of a namespace are
+    a list, they are not in the order in which they were made."""
     in_namespace(
         f"""
         mkdir shared; mount -t tmpfs --make-private shared shared
