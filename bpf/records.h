@@ -99,7 +99,7 @@
 /* A call whose end was not seen. */
 #define LOST_RUN 14
 #define CUT_ASTRAY 15
-/* A call attached a mount that its list lacks: it may be detached by now. */
+/* A call attached a mount that its list lacks, as it is detached by then. */
 #define LOST_MADE 16
 #define LOSS_KINDS 17
 

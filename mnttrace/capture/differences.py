@@ -7,7 +7,6 @@ difference counts only if another survey finds it again later.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from mnttrace.capture.changes import Changes, is_set_otherwise, is_super_set_otherwise
@@ -16,6 +15,7 @@ from mnttrace.capture.detached import Detached
 from mnttrace.capture.effect_rows import EffectRows, Row
 from mnttrace.capture.naming import Naming, place_in
 from mnttrace.capture.notes import Notes
+from mnttrace.capture.surveys import Survey
 from mnttrace.capture.tables import Known, MountTables, namespace_key
 from mnttrace.linux.mountinfo import Mount
 
@@ -54,7 +54,7 @@ class Differences:
         self,
         found: MountList,
         complete: bool,
-        table: Iterable[Mount],
+        survey: Survey,
         when: Row,
         final: bool = False,
     ) -> None:
@@ -66,19 +66,20 @@ class Differences:
         Args:
             found: the kernel's list.
             complete: whether it has all of the namespace's mounts.
-            table: its mountinfo, for the names; empty where it could not be read.
+            survey: what it is of, with a table for the names, empty where it could not be read.
             when: columns `ts` and `monotonic` of such effects.
             final: no other survey will follow, so that each difference counts.
         """
         key = namespace_key(found.ns, found.ns_id)
         is_new = not self._tables.of_namespace(key)
-        lines = {line.mount_id: line for line in table}
+        lines = {line.mount_id: line for line in survey.table}
         self._naming.from_table(lines)
         found_here: list[_Difference] = []
         for entry in found.entries:
             known = self._tables.get(entry.unique)
             if known is not None:
-                if not known.has_moved(entry):
+                # A later one may have got the mount id of one that is in the table, and gone since.
+                if entry.unique <= survey.newest and not known.has_moved(entry):
                     self._naming.from_line(known, lines.get(entry.mount_id), lines)
                 if self._changes.explains(known, entry):
                     self._changes.found(known, entry, when)

@@ -30,10 +30,12 @@ class Notes:
 
     Attributes:
         overflows: how often events were lost.
+        unlisted: how many mounts were attached and detached again that no list had; where all
+            namespaces are told of, the probes count them.
     """
 
     def __init__(self, is_in_call: Callable[[int], bool], of_all: bool = False) -> None:
-        self.overflows = 0
+        self.overflows = self.unlisted = 0
         self._is_in_call = is_in_call
         self._of_all = of_all
         # Thread → what it detached, with the time at which that had come.
@@ -175,7 +177,8 @@ class Notes:
 
     def _account_for(self, unique: int) -> None:
         del self._detached_by[unique]
-        self._attached.pop(unique, None)
+        if self._attached.pop(unique, None) is not None and not self._of_all:
+            self.unlisted += 1
 
     def _forget_empty(self, tid: int) -> None:
         if not self._detached.get(tid, True):

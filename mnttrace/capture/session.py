@@ -148,6 +148,7 @@ class Session:
         losses["unreadable_tables"] = self._surveyor.unreadable
         if self._group:
             losses["lost_notifications"] = self._notes.overflows
+            losses["lost_made"] += self._notes.unlisted
         return losses
 
     def close(self) -> None:
@@ -350,6 +351,7 @@ class Session:
 
     def _begin(self, survey: Survey, birth: Row | None = None) -> None:
         self._surveys[survey.key] = survey
+        survey.newest = self._tables.newest
         if self._surveyor.watched(survey.key):
             self._notes.watch(survey.key, survey.started)
         self._identify(survey.key, survey.ns, survey.pid or 0, birth)
@@ -375,7 +377,7 @@ class Session:
         elif found:
             when = self._when(survey.ended)
             is_final = survey.reason == "end"
-            self._effects.differences.survey(found, complete, survey.table, when, is_final)
+            self._effects.differences.survey(found, complete, survey, when, is_final)
             if self._effects.differences.are_doubtful(survey.key):
                 self._changed.setdefault(survey.key, time.monotonic())
         self._snapshots.take(survey, self._last_seq)
@@ -386,7 +388,7 @@ class Session:
         made_of = entries.of(survey.ns, survey.ns_id, survey.table, survey.unique_ids)
         found = MountList(0, survey.ns, survey.ns_id, True, True, made_of)
         when = self._when(survey.ended)
-        self._effects.differences.survey(found, True, survey.table, when, final=True)
+        self._effects.differences.survey(found, True, survey, when, final=True)
         birth = self._births.pop(survey.key, None)
         if birth:
             self._causes.born(survey.key, birth)

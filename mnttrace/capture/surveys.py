@@ -38,6 +38,7 @@ class Survey:
         started, ended: CLOCK_MONOTONIC around the read, ns.
         table: its mountinfo.
         unique_ids: mount id → unique id, where the kernel tells.
+        newest: the highest unique id that was known when it began.
         listed: whether the kernel's list was asked for.
         lists: that list, once it has come.
     """
@@ -50,6 +51,7 @@ class Survey:
     ended: int
     table: list[mountinfo.Mount]
     unique_ids: dict[int, int] = field(default_factory=dict)
+    newest: int = 0
     listed: bool = False
     lists: list[MountList] = field(default_factory=list)
 
@@ -132,14 +134,17 @@ class Surveyor:
             return None
         pid = representative(pids)
         survey = Survey(ns, ns_id, pid, reason, time.monotonic_ns(), 0, [])
-        survey.listed = bool(self._probes and self._probes.survey(path))
+        is_readable = True
         try:
             survey.table = _mount_table(pid, path, ns_id)
         except OSError:
+            is_readable = False
             if _leads_to(path, ns):  # else it ended meanwhile, and there is no table
                 self.unreadable += 1
-            if not survey.listed:
-                return None
+        # After the table: what was there before both, and is listed, had its mount id all the time.
+        survey.listed = bool(self._probes and self._probes.survey(path))
+        if not is_readable and not survey.listed:
+            return None
         survey.ended = time.monotonic_ns()
         if not survey.listed and statmount.available() and ns_id:
             with suppress(OSError):

@@ -113,9 +113,14 @@ def device_text(device: int) -> str:
 
 
 class MountTables:
-    """All mounts that are attached, as far as is known; those that are gone for a while longer."""
+    """All mounts that are attached, as far as is known; those that are gone for a while longer.
+
+    Attributes:
+        newest: the highest unique id that any of them had.
+    """
 
     def __init__(self) -> None:
+        self.newest = 0
         self._mounts: dict[int, Known] = {}
         self._by_namespace: dict[int, set[int]] = {}
         self._children: dict[int, dict[int, int]] = {}
@@ -228,6 +233,7 @@ class MountTables:
         """Add a mount that was not there."""
         if self._gone.pop(mount.unique, None):
             self._moves += 1
+        self.newest = max(self.newest, mount.unique)
         self._mounts[mount.unique] = mount
         self._by_namespace.setdefault(mount.namespace, set()).add(mount.unique)
         self._link(mount)

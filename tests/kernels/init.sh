@@ -8,6 +8,7 @@ mount -t tracefs tracefs /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p /dev/shm /dev/pts
+ln -s /proc/self/fd /dev/fd   # fexecve(3), as of runc, gives it as the path; 5.10 looks for that
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
 mount --bind "$checkout" /media   # may lie where a tmpfs goes now
@@ -15,8 +16,6 @@ for place in /tmp /run /var/tmp /var/lib /srv; do
   [[ $place != /var/lib ]] || continue
   mount -t tmpfs tmpfs $place
 done
-# runc executes itself anew from a mount that it has detached, which is not found on virtiofs of 5.10.
-mkdir /run/bin && cp "$(command -v runc)" /run/bin && PATH=/run/bin:$PATH
 mkdir -p "$checkout" $HOME 2>/dev/null
 mountpoint -q "$checkout" || mount --bind /media "$checkout"
 ip link set lo up 2>/dev/null || busybox ifconfig lo 127.0.0.1 up

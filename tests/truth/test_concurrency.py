@@ -18,7 +18,7 @@ from mnttrace.analysis.recording import Recording
 
 pytestmark = pytest.mark.kernel
 
-LOOPS = Path(__file__).with_name("loops.py")
+LOOPS, TAKEN = (Path(__file__).with_name(name) for name in ("loops.py", "taken.py"))
 SECONDS = os.environ.get("MNTTRACE_LOOP_SECONDS", "3")
 RECEIVERS = 6
 
@@ -62,6 +62,30 @@ def test_nothing_is_missing_of_what_waits_for_its_place(in_namespace, tmp_path: 
         timeout=240,
     )
     _compare(tmp_path, 3, 0)
+
+
+def test_what_is_taken_away_at_once_is_told_or_counted(in_namespace, tmp_path: Path) -> None:
+    in_namespace(
+        f"""
+        mkdir own; mount -t tmpfs --make-private own own; mkdir own/place
+        $MNTTRACE record -o run.mnttrace -- python3 {TAKEN} $PWD/own/place {SECONDS} >made
+        """,
+        timeout=240,
+    )
+    run = Recording(tmp_path / "run.mnttrace")
+    made = int((tmp_path / "made").read_text())
+    losses = {kind: n for kind, n in run.meta["losses"].items() if not kind.startswith("sent")}
+    effects = run.effects[run.effects["source"].str.startswith("made", na=False)]
+    attached, detached = (
+        effects[effects["action"] == action].set_index("mnt_id_unique")
+        for action in ("attach", "detach")
+    )
+    print(f"{made} mounts, {len(attached)} told, {losses['lost_made']} counted")
+    assert len(attached) + losses.pop("lost_made") == made
+    assert not any(losses.values())
+    assert attached.index.is_unique
+    # Also where another mount has got its mount id since.
+    assert detached["source"].sort_index().equals(attached["source"].sort_index())
 
 
 def _compare(folder: Path, loops: int, receivers: int) -> None:
