@@ -195,6 +195,7 @@ class Witness:
         """What the recording says of each step."""
         operations = {row["seq"]: row for row in self.rows["operations"]}
         told: list[Counter[What]] = [Counter() for _ in self.steps]
+        uncaused: list[What] = []
         for row in self.rows["effects"]:
             what = (row["action"], row["mnt_id_unique"])
             self._apply(row)
@@ -204,13 +205,17 @@ class Witness:
             is_told = not self.late or row["ns_id"] in self.watched
             self.score.ambiguous += row["evidence"] == "ambiguous" and is_told
             cause = operations.get(row["seq"])
-            at = self._step_of(row, what, cause["monotonic"] if cause else None)
-            told[at][what] += 1
             self.score.elsewhere += row["ns_id"] != (cause or row)["ns_id"]
             # Of what no operation did, as when a namespace ends, the thread that did it.
             self.score.caused += row["tid"] is not None
             if cause:
+                at = self._step_at(cause["monotonic"])
+                told[at][what] += 1
                 self._check_cause(row, cause, self.steps[at])
+            else:
+                uncaused.append(what)
+        for what in uncaused:
+            told[self._step_of(what, told)][what] += 1
         return told
 
     def _check_cause(self, row: dict[str, Any], cause: dict[str, Any], step: Step) -> None:
@@ -221,13 +226,15 @@ class Witness:
             assert row["via"] == way, (step.name, way, row, self._log())
             self.score.ways += 1
 
-    def _step_of(self, row: dict[str, Any], what: What, moment: int | None) -> int:
-        if moment is None:
-            # No operation did it, so it has no moment: it has to be the truth of some step.
-            fitting = [at for at, step in enumerate(self.steps) if what in step.truth]
-            return fitting[0] if fitting else len(self.steps) - 1
+    def _step_at(self, moment: int) -> int:
         (at,) = [n for n, step in enumerate(self.steps) if step.begun <= moment <= step.ended]
         return at
+
+    def _step_of(self, what: What, told: list[Counter[What]]) -> int:
+        """No operation did it, so it has no moment: it has to be the truth of some step, of which
+        nobody has told it yet, as an id can be that of several mounts one after the other."""
+        fitting = (at for at, step in enumerate(self.steps) if told[at][what] < step.truth[what])
+        return next(fitting, len(self.steps) - 1)
 
     def _apply(self, row: dict[str, Any]) -> None:
         unique = row["mnt_id_unique"]
