@@ -215,7 +215,8 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 		__builtin_memcpy(e->devname, "none", 5);
 	if (e->unique > w->newest)
 		w->newest = e->unique;
-	if (e->unique == w->expected)
+	/* Not if it was detached meanwhile. */
+	if (e->unique == w->expected && mntns)
 		w->met = 1;
 	w->count = n + 1;
 }
