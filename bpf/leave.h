@@ -256,12 +256,12 @@ static __always_inline void count_cut(struct walk *w)
 	count(w->phase == PHASE_ASTRAY ? CUT_ASTRAY : CUT_WALK);
 }
 
-/* Whether it did not come by what inner probes told that the call attached. What fanotify tells may be
- * of an event that was freed. */
+/* Whether it did not come by what inner probes told that the call attached, in a whole walk at least.
+ * What fanotify tells may be of an event that was freed. */
 static __always_inline bool misses_what_was_told(struct walk *w)
 {
 #ifdef INNER
-	return w->expected && !w->met;
+	return w->expected && !w->met && (w->phase == PHASE_DONE || w->restarts);
 #else
 	return false;
 #endif
@@ -302,11 +302,11 @@ static __always_inline int walk_mounts(void *ctx, u32 row)
 	if (!w || !s)
 		return 0;
 	walk_on(ctx, w, OF_ROW(PROGRAM_WALK, row));
-	if (w->phase != PHASE_DONE) {
-		count_cut(w);
-		s->record.walk_cut = 1;
-	} else if (misses_what_was_told(w)) {
+	if (misses_what_was_told(w)) {
 		count(LOST_MADE);
+		s->record.walk_cut = 1;
+	} else if (w->phase != PHASE_DONE) {
+		count_cut(w);
 		s->record.walk_cut = 1;
 	}
 	end_walk(w);
