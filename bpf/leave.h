@@ -256,8 +256,8 @@ static __always_inline void count_cut(struct walk *w)
 	count(w->phase == PHASE_ASTRAY ? CUT_ASTRAY : CUT_WALK);
 }
 
-/* Whether it did not come by what inner probes told that the call attached, in a whole walk at least.
- * What fanotify tells may be of an event that was freed. */
+/* Whether it did not come by what inner probes told that the call attached, to its
+ * end or after it began anew. What fanotify tells may be of an event that was freed. */
 static __always_inline bool misses_what_was_told(struct walk *w)
 {
 #ifdef INNER

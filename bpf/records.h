@@ -99,7 +99,7 @@
 /* A call whose end was not seen. */
 #define LOST_RUN 14
 #define CUT_ASTRAY 15
-/* A call attached a mount that its list lacks, as it is detached by then. */
+/* A call attached a mount that its list lacks: it is detached by then, or was not found. */
 #define LOST_MADE 16
 #define LOSS_KINDS 17
 

@@ -14,7 +14,7 @@ _MEANINGS = {
     "lost_event": "{n} mounts came or went untold: by whom, and when, may not be known",
     "lost_runs": "up to {n} calls are missing, as another one was being told of by their processor",
     "lost_number": "{n} mounts are known by ids that others may have had: there were too many",
-    "lost_made": "{n} mounts came and went before the calls that made them ended, and are missing",
+    "lost_made": "{n} mounts are missing: gone before the calls that made them ended, or not found",
     "lost_inflight": "{n} calls were not followed, as too many were under way: they are missing",
     "lost_bytes": "{n} bytes of records are missing: calls and copies may be, too",
     "lost_notifications": "fanotify lost events {n} times: when mounts went may not be known",
