@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from mnttrace.capture.layout import layout
+from mnttrace.probes.layout import layout
 
 CODE = re.compile(r"[0-9]+s|[A-Za-z]")
 ENTRY, HEADER = layout("mount_entry"), layout("mounts_record")

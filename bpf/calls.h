@@ -3,7 +3,7 @@
 #define MNTTRACE_CALLS_H
 
 /* The programs that others go on with, and as many for each further row, in the order of
- * capture/probes.py; the last one is for the recorder. */
+ * mnttrace/probes/kernel.py; the last one is for the recorder. */
 #define PROGRAM_ENTER 0
 #define PROGRAM_ENTER_PATHS 1
 #define PROGRAM_WALK 2
@@ -121,7 +121,7 @@ BPF_TABLE("lru_hash", u64, u8, watched, 65536);
 BPF_HASH(followed, u32, u8, 65536);
 #endif
 
-/* Types that no namespace has; the same codes as in capture/probes.py. */
+/* Types that no namespace has; the same codes as in mnttrace/probes/kernel.py. */
 #define ASK_WATCHED 0x20
 #define ASK_THREAD 0x21
 

@@ -11,7 +11,7 @@ static __always_inline u64 unique_of(u64 mount)
 	return FIELD(u64, mount, MOUNT_ID_UNIQUE);
 }
 #elif defined(INNER_NUMBERED)
-/* The same as FIRST_MADE_UP in mnttrace/capture/entries.py. */
+/* The same as FIRST_MADE_UP in mnttrace/capture/join/mountinfo_entries.py. */
 #define FIRST_NUMBER (1ULL << 62)
 
 BPF_HASH(numbers, u64, u64, 131072);

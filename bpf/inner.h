@@ -1,7 +1,7 @@
 /*
  * What happens to mounts, told by programs on functions of the kernel while it happens, by the
  * thread that does it, where the kernel lets programs be put there: fentry and fexit, or kprobes.
- * Which functions those are is for mnttrace/capture/inner.py to say.
+ * Which functions those are is for mnttrace/probes/kernel_functions.py to say.
  */
 #ifndef MNTTRACE_INNER_H
 #define MNTTRACE_INNER_H

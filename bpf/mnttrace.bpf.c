@@ -4,7 +4,7 @@
  *
  * One enter program for each number of arguments, because a handler that reads more of them than
  * the call has is refused, and one exit program for all. What a call's arguments are is asked of
- * the map `traits`, which mnttrace/capture/probes.py fills from mnttrace/linux/syscalls.py.
+ * the map `traits`, which mnttrace/probes/kernel.py fills from mnttrace/linux/syscalls.py.
  * Offsets into kernel structs (TASK_NSPROXY …) come from BTF as definitions on the command line.
  *
  *   enter_N → enter → enter_paths → …

@@ -1,7 +1,7 @@
 /*
  * The records that cross from the kernel to user space.
  *
- * mnttrace/capture/layout.py reads this file: every struct here becomes a named tuple. Keep to
+ * mnttrace/probes/layout.py reads this file: every struct here becomes a named tuple. Keep to
  * fixed-width integers, arrays of them and #define NAME number; all structs are free of padding.
  *
  * The records of one call share `tid` and `entered`; its operation_record comes last.

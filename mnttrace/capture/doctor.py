@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mnttrace.capture import offsets
-from mnttrace.capture.probes import Probes, bcc_version, check_privileges
 from mnttrace.errors import MnttraceError
 from mnttrace.linux import statmount
 from mnttrace.linux.btf import KERNEL_BTF, Btf
 from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.namespaces import kernel_namespaces, mount_namespaces
 from mnttrace.linux.tracefs import open_tracefs
+from mnttrace.probes import offsets
+from mnttrace.probes.kernel import Probes, bcc_version, check_privileges
 
 
 @dataclass(frozen=True)

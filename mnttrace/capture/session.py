@@ -5,27 +5,27 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from mnttrace.capture.blind import Blind
-from mnttrace.capture.causes import Causes
-from mnttrace.capture.decode import Call, Decoder, MountList, Process
-from mnttrace.capture.effect_rows import Add, Row
-from mnttrace.capture.effects import Birth, Effects
-from mnttrace.capture.endings import Endings
-from mnttrace.capture.entries import Entries
 from mnttrace.capture.filters import Filter
-from mnttrace.capture.identity import Identity
-from mnttrace.capture.intake import Idle, Intake, Portion
-from mnttrace.capture.notes import Notes
-from mnttrace.capture.people import People
-from mnttrace.capture.probes import Probes
-from mnttrace.capture.ring import records
-from mnttrace.capture.snapshots import Snapshots
-from mnttrace.capture.surveys import Survey, Surveyor
-from mnttrace.capture.tables import MountTables, namespace_key
+from mnttrace.capture.identity.identify import Identity
+from mnttrace.capture.identity.registry import People
+from mnttrace.capture.join.causes import Causes
+from mnttrace.capture.join.effect_rows import Add, Row
+from mnttrace.capture.join.effects import Birth, Effects
+from mnttrace.capture.join.mountinfo_entries import Entries
+from mnttrace.capture.join.pending import Notes
+from mnttrace.capture.join.tables import MountTables, namespace_key
+from mnttrace.capture.stream.decode import Call, Decoder, MountList, Process
+from mnttrace.capture.stream.spool import Idle, Intake, Portion
+from mnttrace.capture.survey.endings import Endings
+from mnttrace.capture.survey.surveyor import Survey, Surveyor
 from mnttrace.capture.users import Busy
 from mnttrace.linux.fanotify import MountEvent, MountGroup, events
 from mnttrace.linux.namespaces import mount_namespaces
 from mnttrace.linux.syscalls import Does
+from mnttrace.probes.kernel import Probes
+from mnttrace.probes.null import Blind
+from mnttrace.probes.ring import records
+from mnttrace.recording.snapshots import Snapshots
 
 _JOIN_AT_ONCE = 0.1  # seconds between looks at what else is due
 _LOOK_AT_TABLES = 0.1  # seconds between surveys, where there is nothing else
@@ -313,7 +313,7 @@ class Session:
         """A namespace is no more: a recording may be long, and keeps nothing of what is gone."""
         ns = self._people.forget(key)
         if ns is not None:
-            self._snapshots.gone(key, ns, self._last_seq)
+            self._snapshots.gone(ns, key, time.monotonic_ns(), self._last_seq)
         self._surveyor.forget(key)
         self._notes.forget(key)
         self._endings.forget(key)
@@ -380,7 +380,7 @@ class Session:
             self._effects.differences.survey(found, complete, survey, when, is_final)
             if self._effects.differences.are_doubtful(survey.key):
                 self._changed.setdefault(survey.key, time.monotonic())
-        self._snapshots.take(survey, self._last_seq)
+        self._snapshots.take(survey.as_mount_table(), self._last_seq)
 
     def _compare(self, survey: Survey, entries: Entries) -> None:
         """Compare a mount table with the one before."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mnttrace.capture.tables import MountTables, namespace_key
+from mnttrace.capture.join.tables import MountTables, namespace_key
 from mnttrace.linux.statx import mount_of
 
 _ASK_AGAIN = 1.0  # seconds between searches while it is recorded: each looks at all processes

@@ -24,7 +24,7 @@ def command(output: Path, force: bool, tables: tuple[str, ...]) -> None:
     Each is the table of one mount namespace: NAME=FILE, or all in a folder or tar, each called by
     its name (web of web.txt, and of web/mountinfo). What is called host is the host's.
     """
-    from mnttrace.capture.imported import import_tables
+    from mnttrace.recording.imported import import_tables
 
     count = import_tables(output, tables, force)
     click.echo(

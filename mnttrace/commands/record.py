@@ -11,7 +11,7 @@ import click
 from mnttrace.commands._filters import filters, wanted
 
 if TYPE_CHECKING:
-    from mnttrace.capture.recorder import Recorder
+    from mnttrace.capture.record import Recorder
 
 
 @click.command("record", context_settings={"ignore_unknown_options": False})
@@ -49,7 +49,7 @@ def command(
     All of the system is recorded, unless an option says what alone is wanted. An option that is
     given more than once wants any of what it names; of different options all have to fit.
     """
-    from mnttrace.capture.recorder import Recorder
+    from mnttrace.capture.record import Recorder
 
     recorder = Recorder(output, force, keep_secrets, wanted(options), cmd, probes)
     if probes == "none":

@@ -19,7 +19,7 @@ import click
 @click.option("--force", is_flag=True, help="Replace a recording that exists.")
 def command(output: Path, force: bool) -> None:
     """Record the mount tables of all mount namespaces, as they are now (no eBPF)."""
-    from mnttrace.capture.still import record_still
+    from mnttrace.capture.snapshot import record_still
 
     still = record_still(output, force)
     click.echo(f"mnttrace: {still.namespaces} mount namespaces", err=True)

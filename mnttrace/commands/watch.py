@@ -23,7 +23,7 @@ def command(failed: bool, as_json: bool, **options: Any) -> None:
 
     Until Ctrl-C. A mount that comes to another namespace than the caller's is marked with !.
     """
-    from mnttrace.capture.watcher import Watcher
+    from mnttrace.capture.watch import Watcher
     from mnttrace.report.timeline import Timeline
 
     def tell(row: Row | None, effects: list[Row]) -> None:

@@ -52,7 +52,7 @@ def _ask(recording: Path, target: str) -> Why:
 
 
 def _ask_now(target: str) -> Why:
-    from mnttrace.capture.still import record_still
+    from mnttrace.capture.snapshot import record_still
 
     with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
         recording = Path(directory) / "now.mnttrace"

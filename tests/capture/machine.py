@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mnttrace.capture.identity import Identities, Identity, Seen
+from mnttrace.capture.identity.identify import Identities, Identity, Seen
 
 ID = "391f9ff6968d0b31e5bd75309a26bd3714cdd518886c954a1f0e43c3ce98a04d"
 OTHER = "33d71442ba395a714bdfbd1ceda2b87465e0f606f88d582ebb4d9d2dfd5fcb70"

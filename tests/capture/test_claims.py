@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from machine import HOST, ID, INNER, OTHER, OUTER, PODS, SHIM, SLICE, UID, Machine, fields, hybrid
 
-from mnttrace.capture.claims import claim_of_command
-from mnttrace.capture.identity import Identities, Seen
+from mnttrace.capture.identity.hints import claim_of_command
+from mnttrace.capture.identity.identify import Identities, Seen
 
 # ---- cgroups
 

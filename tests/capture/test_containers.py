@@ -27,8 +27,8 @@ from machine import (
     runc_state,
 )
 
-from mnttrace.capture.claims import Claim
-from mnttrace.capture.containers import Containers, Records
+from mnttrace.capture.identity.containers import Containers, Records
+from mnttrace.capture.identity.hints import Claim
 from mnttrace.recording.writer import clean
 
 # ---- names

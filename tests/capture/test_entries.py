@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mnttrace.capture.entries import FIRST_MADE_UP, Entries
+from mnttrace.capture.join.mountinfo_entries import FIRST_MADE_UP, Entries
 from mnttrace.linux.mountinfo import Mount, parse
 from mnttrace.linux.options import mount_options, super_options
 

@@ -17,7 +17,7 @@ from machine import (
     runc_state,
 )
 
-from mnttrace.capture.identity import Identities, Identity, Seen
+from mnttrace.capture.identity.identify import Identities, Identity, Seen
 
 # ---- the host
 

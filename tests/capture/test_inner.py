@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from mnttrace.capture import inner
-from mnttrace.capture.layout import constants, layout
-from mnttrace.capture.probes import Probes
-from mnttrace.capture.ring import records
 from mnttrace.errors import MissingPrerequisite
 from mnttrace.linux.bpf import traceable
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent, MountGroup, events
 from mnttrace.linux.perf import takes_kprobe
+from mnttrace.probes import kernel_functions as inner
+from mnttrace.probes.kernel import Probes
+from mnttrace.probes.layout import constants, layout
+from mnttrace.probes.ring import records
 
 pytestmark = pytest.mark.kernel
 

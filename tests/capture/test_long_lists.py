@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mnttrace.capture.filters import Filter
-from mnttrace.capture.probes import Probes
 from mnttrace.capture.session import Session
+from mnttrace.probes.kernel import Probes
 
 pytestmark = pytest.mark.kernel
 

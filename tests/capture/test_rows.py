@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mnttrace.capture import probes
 from mnttrace.capture.filters import Filter
-from mnttrace.capture.probes import Probes
 from mnttrace.capture.session import Session
+from mnttrace.probes import kernel as probes
+from mnttrace.probes.kernel import Probes
 
 pytestmark = pytest.mark.kernel
 

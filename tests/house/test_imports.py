@@ -16,15 +16,17 @@ PACKAGE = Path(mnttrace.__file__).parent
 MAY_IMPORT = {
     "linux": set(),
     "recording": {"linux"},
-    "capture": {"linux", "recording"},
+    "probes": {"linux"},
+    "capture": {"linux", "recording", "probes"},
     "analysis": {"linux", "recording"},
     "report": {"linux", "recording", "analysis"},
-    "commands": {"linux", "recording", "capture", "analysis", "report"},
+    "commands": {"linux", "recording", "probes", "capture", "analysis", "report"},
 }
 FOREIGN = {
     "linux": {"pandas", "pyarrow", "click", "rich", "bcc"},
     "recording": {"pandas", "click", "rich", "bcc"},
-    "capture": {"pandas", "click", "rich"},
+    "probes": {"pandas", "pyarrow", "click", "rich"},
+    "capture": {"pandas", "click", "rich", "bcc"},
     "analysis": {"click", "rich", "bcc"},
     "report": {"click", "bcc"},
     "commands": {"bcc"},
@@ -58,7 +60,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_bcc_is_imported_in_one_place() -> None:
     importers = [path for path in MODULES if "bcc" in {n.split(".")[0] for n in imported(path)}]
-    assert importers == [Path("capture/probes.py")]
+    assert importers == [Path("probes/kernel.py")]
 
 
 def python(code: str) -> str:

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from mnttrace.capture.intake import Intake
-from mnttrace.capture.probes import Probes
+from mnttrace.capture.stream.spool import Intake
+from mnttrace.probes.kernel import Probes
 
 pytestmark = pytest.mark.kernel
 

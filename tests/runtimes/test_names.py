@@ -19,7 +19,7 @@ INNER = "readlink /proc/self/ns/mnt >/volume/ns; read -r word </volume/gate"
 # The identities of all processes in a namespace of this machine; first those of this script's.
 ASK = """
 import dataclasses, json, os, sys
-from mnttrace.capture.identity import Identities
+from mnttrace.capture.identity.identify import Identities
 from mnttrace.linux.namespaces import mount_namespaces
 
 before = os.listdir("/proc/self/fd")

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from mnttrace.capture.layout import constants
-from mnttrace.capture.probes import Probes
-from mnttrace.capture.ring import records
+from mnttrace.probes.kernel import Probes
+from mnttrace.probes.layout import constants
+from mnttrace.probes.ring import records
 
 pytestmark = pytest.mark.kernel
 

@@ -10,9 +10,12 @@ import pytest
 from harness import Kernel
 from witness import Witness
 
-from mnttrace.capture import about, offsets, probes, surveys
+from mnttrace.capture import about
+from mnttrace.capture.survey import surveyor as surveys
 from mnttrace.linux import namespaces, statmount
 from mnttrace.linux.btf import Btf
+from mnttrace.probes import kernel as probes
+from mnttrace.probes import offsets
 
 pytestmark = pytest.mark.kernel
 

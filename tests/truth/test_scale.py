@@ -17,8 +17,8 @@ import pytest
 from harness import Kernel, tells_unique_ids
 from witness import Witness
 
-from mnttrace.capture import probes
 from mnttrace.linux.bpf import takes_may_goto
+from mnttrace.probes import kernel as probes
 
 pytestmark = pytest.mark.kernel
 

@@ -19,8 +19,8 @@ from mnttrace.analysis.model.mounts import DELETED, Mount
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.replay import mount_of
 from mnttrace.capture.filters import Filter
-from mnttrace.capture.probes import Probes
 from mnttrace.capture.session import Session
+from mnttrace.probes.kernel import Probes
 
 Seen = dict[int, Mount]
 What = tuple[str, int]  # action, id of the mount

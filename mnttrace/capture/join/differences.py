@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from mnttrace.capture.changes import Changes, is_set_otherwise, is_super_set_otherwise
-from mnttrace.capture.decode import MountList
-from mnttrace.capture.detached import Detached
-from mnttrace.capture.effect_rows import EffectRows, Row
-from mnttrace.capture.naming import Naming, place_in
-from mnttrace.capture.notes import Notes
-from mnttrace.capture.surveys import Survey
-from mnttrace.capture.tables import Known, MountTables, namespace_key
+from mnttrace.capture.join.changes import Changes, is_set_otherwise, is_super_set_otherwise
+from mnttrace.capture.join.detached import Detached
+from mnttrace.capture.join.effect_rows import EffectRows, Row
+from mnttrace.capture.join.naming import Naming, place_in
+from mnttrace.capture.join.pending import Notes
+from mnttrace.capture.join.tables import Known, MountTables, namespace_key
+from mnttrace.capture.stream.decode import MountList
+from mnttrace.capture.survey.surveyor import Survey
 from mnttrace.linux.mountinfo import Mount
 
 _GRACE = 0.5  # seconds after which a call that was not over when a survey was made is over

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mnttrace.capture.changes import Changes, is_set_otherwise
-from mnttrace.capture.decode import Call, MountList
-from mnttrace.capture.detached import Detached
-from mnttrace.capture.differences import Differences
-from mnttrace.capture.effect_rows import Add, EffectRows, Row, settings
-from mnttrace.capture.layout import constants
-from mnttrace.capture.naming import Naming
-from mnttrace.capture.notes import Notes
-from mnttrace.capture.tables import Known, MountTables, namespace_key
+from mnttrace.capture.join.changes import Changes, is_set_otherwise
+from mnttrace.capture.join.detached import Detached
+from mnttrace.capture.join.differences import Differences
+from mnttrace.capture.join.effect_rows import Add, EffectRows, Row, settings
+from mnttrace.capture.join.naming import Naming
+from mnttrace.capture.join.pending import Notes
+from mnttrace.capture.join.tables import Known, MountTables, namespace_key
+from mnttrace.capture.stream.decode import Call, MountList
 from mnttrace.linux.flags import mount_action
 from mnttrace.linux.syscalls import Does
+from mnttrace.probes.layout import constants
 
 _C = constants()
 _MADE, _CARRIED, _COVERED = _C["HOW_MADE"], _C["HOW_CARRIED"], _C["HOW_COVERED"]

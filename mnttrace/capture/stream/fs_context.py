@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from mnttrace.capture.layout import constants
 from mnttrace.linux.syscalls import Does, Syscall
+from mnttrace.probes.layout import constants
 
 _KEPT = 4096  # stories; the oldest are forgotten
 

@@ -11,10 +11,10 @@ import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mnttrace.capture.layout import constants
-from mnttrace.capture.naming import place_in
+from mnttrace.capture.join.naming import place_in
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.linux.options import MNT_UNBINDABLE, mount_bits, super_bits
+from mnttrace.probes.layout import constants
 
 _LISTED = constants()["HOW_LISTED"]
 FIRST_MADE_UP = 1 << 62  # unique ids from here on are not the kernel's

@@ -27,9 +27,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple, NoReturn
 
-from mnttrace.capture.ring import Ring
 from mnttrace.errors import CaptureError
 from mnttrace.linux.fanotify import MountGroup
+from mnttrace.probes.ring import Ring
 
 _POLL = 0.01  # seconds between looks at the buffers, unless something urgent comes
 # For each event the kernel looks through up to 128 that wait, of the same thread (fanotify_merge()

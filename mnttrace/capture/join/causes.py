@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mnttrace.capture.effect_rows import EffectRows, Row, settings
-from mnttrace.capture.tables import Known, MountTables
+from mnttrace.capture.join.effect_rows import EffectRows, Row, settings
+from mnttrace.capture.join.tables import Known, MountTables
 
 _DETACHING = {"umount", "umount2"}
 

@@ -6,10 +6,10 @@ import os
 from collections import OrderedDict
 from contextlib import suppress
 
-from mnttrace.capture.claims import cgroup_paths
-from mnttrace.capture.decode import Process
-from mnttrace.capture.effect_rows import Add, Row
-from mnttrace.capture.identity import Identities, Identity, Seen
+from mnttrace.capture.identity.hints import cgroup_paths
+from mnttrace.capture.identity.identify import Identities, Identity, Seen
+from mnttrace.capture.join.effect_rows import Add, Row
+from mnttrace.capture.stream.decode import Process
 
 _KEPT = 65536  # processes that are remembered
 _NAMED = {"container", "unit", "host"}  # kinds of namespaces that need no better name

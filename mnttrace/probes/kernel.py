@@ -10,9 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mnttrace.capture import layout, offsets
-from mnttrace.capture.inner import definitions
-from mnttrace.capture.ring import Ring
 from mnttrace.errors import CaptureError, MissingPrerequisite
 from mnttrace.linux import perf
 from mnttrace.linux.bpf import missed, takes_cast, takes_may_goto
@@ -21,6 +18,9 @@ from mnttrace.linux.capabilities import lacking
 from mnttrace.linux.namespaces import namespace_id
 from mnttrace.linux.syscalls import Does, Syscall, by_number
 from mnttrace.linux.tracefs import open_tracefs, tracepoint_id
+from mnttrace.probes import layout, offsets
+from mnttrace.probes.kernel_functions import definitions
+from mnttrace.probes.ring import Ring
 
 # Types that no namespace has, for setns(2); the same as in bpf/calls.h.
 _ASK_LIST, _ASK_WATCHED, _ASK_THREAD = 0x40, 0x20, 0x21

@@ -11,9 +11,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
-from mnttrace.capture.decode import Call
-from mnttrace.capture.layout import constants
+from mnttrace.capture.stream.decode import Call
 from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW, MountEvent
+from mnttrace.probes.layout import constants
 
 _BY_RELEASE_READ = constants()["BY_RELEASE_READ"]
 _GRACE = 200_000_000  # ns after its events from which on a thread is asked whether its call goes on

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-from mnttrace.capture.surveys import Survey
 from mnttrace.linux import mountinfo
 
 Add = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(slots=True)
+class MountTable:
+    """The mount table of one namespace, as it was read.
+
+    Attributes:
+        ns: inode number of the namespace; ns_id: its unique id, or the inode number again where
+            the kernel has none.
+        reason: start, birth, operation, end; or gone: there is no such namespace any more.
+        started, ended: CLOCK_MONOTONIC around the read, ns.
+        mounts: its lines.
+        unique_ids: mount id → unique id, where the kernel tells.
+    """
+
+    ns: int
+    ns_id: int
+    reason: str
+    started: int
+    ended: int
+    mounts: list[mountinfo.Mount]
+    unique_ids: dict[int, int] = field(default_factory=dict)
 
 
 class Snapshots:
@@ -25,60 +46,65 @@ class Snapshots:
         self._unique: dict[int, dict[int, int]] = {}
         self._next = 0
 
-    def take(self, survey: Survey, operations: int) -> None:
-        """Write what a survey found that is not as it was.
+    def take(self, read: MountTable, operations: int) -> None:
+        """Write what in a mount table is not as it was before.
 
         Args:
-            survey: with a table; one without is not written.
+            read: the table; an empty one is not written.
             operations: how many had been received before.
         """
-        if not survey.table:
+        if not read.mounts:
             return
-        key = survey.key
-        table = {mount.mount_id: mount for mount in survey.table}
+        key = read.ns_id
+        table = {mount.mount_id: mount for mount in read.mounts}
         first = key not in self._tables
         before = self._tables.get(key, {})
-        if not first and table == before and survey.reason == "operation":
+        if not first and table == before and read.reason == "operation":
             return
         old_unique = self._unique.get(key, {})
-        unique = survey.unique_ids
-        snapshot = self._snapshot(survey, operations)
+        unique = read.unique_ids
+        snapshot = self._snapshot(read, operations)
         for mount in before.values():
             now = table.get(mount.mount_id)
             if now is None or _is_another(now, mount, unique, old_unique):
-                self._row(snapshot, survey, "removed", mount, old_unique)
-        for mount in survey.table:
+                self._row(snapshot, read, "removed", mount, old_unique)
+        for mount in read.mounts:
             old = before.get(mount.mount_id)
             another = old is None or _is_another(mount, old, unique, old_unique)
             if old == mount and not another:
                 continue
             change = "added" if another else "changed"
-            self._row(snapshot, survey, "initial" if first else change, mount, unique)
+            self._row(snapshot, read, "initial" if first else change, mount, unique)
         self._tables[key] = table
         self._unique[key] = unique
 
-    def gone(self, key: int, ns: int, operations: int) -> None:
-        """Write that a namespace no longer is; `ns` was its inode number."""
-        if key not in self._tables:
-            return
-        now = time.monotonic_ns()
-        survey = Survey(ns, key, None, "gone", now, now, [])
-        snapshot = self._snapshot(survey, operations)
-        unique = self._unique.pop(key)
-        for mount in self._tables.pop(key).values():
-            self._row(snapshot, survey, "removed", mount, unique)
+    def gone(self, ns: int, ns_id: int, at: int, operations: int) -> None:
+        """Write that a namespace no longer is.
 
-    def _snapshot(self, survey: Survey, operations: int) -> int:
+        Args:
+            ns, ns_id: what it was, as of :class:`MountTable`.
+            at: when that was found, CLOCK_MONOTONIC, ns.
+            operations: how many had been received before.
+        """
+        if ns_id not in self._tables:
+            return
+        read = MountTable(ns, ns_id, "gone", at, at, [])
+        snapshot = self._snapshot(read, operations)
+        unique = self._unique.pop(ns_id)
+        for mount in self._tables.pop(ns_id).values():
+            self._row(snapshot, read, "removed", mount, unique)
+
+    def _snapshot(self, read: MountTable, operations: int) -> int:
         self._next += 1
         self._add(
             "snapshots",
             {
                 "snapshot": self._next,
-                "ns": survey.ns,
-                "ns_id": survey.key,
-                "started": survey.started,
-                "ended": survey.ended,
-                "reason": survey.reason,
+                "ns": read.ns,
+                "ns_id": read.ns_id,
+                "started": read.started,
+                "ended": read.ended,
+                "reason": read.reason,
                 "operations": operations,
             },
         )
@@ -87,7 +113,7 @@ class Snapshots:
     def _row(
         self,
         snapshot: int,
-        survey: Survey,
+        read: MountTable,
         change: str,
         mount: mountinfo.Mount,
         unique: dict[int, int],
@@ -96,8 +122,8 @@ class Snapshots:
             "mounts",
             {
                 "snapshot": snapshot,
-                "ns": survey.ns,
-                "ns_id": survey.key,
+                "ns": read.ns,
+                "ns_id": read.ns_id,
                 "change": change,
                 "mount_id": mount.mount_id,
                 "mnt_id_unique": unique.get(mount.mount_id),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from mnttrace.capture.claims import Claim
+from mnttrace.capture.identity.hints import Claim
 
 _LARGEST = 4 << 20  # bytes of a file; the largest, podman's list, has some 700 a container
 _LARGEST_RECORD = 1 << 18  # runc's are 6 to 30 KB

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mnttrace.capture.tables import Known, MountTables
+from mnttrace.capture.join.tables import Known, MountTables
 
 Add = Callable[[str, dict[str, Any]], None]
 Row = dict[str, Any]

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
-from mnttrace.capture.changes import Changes
-from mnttrace.capture.decode import Call
-from mnttrace.capture.effect_rows import EffectRows, Row
-from mnttrace.capture.layout import constants
-from mnttrace.capture.notes import Notes
-from mnttrace.capture.tables import Known, MountTables, namespace_key
+from mnttrace.capture.join.changes import Changes
+from mnttrace.capture.join.effect_rows import EffectRows, Row
+from mnttrace.capture.join.pending import Notes
+from mnttrace.capture.join.tables import Known, MountTables, namespace_key
+from mnttrace.capture.stream.decode import Call
+from mnttrace.probes.layout import constants
 
 _BY_EVENT = constants()["BY_EVENT"]
 _OTHERS_PASSED = 16  # mounts that are not known, or that an earlier call left over

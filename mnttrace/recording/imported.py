@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnttrace import __version__
-from mnttrace.capture.snapshots import Snapshots
-from mnttrace.capture.surveys import Survey
 from mnttrace.errors import BadInput
 from mnttrace.linux import mountinfo
+from mnttrace.recording.snapshots import MountTable, Snapshots
 from mnttrace.recording.writer import Writer
 
 _LARGEST = 1 << 26  # bytes of one table: 300,000 mounts
@@ -62,7 +61,7 @@ def import_tables(directory: Path, given: Iterable[str], force: bool = False) ->
             "namespaces",
             {"ns": number, "ns_id": number, "kind": kind, "name": name, "command": table.where},
         )
-        snapshots.take(Survey(number, number, None, "start", 0, 0, mounts), 0)
+        snapshots.take(MountTable(number, number, "start", 0, 0, mounts), 0)
     writer.meta |= {
         "mnttrace": __version__,
         "host": "not known: imported mount tables",

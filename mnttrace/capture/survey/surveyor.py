@@ -12,10 +12,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from mnttrace.capture.blind import Blind
-from mnttrace.capture.decode import MountList
-from mnttrace.capture.probes import Probes
-from mnttrace.capture.tables import namespace_key
+from mnttrace.capture.join.tables import namespace_key
+from mnttrace.capture.stream.decode import MountList
 from mnttrace.linux import mountinfo, statmount
 from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.namespaces import (
@@ -25,6 +23,9 @@ from mnttrace.linux.namespaces import (
     read_mountinfo,
     representative,
 )
+from mnttrace.probes.kernel import Probes
+from mnttrace.probes.null import Blind
+from mnttrace.recording.snapshots import MountTable
 
 
 @dataclass(slots=True)
@@ -59,6 +60,12 @@ class Survey:
     def key(self) -> int:
         """What the namespace is known by."""
         return namespace_key(self.ns, self.ns_id)
+
+    def as_mount_table(self) -> MountTable:
+        """What was read, for the snapshots."""
+        return MountTable(
+            self.ns, self.key, self.reason, self.started, self.ended, self.table, self.unique_ids
+        )
 
     def take_lists(self) -> MountList | None:
         """The parts of the kernel's list as one, None if none came; fills in the unique ids."""

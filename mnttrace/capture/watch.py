@@ -9,8 +9,8 @@ from types import FrameType
 from typing import Any
 
 from mnttrace.capture.filters import Filter, descendants
-from mnttrace.capture.probes import Probes
 from mnttrace.capture.session import Session
+from mnttrace.probes.kernel import Probes
 
 _POLL = 0.05  # seconds between looks at what has come
 

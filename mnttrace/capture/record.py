@@ -12,11 +12,11 @@ from pathlib import Path
 from types import FrameType
 
 from mnttrace.capture.about import about
-from mnttrace.capture.blind import Blind
 from mnttrace.capture.filters import Filter, descendants
-from mnttrace.capture.probes import Probes
 from mnttrace.capture.session import Session
 from mnttrace.errors import BadInput
+from mnttrace.probes.kernel import Probes
+from mnttrace.probes.null import Blind
 from mnttrace.recording.writer import Writer
 
 _POLL = 0.01  # seconds between looks at the ring buffer

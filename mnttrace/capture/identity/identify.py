@@ -14,9 +14,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mnttrace.capture import claims
-from mnttrace.capture.claims import Claim
-from mnttrace.capture.containers import Containers, Record, Records, head
+from mnttrace.capture.identity import hints as claims
+from mnttrace.capture.identity.containers import Containers, Record, Records, head
+from mnttrace.capture.identity.hints import Claim
 
 _GENERATIONS = 16  # of ancestors that are looked at
 _LONGEST_COMMAND = 1 << 14  # bytes; conmon's has 3 KB

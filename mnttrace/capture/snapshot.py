@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnttrace.capture.about import about
-from mnttrace.capture.people import People
-from mnttrace.capture.snapshots import Snapshots
-from mnttrace.capture.surveys import Surveyor
+from mnttrace.capture.identity.registry import People
+from mnttrace.capture.survey.surveyor import Surveyor
 from mnttrace.linux.namespaces import kernel_namespaces, mount_namespaces
+from mnttrace.recording.snapshots import Snapshots
 from mnttrace.recording.writer import Writer
 
 
@@ -45,7 +45,7 @@ def record_still(directory: Path, force: bool = False) -> Still:
         survey = surveyor.survey(namespace, "start")
         if survey:
             people.namespace(survey.key, survey.ns, survey.pid or 0, None)
-            snapshots.take(survey, 0)
+            snapshots.take(survey.as_mount_table(), 0)
     # With the kernel's own list, what processes are in does not matter.
     hidden = 0 if kernel_namespaces() else len(found.unreadable)
     losses = {"unreadable_tables": surveyor.unreadable, "unreadable_processes": hidden}

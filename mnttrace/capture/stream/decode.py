@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from mnttrace.capture.layout import constants, layout
-from mnttrace.capture.story import Stories
+from mnttrace.capture.stream.fs_context import Stories
 from mnttrace.linux import flags
 from mnttrace.linux.errnos import errno_name
 from mnttrace.linux.fanotify import MountEvent
 from mnttrace.linux.namespaces import namespace_link
 from mnttrace.linux.syscalls import Does, Fetch, Syscall, by_number
+from mnttrace.probes.layout import constants, layout
 
 _SECRET = re.compile(r"(?i)\b(pass(?:word|wd|phrase)?|cred(?:ential)?s?|secret|token|key)(=)[^,]*")
 _SECRET_KEY = re.compile(r"(?i)(pass|cred|secret|token|key)")

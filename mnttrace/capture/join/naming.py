@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from mnttrace.capture.decode import Call
-from mnttrace.capture.effect_rows import Row
-from mnttrace.capture.tables import Known, MountTables, device_text, folder, namespace_key
+from mnttrace.capture.join.effect_rows import Row
+from mnttrace.capture.join.tables import Known, MountTables, device_text, folder, namespace_key
+from mnttrace.capture.stream.decode import Call
 from mnttrace.linux import statmount
 from mnttrace.linux.flags import mount_action
 from mnttrace.linux.mountinfo import Mount

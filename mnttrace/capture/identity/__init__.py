@@ -1,0 +1,1 @@
+"""Whose mount namespace it is."""

@@ -1,0 +1,1 @@
+"""From the kernel's buffers to typed events."""

@@ -1,0 +1,1 @@
+"""Reading mount tables and finding namespaces."""
