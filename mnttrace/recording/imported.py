@@ -17,6 +17,8 @@ from mnttrace.recording.writer import Writer
 _LARGEST = 1 << 26  # bytes of one table: 300,000 mounts
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _HOST = "host"
+_TEXTS = ("id", "runtime", "image", "pod", "pod_namespace", "unit", "comm")
+_NOTHING_KNOWN = {"pid": 0, **dict.fromkeys(_TEXTS, "")}
 
 
 class Table(NamedTuple):
@@ -59,7 +61,8 @@ def import_tables(directory: Path, given: Iterable[str], force: bool = False) ->
         kind = "host" if name == _HOST else "process"
         writer.add(
             "namespaces",
-            {"ns": number, "ns_id": number, "kind": kind, "name": name, "command": table.where},
+            _NOTHING_KNOWN
+            | {"ns": number, "ns_id": number, "kind": kind, "name": name, "command": table.where},
         )
         snapshots.take(MountTable(number, number, "start", 0, 0, mounts), 0)
     writer.meta |= {

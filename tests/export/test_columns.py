@@ -1,4 +1,4 @@
-"""docs/columns.md and docs/sql.md say what is so."""
+"""What is made from the schema is up to date, and docs/sql.md is right."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ SQL = (CHECKOUT / "docs" / "sql.md").read_text()
 def test_the_page_of_columns_is_up_to_date() -> None:
     script = runpy.run_path(str(CHECKOUT / "scripts" / "columns.py"))
     assert script["PAGE"].read_text().splitlines() == list(script["lines"]())
+
+
+def test_the_types_of_rows_are_up_to_date() -> None:
+    script = runpy.run_path(str(CHECKOUT / "scripts" / "generate_rows.py"))
+    assert script["MODULE"].read_text().splitlines() == list(script["lines"]())
 
 
 def test_every_table_and_view_is_told_of() -> None:

@@ -32,7 +32,7 @@ def test_a_recording_of_format_1_is_read(command: Run) -> None:
     for name, columns in COLUMNS.items():
         frame = getattr(run, name)
         if name != "namespaces":
-            assert {column for column, _, _ in columns} <= set(frame), name
+            assert {column.name for column in columns} <= set(frame), name
     assert run.effects["locked"].isna().all()
     [leak] = run.leaks.to_dict("records")
     assert (leak["kind"], leak["direction"]) == ("residue", "container→host")

@@ -65,7 +65,7 @@ def write(
 
 def _full(table: str, **values: Any) -> Row:
     """A row whose other text is empty, as that of a recorder is."""
-    texts = {column: "" for column, kind, _ in COLUMNS[table] if str(kind) == "string"}
+    texts = {column: "" for column, kind, *_ in COLUMNS[table] if str(kind) == "string"}
     return texts | values
 
 
