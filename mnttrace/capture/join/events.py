@@ -126,6 +126,7 @@ class CallEnded(Event):
         last_detached: unique id of the last mount that the call detached, by the end of it.
         last_detached_known_by: one of BY_* in bpf/records.h.
         is_cut: the kernel's list is not complete.
+        descends: whether the caller descends from a process that the recorder follows.
     """
 
     row: OperationRow
@@ -135,6 +136,7 @@ class CallEnded(Event):
     last_detached: int
     last_detached_known_by: int
     is_cut: bool
+    descends: bool
 
     @property
     def key(self) -> int:
@@ -149,7 +151,7 @@ class CallEnded(Event):
     @property
     def flags(self) -> int:
         """Its flags as they were given, 0 of a call without any."""
-        return self.row["flags_value"] or 0
+        return self.row["flags_value"]
 
     @property
     def mount_action(self) -> str:
