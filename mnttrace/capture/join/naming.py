@@ -11,7 +11,7 @@ from mnttrace.capture.stream.decode import Call
 from mnttrace.linux import statmount
 from mnttrace.linux.flags import mount_action
 from mnttrace.linux.mountinfo import Mount
-from mnttrace.linux.syscalls import Does
+from mnttrace.linux.syscalls import SyscallKind
 
 _DEVNAME_KEPT = 31  # bytes of a source that a mount_entry has at most
 _TEXTS_KEPT = 1 << 12
@@ -86,7 +86,7 @@ class Naming:
     def from_call(self, mount: Known, call: Call) -> None:
         """Name a new mount by the arguments of the call that made it."""
         row = call.row
-        is_new = call.does == Does.MOVE_MOUNT or mount_action(call.mount_flags) == "new"
+        is_new = call.does == SyscallKind.MOVE_MOUNT or mount_action(call.mount_flags) == "new"
         if is_new and row["fstype"].partition(".")[0] == mount.fstype.partition(".")[0]:
             mount.fstype = row["fstype"]
             mount.source = row["source"] or mount.source

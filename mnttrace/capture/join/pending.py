@@ -13,9 +13,8 @@ from typing import Any
 
 from mnttrace.capture.stream.decode import Call
 from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW, MountEvent
-from mnttrace.probes.layout import constants
+from mnttrace.probes.records import BY_RELEASE_READ
 
-_BY_RELEASE_READ = constants()["BY_RELEASE_READ"]
 _GRACE = 200_000_000  # ns after its events from which on a thread is asked whether its call goes on
 _TOLD = 200_000_000  # ns within which what ended is told of
 _CUT_KEPT = 256
@@ -130,7 +129,7 @@ class Notes:
         if all of it had been read when the call ended, nothing that came after that."""
         end = call.row["monotonic"] + call.row["latency"]
         for unique, came in self._detached.get(call.row["tid"], ()):
-            if call.notified_by == _BY_RELEASE_READ and came > end:
+            if call.notified_by == BY_RELEASE_READ and came > end:
                 return
             yield unique
 
