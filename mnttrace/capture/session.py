@@ -21,7 +21,7 @@ from mnttrace.capture.survey.surveyor import Survey, Surveyor
 from mnttrace.capture.users import Busy
 from mnttrace.linux.fanotify import MountEvent, MountGroup, events
 from mnttrace.linux.namespaces import mount_namespaces
-from mnttrace.linux.syscalls import Does
+from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.kernel import Probes
 from mnttrace.probes.null import Blind
 from mnttrace.probes.ring import records
@@ -31,12 +31,12 @@ _JOIN_AT_ONCE = 0.1  # seconds between looks at what else is due
 _LOOK_AT_TABLES = 0.1  # seconds between surveys, where there is nothing else
 _LOOK_AGAIN = 1.0  # seconds between surveys of a namespace that operations may have changed
 _CHANGES_MOUNTS = {
-    Does.MOUNT,
-    Does.UMOUNT,
-    Does.PIVOT,
-    Does.MOVE_MOUNT,
-    Does.SETATTR,
-    Does.RECONFIGURE,
+    SyscallKind.MOUNT,
+    SyscallKind.UMOUNT,
+    SyscallKind.PIVOT,
+    SyscallKind.MOVE_MOUNT,
+    SyscallKind.SETATTR,
+    SyscallKind.RECONFIGURE,
 }
 
 
@@ -215,14 +215,14 @@ class Session:
             key = namespace_key(row["ns"], row["ns_id"])
             self._changed.setdefault(key, time.monotonic())
         effects, self._pending = self._pending, []
-        if call.does == Does.REMOVE and not effects:
+        if call.does == SyscallKind.REMOVE and not effects:
             return  # what its thread detached before was taken for what this call did
         if self._wanted.wants_all or self._wanted.wants_call(
             row, effects, self._people.cgroup(row["pid"])
         ):
             self.operations += 1
             self._add("operations", row)
-            if call.does == Does.UMOUNT and row["error"] == "EBUSY":
+            if call.does == SyscallKind.UMOUNT and row["error"] == "EBUSY":
                 for user in self._busy.users(row):
                     self._add("users", self._now() | user)
             for effect in effects:
@@ -230,9 +230,9 @@ class Session:
 
     def _remember(self, call: Call) -> None:
         row = call.row
-        if call.does == Does.NAMESPACE and row["ns_target_id"] not in (None, row["ns_id"]):
+        if call.does == SyscallKind.NAMESPACE and row["ns_target_id"] not in (None, row["ns_id"]):
             self._births[row["ns_target_id"]] = row
-        if call.does in _CHANGES_MOUNTS or call.does == Does.NAMESPACE:
+        if call.does in _CHANGES_MOUNTS or call.does == SyscallKind.NAMESPACE:
             self._calls.append(row)
 
     def _take_effect(self, _table: str, row: Row) -> None:

@@ -18,12 +18,11 @@ from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent, 
 from mnttrace.linux.perf import takes_kprobe
 from mnttrace.probes import kernel_functions as inner
 from mnttrace.probes.kernel import Probes
-from mnttrace.probes.layout import constants, layout
+from mnttrace.probes.records import RECORD_EVENT, EventRecord
 from mnttrace.probes.ring import records
 
 pytestmark = pytest.mark.kernel
 
-RECORD_EVENT = constants()["RECORD_EVENT"]
 OPERATIONS = """
 mount --make-rshared /
 mkdir -p a/x b; mount -t tmpfs one a; mkdir a/x a/y; mount -t tmpfs two a/x
@@ -119,11 +118,10 @@ def test_inner_probes_tell_what_fanotify_tells(probes: Probes, tmp_path) -> None
     assert doing.returncode == 0
     told = list(events(group.read()))
     group.close()
-    kind = layout("event_record")
     found = [
         MountEvent(event.mask, event.tid, event.unique)
         for event in (
-            kind.unpack(raw) for raw in records(probes.ring.read()) if raw[0] == RECORD_EVENT
+            EventRecord.unpack(raw) for raw in records(probes.ring.read()) if raw[0] == RECORD_EVENT
         )
     ]
     # Moved mounts are told of with both bits; clones are told of when they are made.

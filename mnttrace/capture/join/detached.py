@@ -11,9 +11,8 @@ from mnttrace.capture.join.effect_rows import EffectRows, Row
 from mnttrace.capture.join.pending import Notes
 from mnttrace.capture.join.tables import Known, MountTables, namespace_key
 from mnttrace.capture.stream.decode import Call
-from mnttrace.probes.layout import constants
+from mnttrace.probes.records import BY_EVENT
 
-_BY_EVENT = constants()["BY_EVENT"]
 _OTHERS_PASSED = 16  # mounts that are not known, or that an earlier call left over
 
 
@@ -45,7 +44,7 @@ class Detached:
         key, tid = namespace_key(call.row["ns"], call.row["ns_id"]), call.row["tid"]
         missing = list(missing)
         told = self._notes.of_call(call)
-        if not told or call.notified_by != _BY_EVENT:
+        if not told or call.notified_by != BY_EVENT:
             more = self._likely(call, told, self._attached([*missing, *told]), key)
             self._notes.drop(tid, more)
             told += more
@@ -143,7 +142,7 @@ class Detached:
         on_file = next((m for m in reversed(mounts) if m.parent not in own), None)
         if on_file is None:
             return
-        if call.notified_by != _BY_EVENT:
+        if call.notified_by != BY_EVENT:
             mounts += self._gone_along(own, on_file, call)
         for mount in mounts:
             self._rows.detach(mount, "mountpoint-removed", "kernel", call.row)

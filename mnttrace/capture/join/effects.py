@@ -19,13 +19,16 @@ from mnttrace.capture.join.pending import Notes
 from mnttrace.capture.join.tables import Known, MountTables, namespace_key
 from mnttrace.capture.stream.decode import Call, MountList
 from mnttrace.linux.flags import mount_action
-from mnttrace.linux.syscalls import Does
-from mnttrace.probes.layout import constants
-
-_C = constants()
-_MADE, _CARRIED, _COVERED = _C["HOW_MADE"], _C["HOW_CARRIED"], _C["HOW_COVERED"]
-_LIST_MADE, _LIST_BIRTH = _C["LIST_MADE"], _C["LIST_BIRTH"]
-_LIST_AFTER, _LIST_CHANGED = _C["LIST_AFTER"], _C["LIST_CHANGED"]
+from mnttrace.linux.syscalls import SyscallKind
+from mnttrace.probes.records import (
+    HOW_COVERED,
+    HOW_MADE,
+    HOW_PROPAGATED,
+    LIST_AFTER,
+    LIST_BIRTH,
+    LIST_CHANGED,
+    LIST_MADE,
+)
 
 
 class Birth(NamedTuple):
@@ -74,11 +77,11 @@ class Effects:
         """Write the effects of one call."""
         if call.row["result"] < 0:
             return
-        made = [entry for found in call.lists if found.why == _LIST_MADE for entry in found.entries]
-        if call.does == Does.MOVE_MOUNT:
+        made = [entry for found in call.lists if found.why == LIST_MADE for entry in found.entries]
+        if call.does == SyscallKind.MOVE_MOUNT:
             # A copy can come to be in the tree that was moved; that itself is no copy.
-            copies = {entry.unique for entry in made if entry.how == _CARRIED}
-            made = [entry for entry in made if entry.how != _MADE or entry.unique not in copies]
+            copies = {entry.unique for entry in made if entry.how == HOW_PROPAGATED}
+            made = [entry for entry in made if entry.how != HOW_MADE or entry.unique not in copies]
             made = self._with_covered(made)
         # The kernel lists the newest first; a mount's parent, and what it is a copy of, are older.
         made.sort(key=_age)
@@ -89,14 +92,14 @@ class Effects:
             made, evidence = self._own(call, made)
         for entry in made:
             self._made(call, entry, evidence)
-        after = [found for found in call.lists if found.why in (_LIST_AFTER, _LIST_CHANGED)]
+        after = [found for found in call.lists if found.why in (LIST_AFTER, LIST_CHANGED)]
         missing = self._after(call, after) if after else []
-        born = [found for found in call.lists if found.why == _LIST_BIRTH]
+        born = [found for found in call.lists if found.why == LIST_BIRTH]
         if born:
             self._born(call, born)
-        if call.does == Does.UMOUNT:
+        if call.does == SyscallKind.UMOUNT:
             self.detached.umount(call, missing)
-        elif call.does == Does.REMOVE:
+        elif call.does == SyscallKind.REMOVE:
             self.detached.removed(call)
         elif call.row["ns_after"] not in (None, call.row["ns"]):
             self.detached.left(call)
@@ -108,8 +111,8 @@ class Effects:
         is listed with the tree, as it is mounted on it now."""
         listed = {entry.unique for entry in made}
         return [
-            entry._replace(how=_COVERED)
-            if entry.how == _MADE
+            entry._replace(how=HOW_COVERED)
+            if entry.how == HOW_MADE
             and entry.parent_unique in listed
             and (known := self._tables.get(entry.unique)) is not None
             and known.has_moved(entry)
@@ -122,7 +125,7 @@ class Effects:
         made what: others may have made mounts in the namespace at the same time."""
         new = {entry.unique for entry in made if entry.unique not in self._tables}
         tops = [
-            e for e in made if e.how == _MADE and e.unique in new and e.parent_unique not in new
+            e for e in made if e.how == HOW_MADE and e.unique in new and e.parent_unique not in new
         ]
         at_path = [top for top in tops if self._naming.path(top, call.names) == call.row["path"]]
         if not at_path:
@@ -143,16 +146,16 @@ class Effects:
             return
         if self._tables.is_gone(entry.unique) or self._notes.is_anothers(entry.unique, call):
             return
-        origin = self._tables.get(entry.origin_unique) if entry.how == _CARRIED else None
+        origin = self._tables.get(entry.origin_unique) if entry.how == HOW_PROPAGATED else None
         mount = self._naming.make(entry, call.names, origin)
-        if entry.how == _MADE and evidence == "kernel":
+        if entry.how == HOW_MADE and evidence == "kernel":
             self._naming.from_call(mount, call)
-        if entry.how == _MADE:
+        if entry.how == HOW_MADE:
             origin = self._bound_from(call, entry, mount)
         self._tables.attach(mount)
         self._notes.claim(entry.unique)
         via = "direct"
-        if entry.how == _CARRIED:
+        if entry.how == HOW_PROPAGATED:
             via = "peer" if origin and mount.group and mount.group == origin.group else "slave"
         self.rows.attach(mount, via, evidence, call.row, origin)
 
@@ -174,8 +177,8 @@ class Effects:
         """A mount that was there before. If the call neither moved nor covered it, it is another's
         that was made at the same time, and may be half gone."""
         self._naming.from_names(known, call.names)
-        is_moved = call.does == Does.MOVE_MOUNT and entry.how == _MADE
-        if (is_moved or entry.how == _COVERED) and known.has_moved(entry):
+        is_moved = call.does == SyscallKind.MOVE_MOUNT and entry.how == HOW_MADE
+        if (is_moved or entry.how == HOW_COVERED) and known.has_moved(entry):
             self._move(call, [(known, entry)], "direct" if is_moved else "beneath")
         if is_moved:
             self.changes.direct(known, entry, call.row)
@@ -199,9 +202,9 @@ class Effects:
         were after it; those that a umount took."""
         entries = [entry for found in lists for entry in found.entries if entry.mntns_id]
         self._name_places(call, entries)
-        listed = [entry for entry in entries if entry.how not in (_CARRIED, _COVERED)]
+        listed = [entry for entry in entries if entry.how not in (HOW_PROPAGATED, HOW_COVERED)]
         key = namespace_key(lists[0].ns, lists[0].ns_id)
-        is_whole = lists[-1].last and lists[-1].why == _LIST_AFTER and not call.cut
+        is_whole = lists[-1].last and lists[-1].why == LIST_AFTER and not call.cut
         missing: set[int] = set()
         if is_whole:
             missing = self._tables.of_namespace(key) - {entry.unique for entry in listed}
@@ -222,13 +225,13 @@ class Effects:
         # copy for its parent comes after that copy, which was slipped beneath it.
         self._settle(call, news, carried=False)
         for entry in sorted(entries, key=_age):
-            if entry.how in (_CARRIED, _COVERED):
+            if entry.how in (HOW_PROPAGATED, HOW_COVERED):
                 self._made(call, entry)
         nobody = {"ts": call.row["ts"], "monotonic": call.row["monotonic"]}
         self._settle(call, news, carried=True)
         for mount, entry in news:
             self.changes.found(mount, entry, nobody, call.row)
-        if call.does == Does.RECONFIGURE or mount_action(call.mount_flags) == "remount":
+        if call.does == SyscallKind.RECONFIGURE or mount_action(call.mount_flags) == "remount":
             self.changes.super_blocks(listed, "kernel", call.row)
         if is_whole:
             self.changes.looked_at(key)
@@ -238,7 +241,7 @@ class Effects:
                 new = self._naming.make(entry, call.names, None)
                 self._tables.attach(new)
                 self.differences.missed(new, nobody)
-        if call.does == Does.UMOUNT:
+        if call.does == SyscallKind.UMOUNT:
             return sorted(missing & self._tables.of_namespace(key))
         if not self._notes.is_watched(key, call.row["monotonic"]):
             self.detached.lost(sorted(missing & self._tables.of_namespace(key)), nobody)
@@ -269,7 +272,7 @@ class Effects:
         Copies are at places of the same names."""
         for entry in entries:
             known = self._tables.get(entry.unique)
-            if known is not None and known.has_moved(entry) and entry.how != _COVERED:
+            if known is not None and known.has_moved(entry) and entry.how != HOW_COVERED:
                 place = self._naming.new_place(entry, call.row, call.names)
                 if place is not None:
                     call.names[entry.mountpoint] = place
@@ -281,7 +284,7 @@ class Effects:
             about = {unique for mount, _ in moved for unique in self._tables.tree(mount.unique)}
             self._move(call, moved, "direct")
             return about
-        if call.does in (Does.UMOUNT, Does.PIVOT, Does.RECONFIGURE):
+        if call.does in (SyscallKind.UMOUNT, SyscallKind.PIVOT, SyscallKind.RECONFIGURE):
             return set()
         key = namespace_key(call.row["ns"], call.row["ns_id"])
         told = call.row["path_unique"]
@@ -326,10 +329,10 @@ class Effects:
 
 def _can_move(call: Call) -> bool:
     """Whether a call after which mounts turn out to have moved can have moved them."""
-    if call.does == Does.MOUNT:
+    if call.does == SyscallKind.MOUNT:
         return mount_action(call.mount_flags) == "move"
-    return call.does not in (Does.SETATTR, Does.RECONFIGURE)
+    return call.does not in (SyscallKind.SETATTR, SyscallKind.RECONFIGURE)
 
 
 def _age(entry: Any) -> tuple[bool, bool, int]:
-    return entry.how == _COVERED, entry.how == _CARRIED, entry.unique
+    return entry.how == HOW_COVERED, entry.how == HOW_PROPAGATED, entry.unique

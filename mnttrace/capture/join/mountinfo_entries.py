@@ -14,9 +14,8 @@ from typing import NamedTuple
 from mnttrace.capture.join.naming import place_in
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.linux.options import MNT_UNBINDABLE, mount_bits, super_bits
-from mnttrace.probes.layout import constants
+from mnttrace.probes.records import HOW_LISTED
 
-_LISTED = constants()["HOW_LISTED"]
 FIRST_MADE_UP = 1 << 62  # unique ids from here on are not the kernel's
 
 
@@ -91,7 +90,7 @@ class Entries:
             master=line.master or 0,
             device=line.major << 20 | line.minor,
             flags=mount_bits(line.options) | (MNT_UNBINDABLE if line.unbindable else 0),
-            how=_LISTED,
+            how=HOW_LISTED,
             root_hash=0,
             mountpoint_hash=0,
             super_flags=super_bits(line.super_options),

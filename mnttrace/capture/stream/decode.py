@@ -13,13 +13,20 @@ from mnttrace.linux import flags
 from mnttrace.linux.errnos import errno_name
 from mnttrace.linux.fanotify import MountEvent
 from mnttrace.linux.namespaces import namespace_link
-from mnttrace.linux.syscalls import Does, Fetch, Syscall, by_number
-from mnttrace.probes.layout import constants, layout
+from mnttrace.linux.syscalls import ArgKind, Syscall, SyscallKind, by_number
+from mnttrace.probes import records as kernel
+from mnttrace.probes.records import (
+    MountEntry,
+    MountsRecord,
+    OperationRecord,
+    PathRecord,
+    ProcessRecord,
+)
 
 _SECRET = re.compile(r"(?i)\b(pass(?:word|wd|phrase)?|cred(?:ential)?s?|secret|token|key)(=)[^,]*")
 _SECRET_KEY = re.compile(r"(?i)(pass|cred|secret|token|key)")
 _REDACTED = "<redacted>"
-_STRINGS = {Fetch.STRING, Fetch.PATH, Fetch.PATH_AT, Fetch.VALUE_BY_COMMAND}
+_STRINGS = {ArgKind.STRING, ArgKind.PATH, ArgKind.PATH_AT, ArgKind.VALUE_BY_COMMAND}
 # The arguments that are an operation's source and target, by call.
 _SOURCE = {"mount": 0, "pivot_root": 1, "move_mount": 1}
 _TARGET = {
@@ -66,13 +73,13 @@ class Call:
         lists: the mounts that it made, or those of a namespace, in the order they were sent.
         names: key of a dentry → its path within its file system.
         notified: unique id of the last mount that the call detached, by the end of it.
-        notified_by: one of BY_… in bpf/records.h, what says so.
+        notified_by: one of BY_… in probes/records.py, what says so.
         cut: the kernel's list is not complete.
         mount_flags: the flags of mount(2) as a number; 0 of other calls.
     """
 
     row: dict[str, Any]
-    does: Does
+    does: SyscallKind
     lists: list[MountList]
     names: dict[int, str]
     notified: int
@@ -126,13 +133,6 @@ class Decoder:
 
     def __init__(self, wall_offset: int, keep_secrets: bool = False) -> None:
         self._calls = by_number(os.uname().machine)
-        self._constants = constants()
-        self._operation = layout("operation_record")
-        self._path = layout("path_record")
-        self._mounts = layout("mounts_record")
-        self._entry = layout("mount_entry")
-        self._process = layout("process_record")
-        self._event = layout("event_record")
         self._parts: dict[int, _Parts] = {}
         self._wall_offset = wall_offset
         self._keep_secrets = keep_secrets
@@ -144,32 +144,32 @@ class Decoder:
         """One record; gives a call once it is whole, a list that the recorder asked for, a process,
         or a mount that was attached or detached."""
         kind = raw[0]
-        if kind == self._constants["RECORD_OPERATION"]:
+        if kind == kernel.RECORD_OPERATION:
             return self._take_operation(raw)
-        if kind == self._constants["RECORD_PATH"]:
+        if kind == kernel.RECORD_PATH:
             self._take_path(raw)
-        elif kind == self._constants["RECORD_MOUNTS"]:
+        elif kind == kernel.RECORD_MOUNTS:
             return self._take_mounts(raw)
-        elif kind == self._constants["RECORD_PROCESS"]:
+        elif kind == kernel.RECORD_PROCESS:
             return self._take_process(raw)
-        elif kind == self._constants["RECORD_EVENT"]:
-            event = self._event.unpack(raw)
+        elif kind == kernel.RECORD_EVENT:
+            event = kernel.EventRecord.unpack(raw)
             return MountEvent(event.mask, event.tid, event.unique)
         return None
 
-    def _parts_of(self, record: Any) -> _Parts:
+    def _parts_of(self, record: PathRecord | MountsRecord) -> _Parts:
         parts = self._parts.get(record.tid)
         if parts is None or parts.entered != record.entered:
             parts = self._parts[record.tid] = _Parts(record.entered)
         return parts
 
     def _take_path(self, raw: bytes) -> None:
-        record = self._path.unpack(raw)
-        text = _path_text(raw[self._path.size :])
+        record = PathRecord.unpack(raw)
+        text = _path_text(raw[kernel.PATH_RECORD_SIZE :])
         if not record.complete:
             text = "…" + text
         parts = self._parts_of(record)
-        if record.base == self._constants["BASE_DENTRY"]:
+        if record.base == kernel.BASE_DENTRY:
             if record.nsfs_type:
                 text = namespace_link(record.nsfs_type, record.nsfs_inode)
             parts.names[record.dentry] = text
@@ -177,11 +177,11 @@ class Decoder:
             parts.bases[record.argument] = (record, text)
 
     def _take_mounts(self, raw: bytes) -> MountList | None:
-        record = self._mounts.unpack(raw)
-        entries = list(self._entry.unpack_many(raw, self._mounts.size, record.count))
+        record = MountsRecord.unpack(raw)
+        entries = list(MountEntry.unpack_many(raw, kernel.MOUNTS_RECORD_SIZE, record.entry_count))
         ends = bool(record.first), bool(record.last)
         found = MountList(record.why, record.mntns, record.mntns_id, *ends, entries)
-        if record.why == self._constants["LIST_SURVEY"]:
+        if record.why == kernel.LIST_SURVEY:
             return found
         lists = self._parts_of(record).lists
         if found.first:
@@ -190,8 +190,8 @@ class Decoder:
         return None
 
     def _take_process(self, raw: bytes) -> Process:
-        record = self._process.unpack(raw)
-        words = raw[self._process.size :].split(b"\0")
+        record = ProcessRecord.unpack(raw)
+        words = raw[kernel.PROCESS_RECORD_SIZE :].split(b"\0")
         text = " ".join(os.fsdecode(word) for word in words).rstrip()
         return Process(
             {
@@ -210,12 +210,12 @@ class Decoder:
         )
 
     def _take_operation(self, raw: bytes) -> Call:
-        record = self._operation.unpack(raw)
+        record = OperationRecord.unpack(raw)
         call = self._calls[record.number]
         parts = self._parts.pop(record.tid, None)
         if parts is None or parts.entered != record.entered:
             parts = _Parts(record.entered)
-        strings, unread = self._strings(call, record, raw[self._operation.size :])
+        strings, unread = self._strings(call, record, raw[kernel.OPERATION_RECORD_SIZE :])
         self._seq += 1
         row: dict[str, Any] = {
             "seq": self._seq,
@@ -248,28 +248,30 @@ class Decoder:
         self._stories.tell(row, call, parts.bases, strings)
         return Call(
             row,
-            call.does,
+            call.kind,
             parts.lists,
             parts.names,
-            record.notified,
-            record.notified_by,
+            record.last_detached,
+            record.last_detached_known_by,
             bool(record.walk_cut),
-            record.arguments3 if call.does == Does.MOUNT else 0,
+            record.arguments3 if call.kind == SyscallKind.MOUNT else 0,
         )
 
-    def _strings(self, call: Syscall, record: Any, tail: bytes) -> tuple[dict[int, str], list[str]]:
+    def _strings(
+        self, call: Syscall, record: OperationRecord, tail: bytes
+    ) -> tuple[dict[int, str], list[str]]:
         found: dict[int, str] = {}
         unread = []
         at = 0
-        lengths = record[self._operation.arrays["lengths"]]
+        lengths = record.lengths
         for index, argument in enumerate(call.arguments):
             length = lengths[index]
-            if length == self._constants["STRING_UNREADABLE"]:
+            if length == kernel.STRING_UNREADABLE:
                 unread.append(argument.name)
-            elif argument.fetch in _STRINGS and length:
-                if length == self._constants["STRING_CUT"]:
+            elif argument.kind in _STRINGS and length:
+                if length == kernel.STRING_CUT:
                     unread.append(argument.name)
-                    length = self._constants["STRING_SIZE"]
+                    length = kernel.STRING_SIZE
                 found[index] = os.fsdecode(tail[at : at + length - 1])
                 at += length
         self.cut += len(unread)
@@ -279,7 +281,7 @@ class Decoder:
         self,
         row: dict[str, Any],
         call: Syscall,
-        record: Any,
+        record: OperationRecord,
         strings: dict[int, str],
         bases: dict[int, tuple[Any, str]],
     ) -> None:
@@ -294,8 +296,8 @@ class Decoder:
                 row["path_unique"] = self._leads_to(row, bases.get(index))
         row["fstype"] = strings.get({"mount": 2, "fsopen": 0}.get(call.name, -1), "")
         row["data"] = self._data(call, strings)
-        values = record[self._operation.arrays["arguments"]]
-        attr = record[self._operation.arrays["attr"]]
+        values = record.arguments
+        attr = record.attr
         row["flags"], row["propagation"], row["attributes"] = _flags(call, values, attr)
 
     def _resolve(self, text: str, base: tuple[Any, str] | None) -> str:
@@ -303,7 +305,7 @@ class Decoder:
         if base is None:
             return text
         record, path = base
-        if record.base == self._constants["BASE_PROC_FD"]:
+        if record.base == kernel.BASE_PROC_FD:
             _, _, rest = text.partition("/fd/")
             text = rest.partition("/")[2]
         return os.path.normpath(os.path.join(path, text)) if text else path
@@ -314,7 +316,7 @@ class Decoder:
             is_root = bool(row["target"]) and not row["target"].strip("/")
             return row["root_unique"] if is_root else None
         rest = row["target"]
-        if base[0].base == self._constants["BASE_PROC_FD"]:
+        if base[0].base == kernel.BASE_PROC_FD:
             rest = rest.partition("/fd/")[2].partition("/")[2]
         return base[0].mount_unique or None if rest.strip("./") == "" and ".." not in rest else None
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from mnttrace.linux.syscalls import Does, Syscall
-from mnttrace.probes.layout import constants
+from mnttrace.linux.syscalls import Syscall, SyscallKind
+from mnttrace.probes.records import ARGUMENT_RESULT
 
 _KEPT = 4096  # stories; the oldest are forgotten
 
@@ -28,7 +28,6 @@ class Stories:
     """Fills the column `story`, and what the later calls of one do not say themselves."""
 
     def __init__(self) -> None:
-        self._result = constants()["ARGUMENT_RESULT"]
         self._known: OrderedDict[tuple[str, int], _Story] = OrderedDict()
 
     def tell(
@@ -48,7 +47,7 @@ class Stories:
         """
         row["story"] = None
         story = self._find(call, bases)
-        if story is None and call.does == Does.DESCRIPTOR and row["result"] >= 0:
+        if story is None and call.kind == SyscallKind.DESCRIPTOR and row["result"] >= 0:
             story = _Story(row["seq"], row["fstype"], row["path"])
         if story is None:
             return
@@ -69,8 +68,8 @@ class Stories:
         return None
 
     def _remember(self, story: _Story, call: Syscall, bases: dict[int, tuple[Any, str]]) -> None:
-        if call.does == Does.DESCRIPTOR and self._result in bases:
-            for key in _keys(bases[self._result][0]):
+        if call.kind == SyscallKind.DESCRIPTOR and ARGUMENT_RESULT in bases:
+            for key in _keys(bases[ARGUMENT_RESULT][0]):
                 self._known[key] = story
                 self._known.move_to_end(key)
         while len(self._known) > _KEPT:
