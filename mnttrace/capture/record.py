@@ -12,11 +12,12 @@ from pathlib import Path
 from types import FrameType
 
 from mnttrace.capture.about import about
-from mnttrace.capture.filters import Filter, descendants
+from mnttrace.capture.identity.processes import descendants
+from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
 from mnttrace.errors import BadInput
-from mnttrace.probes.kernel import Probes
-from mnttrace.probes.null import Blind
+from mnttrace.probes.kernel import KernelProbes
+from mnttrace.probes.null import NullProbes
 from mnttrace.recording.writer import Writer
 
 _POLL = 0.01  # seconds between looks at the ring buffer
@@ -35,7 +36,7 @@ class Recorder:
         keep_secrets: do not redact mount data.
         wanted: which operations to record.
         command: what to record, started once the probes are armed; empty: what others do.
-        way: as of :class:`mnttrace.capture.probes.Probes`; or "none": mount tables alone.
+        way: as of :class:`mnttrace.probes.kernel.KernelProbes`; or "none": mount tables alone.
 
     Raises:
         BadInput: there is no such command.
@@ -56,11 +57,11 @@ class Recorder:
         if command and not shutil.which(command[0]):
             raise _not_startable(command, "there is no such command")
         Writer.check(directory, force)
-        self._probes: Probes | Blind
+        self._probes: KernelProbes | NullProbes
         if way == "none":
-            self._probes = Blind()
+            self._probes = NullProbes()
         else:
-            self._probes = Probes(follow=descendants(wanted.pids), way=way)
+            self._probes = KernelProbes(follow=descendants(wanted.pids), way=way)
         try:
             self.writer = Writer(directory, force)
             meta = about(command)
@@ -74,7 +75,7 @@ class Recorder:
         self.writer.meta |= meta | {
             "traced": self._probes.traced,
             "missing": self._probes.missing,
-            "way": self._probes.way,
+            "backend": self._probes.backend,
             "sees": {
                 "mounts made": self._probes.can_walk,
                 "mounts detached": self.session.sees_detached,
@@ -142,7 +143,7 @@ class Recorder:
                     asked, end = True, now + _PATIENCE
                 elif end is not None and now >= end:
                     child.kill()
-            self.session.look(_POLL)
+            self.session.poll(_POLL)
             if now - flushed >= _FLUSH:
                 self.writer.flush()
                 progress(self)
@@ -150,8 +151,6 @@ class Recorder:
 
     def _finish(self) -> None:
         losses = self.session.end()
-        for kind, count in losses.items():
-            self.writer.add("losses", {"kind": kind, "count": count})
         self.writer.meta |= {"stopped": time.time_ns(), "losses": losses}
         self.writer.close()
 

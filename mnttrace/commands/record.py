@@ -73,10 +73,10 @@ def command(
 
 
 def _counts(recorder: Recorder) -> str:
-    session = recorder.session
+    join = recorder.session.join
     return (
-        f"{session.operations} operations with {session.effects} effects "
-        f"in {session.namespaces} mount namespaces"
+        f"{join.counts.operations} operations with {join.counts.effects} effects "
+        f"in {join.namespaces} mount namespaces"
     )
 
 

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mnttrace.capture.identity.identify import Identities, Identity, Seen
+from mnttrace.capture.identity.identify import Identities
+from mnttrace.capture.join.identity import Identity, ProcessHints
 
 ID = "391f9ff6968d0b31e5bd75309a26bd3714cdd518886c954a1f0e43c3ce98a04d"
 OTHER = "33d71442ba395a714bdfbd1ceda2b87465e0f606f88d582ebb4d9d2dfd5fcb70"
@@ -60,7 +61,7 @@ class Machine:
         return place
 
     def of(self, pid: int = 7, **seen: Any) -> Identity:
-        return self.identities.of(pid, Seen(**seen))
+        return self.identities.of(pid, ProcessHints(**seen))
 
 
 def fields(identity: Identity, *names: str) -> tuple[str, ...]:

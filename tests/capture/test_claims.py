@@ -9,8 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from machine import HOST, ID, INNER, OTHER, OUTER, PODS, SHIM, SLICE, UID, Machine, fields, hybrid
 
-from mnttrace.capture.identity.hints import claim_of_command
-from mnttrace.capture.identity.identify import Identities, Seen
+from mnttrace.capture.identity.hints import hint_of_command
+from mnttrace.capture.identity.identify import Identities
+from mnttrace.capture.join.identity import ProcessHints
 
 # ---- cgroups
 
@@ -239,8 +240,8 @@ def test_no_text_raises(
     tmp_path_factory: pytest.TempPathFactory, cgroup: str, command: list[str], comm: str
 ) -> None:
     identities = Identities(str(tmp_path_factory.getbasetemp() / "none"), "/nonexistent")
-    seen = Seen(comm=comm, cgroup=cgroup, command=tuple(command), parent=6, ns=INNER)
+    seen = ProcessHints(comm=comm, cgroup=cgroup, command=tuple(command), parent=6, ns=INNER)
     who = identities.of(7, seen)
     assert who.kind in ("container", "unit", "process")
     assert (who.kind == "container") == bool(who.runtime or who.id)
-    claim_of_command(command)
+    hint_of_command(command)

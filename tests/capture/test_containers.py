@@ -28,7 +28,7 @@ from machine import (
 )
 
 from mnttrace.capture.identity.containers import Containers, Records
-from mnttrace.capture.identity.hints import Claim
+from mnttrace.capture.identity.hints import ContainerHint
 from mnttrace.recording.writer import clean
 
 # ---- names
@@ -352,9 +352,9 @@ def test_an_id_that_is_no_file_name_leads_to_no_file(machine: Machine, id: str) 
     for path in ("config.json", "secret/config.json", "k8s.io/config.json", "k8s.io/b/config.json"):
         machine.file(f"{TASKS}/{path}", {"annotations": CRI})
     containers = Containers(str(machine.root))
-    assert containers.describe(Claim("containerd", "b")).pod == "web-0"
-    assert containers.describe(Claim("containerd", id)).pod == ""
-    assert containers.describe(Claim("docker", id)).image == ""
+    assert containers.describe(ContainerHint("containerd", "b")).pod == "web-0"
+    assert containers.describe(ContainerHint("containerd", id)).pod == ""
+    assert containers.describe(ContainerHint("docker", id)).image == ""
 
 
 def test_an_id_with_slashes_in_an_argument_leads_to_no_file(machine: Machine) -> None:
@@ -369,8 +369,8 @@ def test_an_id_that_a_person_chose_is_looked_up_with_its_own_runtime_alone(
 ) -> None:
     machine.file(f"{TASKS}/default/web/config.json", {"annotations": {"nerdctl/name": "shop"}})
     containers = Containers(str(machine.root))
-    assert containers.describe(Claim("containerd", "web")).name == "shop"
-    assert containers.describe(Claim("runc", "web"))[:2] == ("runc", "web")
+    assert containers.describe(ContainerHint("containerd", "web")).name == "shop"
+    assert containers.describe(ContainerHint("runc", "web"))[:2] == ("runc", "web")
 
 
 def test_a_source_that_is_no_path_leads_to_no_file(machine: Machine) -> None:

@@ -17,7 +17,8 @@ from machine import (
     runc_state,
 )
 
-from mnttrace.capture.identity.identify import Identities, Identity, Seen
+from mnttrace.capture.identity.identify import Identities
+from mnttrace.capture.join.identity import Identity, ProcessHints
 
 # ---- the host
 
@@ -173,7 +174,7 @@ def test_what_makes_a_container_may_still_be_in_the_cgroup_of_another(machine: M
 
 
 def test_a_process_that_is_gone_is_told_by_what_was_seen_of_it(machine: Machine) -> None:
-    seen = Seen(comm="sh", cgroup=f"/docker/{ID}", command=("sh", "-c", "x"), ns=INNER)
+    seen = ProcessHints(comm="sh", cgroup=f"/docker/{ID}", command=("sh", "-c", "x"), ns=INNER)
     who = machine.identities.of(7, seen)
     assert fields(who, "kind", "runtime", "id", "comm", "command") == (
         "container",

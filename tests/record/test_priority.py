@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mnttrace.capture.stream.spool import Intake
+from mnttrace.capture.stream.spool import Spool
 from mnttrace.probes.kernel import Probes
 
 pytestmark = pytest.mark.kernel
@@ -41,20 +41,20 @@ def test_the_recorder_competes_for_processors_only_while_it_is_late(record, tmp_
 
 def test_what_was_taken_and_is_not_done_with_waits_too(tmp_path) -> None:
     probes = Probes(ring_bytes=1 << 16)
-    intake = Intake(probes.ring, None, tmp_path)
+    spool = Spool(probes.ring, None, tmp_path)
     try:
-        intake.give_way(True)
+        spool.give_way(True)
         until_policy(os.SCHED_IDLE)
         subprocess.run(["unshare", "--mount", "true"], check=True)
-        while not intake.next(0.01):
+        while not spool.next(0.01):
             pass
         # What was taken last is being joined, for as long as nobody asks for more.
         until_policy(os.SCHED_OTHER)
-        while intake.next(0.05):
+        while spool.next(0.05):
             pass
         until_policy(os.SCHED_IDLE)
     finally:
-        intake.close()
+        spool.close()
         probes.close()
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
 

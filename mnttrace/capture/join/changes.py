@@ -65,9 +65,7 @@ class Changes:
         else:
             self._set(mount, entry, "", "snapshot", when)
 
-    def super_blocks(
-        self, entries: Iterable[MountEntry], evidence: Evidence, cause: Cause
-    ) -> None:
+    def super_blocks(self, entries: Iterable[MountEntry], evidence: Evidence, cause: Cause) -> None:
         """Super blocks are set as entries of a list have them; all mounts of each show that.
 
         Args:

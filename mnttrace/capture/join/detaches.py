@@ -197,7 +197,7 @@ class Detaches:
         self._died(certain, "snapshot", when)
 
     def apply_expected(self, uniques: Iterable[int], when: Cause) -> None:
-        """Of mounts that are missing from a list, those that were to go with an earlier call did."""
+        """Of mounts that a list lacks, those that were to go with an earlier call did."""
         self.missing([unique for unique in uniques if unique in self._expected], when)
 
     def missing(self, uniques: Iterable[int], when: Cause) -> None:
@@ -212,8 +212,7 @@ class Detaches:
         for _, group in groupby(waiting, key=lambda one: one[1].cause.seq):
             gone = list(group)
             for mount, expected in gone:
-                via, evidence = expected.via, "snapshot"
-                self._rows.detach(mount, via, evidence, expected.cause, expected.origin)
+                self._rows.detach(mount, expected.via, "snapshot", expected.cause, expected.origin)
             self._take_away([(mount, expected.cause) for mount, expected in gone])
 
     # ---- out of the tables

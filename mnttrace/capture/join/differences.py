@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from mnttrace.capture.join.changes import Changes
-from mnttrace.capture.join.detaches import Detaches
-from mnttrace.capture.join.effect_rows import EffectRows
 from mnttrace.capture.join.events import namespace_key
+from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.limits import CONFIRM_DIFFERENCE
 from mnttrace.capture.join.mount_state import Dentry, MountState
-from mnttrace.capture.join.mount_tables import MountTables
-from mnttrace.capture.join.naming import Lines, Naming, place_in
+from mnttrace.capture.join.naming import Lines, place_in
 from mnttrace.capture.join.outbox import Cause
-from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.probes.records import MountEntry
 
@@ -66,25 +62,11 @@ class Differences:
     """Compares surveys with the tables.
 
     Args:
-        tables, pending, rows: the mounts, what threads did to them, and what is written to.
-        naming, changes, detaches: what makes, changes and takes away mounts.
+        known: kept up to date.
     """
 
-    def __init__(
-        self,
-        tables: MountTables,
-        pending: PendingMountEvents,
-        rows: EffectRows,
-        naming: Naming,
-        changes: Changes,
-        detaches: Detaches,
-    ) -> None:
-        self._tables = tables
-        self._pending = pending
-        self._rows = rows
-        self._naming = naming
-        self._changes = changes
-        self._detaches = detaches
+    def __init__(self, known: KnownMounts) -> None:
+        self._known = known
         # Namespace → what one survey found, and when that was first.
         self._doubts: dict[int, dict[_Difference, int]] = {}
 
@@ -94,21 +76,23 @@ class Differences:
         A namespace that was not known becomes known. Else each difference that an earlier survey
         found, too, is an effect with the evidence `snapshot`.
         """
-        is_new = not self._tables.of_namespace(found.key)
-        self._naming.learn_filesystems(found.lines)
+        is_new = not self._known.tables.of_namespace(found.key)
+        self._known.naming.learn_filesystems(found.lines)
         differences = [one for entry in found.entries for one in self._of_entry(entry, found)]
         if found.is_complete:
-            self._changes.looked_at(found.key)
+            self._known.changes.looked_at(found.key)
             present = {entry.unique for entry in found.entries}
-            gone = self._tables.of_namespace(found.key) - present
+            gone = self._known.tables.of_namespace(found.key) - present
             differences += [
                 _Difference("detach", unique, None)
                 for unique in sorted(gone)
-                if not self._pending.has_detached(unique)
+                if not self._known.pending.has_detached(unique)
             ]
         certain = self._confirmed(found, differences, at_once=is_new or found.is_final)
         # What went first: what lay on it has moved by that.
-        self._detaches.missing([one.unique for one in certain if one.what == "detach"], found.when)
+        self._known.detaches.missing(
+            [one.unique for one in certain if one.what == "detach"], found.when
+        )
         for what, _, entry in certain:
             if entry is None:
                 continue
@@ -117,7 +101,7 @@ class Differences:
             elif what == "change":
                 self._change(entry, found.lines, found.when)
             elif what == "super block":
-                self._changes.super_blocks([entry], "snapshot", found.when)
+                self._known.changes.super_blocks([entry], "snapshot", found.when)
         if is_new:
             self._hide(found)
 
@@ -129,38 +113,34 @@ class Differences:
         """Whether another survey of a namespace is needed, some time later."""
         return namespace in self._doubts
 
-    def missed(self, mount: MountState, when: Cause) -> None:
-        """Write that a mount was attached, and that no call had it in its list."""
-        self._rows.attach(mount, "", "snapshot", self._pending.cause_of(mount.unique) or when)
-
     def _of_entry(self, entry: MountEntry, found: Found) -> list[_Difference]:
-        mount = self._tables.get(entry.unique)
+        mount = self._known.tables.get(entry.unique)
         if mount is None:
-            is_gone = self._tables.was_detached(entry.unique)
+            is_gone = self._known.tables.was_detached(entry.unique)
             return [] if is_gone else [_Difference("attach", entry.unique, entry)]
         # A later one may have got the mount id of one that is in the table, and gone since.
         if entry.unique <= found.newest and not mount.has_moved(entry):
-            self._naming.from_line(mount, found.lines)
-        if self._changes.explains(mount, entry):
-            self._changes.found(mount, entry, found.when)
+            self._known.naming.from_line(mount, found.lines)
+        if self._known.changes.explains(mount, entry):
+            self._known.changes.found(mount, entry, found.when)
         differences = []
         if mount.is_super_set_otherwise(entry):
             differences.append(_Difference("super block", entry.unique, entry))
         if mount.has_moved(entry) or mount.is_set_otherwise(entry):
             differences.append(_Difference("change", entry.unique, entry))
         else:
-            self._tables.learn_dentries(mount, entry)
+            self._known.tables.learn_dentries(mount, entry)
         return differences
 
     def _hide(self, found: Found) -> None:
         """Find the mounts on which the root directory of all processes was mounted."""
         below: list[MountState] = []
-        at = self._tables.root_of(found.key)
+        at = self._known.tables.root_of(found.key)
         while at is not None and at.mount_id not in found.lines:
             if at in below:
                 return
             below.append(at)
-            at = self._tables.child_at(at.unique, at.root.key)
+            at = self._known.tables.child_at(at.unique, at.root.key)
         if at is not None:
             for mount in below:
                 mount.is_hidden = True
@@ -183,25 +163,26 @@ class Differences:
         return confirmed
 
     def _attach(self, entry: MountEntry, lines: Lines, when: Cause | None) -> None:
-        if entry.unique in self._tables:
+        if entry.unique in self._known.tables:
             return  # twice in the list
-        mount = self._naming.make(entry, {}, None)
-        self._naming.from_line(mount, lines)
-        self._tables.attach(mount)
-        if when is not None:
-            self.missed(mount, when)
+        mount = self._known.naming.make(entry, {}, None)
+        self._known.naming.from_line(mount, lines)
+        if when is None:
+            self._known.tables.attach(mount)
+        else:
+            self._known.missed(mount, when)
 
     def _change(self, entry: MountEntry, lines: Lines, when: Cause) -> None:
-        mount = self._tables.get(entry.unique)
+        mount = self._known.tables.get(entry.unique)
         if mount is None:
             return
         if mount.has_moved(entry):
-            before = self._rows.place(mount)
-            path = self._tables.path_of_dentry(entry.mountpoint, entry.mountpoint_hash)
+            before = self._known.rows.place(mount)
+            path = self._known.tables.path_of_dentry(entry.mountpoint, entry.mountpoint_hash)
             line: Mount | None = lines.get(entry.mount_id)
             if path is None and line is not None:
                 path = place_in(line, lines)
             mountpoint = Dentry(entry.mountpoint, entry.mountpoint_hash, path)
-            self._tables.move(mount, entry.parent_unique, mountpoint)
-            self._rows.move(mount, "", "snapshot", when, before)
-        self._changes.found(mount, entry, when)
+            self._known.tables.move(mount, entry.parent_unique, mountpoint)
+            self._known.rows.move(mount, "", "snapshot", when, before)
+        self._known.changes.found(mount, entry, when)

@@ -11,11 +11,11 @@ Surveys give TableRead between RoundBegan and RoundEnded. The others answer a re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
+from mnttrace.capture.join.identity import Identity, User
 from mnttrace.linux.fanotify import MountEvent
 from mnttrace.linux.flags import AT, MOUNT, UMOUNT, mount_action
 from mnttrace.linux.mountinfo import Mount
@@ -52,58 +52,6 @@ class MountList(msgspec.Struct):
     def key(self) -> int:
         """What the namespace is known by."""
         return namespace_key(self.ns, self.ns_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a mount namespace belongs to. Text is as others wrote it; what is not known is "".
-
-    Attributes:
-        kind: "container"; "unit", a systemd service; "process"; or "host", the namespace of pid 1.
-        name: what to call it: the container's or the unit's name, NAMESPACE/POD/CONTAINER in
-            Kubernetes, else "COMM[PID]", or "host".
-        id: the container's, all of it.
-        runtime: the container's, by the name that its user knows: "docker", "podman", "cri-o",
-            "containerd", "lxc", "systemd-nspawn", "bubblewrap"; "runc" or "crun" where nothing
-            stands above it; "kubernetes" where no more is known.
-        image: the container's, as the user named it.
-        pod, pod_namespace, pod_container, pod_uid: its names in Kubernetes; `pod_container` is ""
-            for the one that holds a pod's namespaces.
-        unit: the systemd unit that the process is in, whatever `kind` is.
-        comm, pid, command: the process that was asked about.
-    """
-
-    kind: str
-    name: str
-    id: str = ""
-    runtime: str = ""
-    image: str = ""
-    pod: str = ""
-    pod_namespace: str = ""
-    pod_container: str = ""
-    pod_uid: str = ""
-    unit: str = ""
-    comm: str = ""
-    pid: int = 0
-    command: tuple[str, ...] = ()
-
-
-class User(NamedTuple):
-    """One use of a mount.
-
-    Attributes:
-        mount: its id, as it was asked for.
-        pid: the process.
-        comm: its name.
-        how: "cwd", "root", "exe", "map" or "fd N".
-        path: what it uses, as the kernel tells it: from the root of the process on, if it can.
-    """
-
-    mount: int
-    pid: int
-    comm: str
-    how: str
-    path: str
 
 
 class Event(msgspec.Struct, tag=True):

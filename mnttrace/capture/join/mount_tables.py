@@ -8,7 +8,7 @@ of a mount, whose parent shows another part of the same file system, has the sam
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from mnttrace.capture.join.limits import DETACHED_KEPT
 from mnttrace.capture.join.mount_state import Dentry, MountState, folder

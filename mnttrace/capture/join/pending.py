@@ -76,6 +76,10 @@ class PendingMountEvents:
         """Whether what began at a time is reported of a namespace."""
         return self._reports_all or self._watched.get(namespace, at) < at
 
+    def reports_of(self, namespace: int) -> bool:
+        """Whether what happens in a namespace from now on is reported."""
+        return self._reports_all or namespace in self._watched
+
     # ---- what is reported
 
     def take(self, events: Iterable[MountEvent], at: int) -> None:

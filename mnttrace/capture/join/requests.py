@@ -6,29 +6,10 @@ known then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from mnttrace.capture.join.events import Reason
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessHints:
-    """What was seen of a process that may be gone by now; what was not seen stays out.
-
-    Attributes:
-        comm, command: its name and its command line.
-        cgroup: the text of its /proc/PID/cgroup, or a path of that.
-        parent: the pid of its parent.
-        ns: its mount namespace, inode number. If the process with this pid is in another one, it
-            is another process or has moved on, and only what was seen is used.
-    """
-
-    comm: str = ""
-    cgroup: str = ""
-    parent: int = 0
-    command: tuple[str, ...] = ()
-    ns: int = 0
+from mnttrace.capture.join.identity import ProcessHints
 
 
 class SurveyBirth(NamedTuple):

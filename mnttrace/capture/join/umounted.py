@@ -24,9 +24,11 @@ class Reached:
             self.add(mount)
 
     def __bool__(self) -> bool:
+        """Whether there is any."""
         return bool(self._taken)
 
     def __contains__(self, mount: MountState) -> bool:
+        """Whether a mount was taken, or a umount of one that was propagates to it."""
         parents = self._parents.get(mount.mountpoint.key, ())
         return mount.unique in self._taken or mount.parent in parents
 

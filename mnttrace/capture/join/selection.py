@@ -1,13 +1,12 @@
-"""Which operations are recorded, where not all are wanted."""
+"""Which operations and effects are written, where not all are wanted."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-Row = dict[str, Any]
+from mnttrace.capture.join.events import CallEnded
+from mnttrace.recording.rows import EffectRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Filter:
         """Whether nothing is filtered."""
         return not self.as_dict()
 
-    def as_dict(self) -> dict[str, list[Any]]:
+    def as_dict(self) -> dict[str, list[int] | list[str]]:
         """What is wanted, by kind, without the kinds that are not filtered."""
         kinds = ("pids", "namespaces", "containers", "cgroups", "paths")
         return {kind: sorted(getattr(self, kind)) for kind in kinds if getattr(self, kind)}
@@ -46,57 +45,39 @@ class Filter:
             for wanted in self.containers
         )
 
-    def wants_call(self, row: Row, effects: Iterable[Row], cgroup: str) -> bool:
+    def wants_call(self, call: CallEnded, effects: Iterable[EffectRow], cgroup: str) -> bool:
         """Whether an operation is wanted, and its effects with it.
 
         Args:
-            row: of the table `operations`.
-            effects: those of it, rows of the table `effects`.
+            call: the operation.
+            effects: of it.
             cgroup: path of its process's cgroup.
         """
-        effects = list(effects)
+        row, effects = call.row, list(effects)
         places = [row["path"], row["source_path"], *(effect["mountpoint"] for effect in effects)]
         touched = {row["ns"], row["ns_target"], *(effect["ns"] for effect in effects)}
-        keys = {row["ns_id"], row["ns_target_id"], *(effect["ns_id"] for effect in effects)}
+        keys = [row["ns_id"], row["ns_target_id"], *(effect["ns_id"] for effect in effects)]
         return (
-            (not self.pids or row["descends"])
+            (not self.pids or call.descends)
             and (not self.namespaces or bool(touched & self.namespaces))
-            and (not self.containers or any(self._containers_seen.get(key) for key in keys))
+            and (not self.containers or any(self._is_wanted_container(key) for key in keys))
             and (not self.cgroups or _is_below(cgroup, self.cgroups))
             and (not self.paths or any(_is_below(place, self.paths) for place in places))
         )
 
-    def wants_effect(self, effect: Row) -> bool:
+    def wants_effect(self, effect: EffectRow) -> bool:
         """Whether an effect is wanted that no operation caused."""
         return (
             not self.pids
             and not self.cgroups
             and (not self.namespaces or effect["ns"] in self.namespaces)
-            and (not self.containers or bool(self._containers_seen.get(effect["ns_id"])))
+            and (not self.containers or self._is_wanted_container(effect["ns_id"]))
             and (not self.paths or _is_below(effect["mountpoint"], self.paths))
         )
+
+    def _is_wanted_container(self, key: int | None) -> bool:
+        return key is not None and self._containers_seen.get(key, False)
 
 
 def _is_below(path: str, tops: Iterable[str]) -> bool:
     return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
-
-
-def descendants(pids: Iterable[int]) -> set[int]:
-    """These processes and those that descend from them now."""
-    parents: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as stat:
-                    parent = int(stat.read().rpartition(b")")[2].split()[1])
-            except (OSError, ValueError, IndexError):
-                continue
-            parents.setdefault(parent, []).append(int(name))
-    found: set[int] = set()
-    left = list(pids)
-    while left:
-        pid = left.pop()
-        if pid not in found:
-            found.add(pid)
-            left += parents.get(pid, [])
-    return found
