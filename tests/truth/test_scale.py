@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Kernel, tells_unique_ids
-from witness import Witness
 
 from mnttrace.linux.bpf import takes_may_goto
 from mnttrace.probes import kernel as probes
-
-pytestmark = pytest.mark.kernel
+from tests.truth.harness import Kernel, tells_unique_ids
+from tests.truth.witness import Witness
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def older_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def long_walks() -> None:
-    """Skip where loops need a counter; tests/linux/test_bpf.py says which kernels these are."""
+    """Skip where loops need a counter: tests/kernel/linux/test_bpf.py says on which kernels."""
     if not takes_may_goto():
         pytest.skip("walks of so many turns are of Linux 6.14")
 

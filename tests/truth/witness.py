@@ -12,15 +12,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from both import Both
-from harness import Kernel, tables_of, tells_unique_ids
-
 from mnttrace.analysis.model.mounts import DELETED, Mount
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.replay import mount_of
 from mnttrace.capture.filters import Filter
 from mnttrace.capture.session import Session
 from mnttrace.probes.kernel import Probes
+from tests.truth.both import Both
+from tests.truth.harness import Kernel, tables_of, tells_unique_ids
 
 Seen = dict[int, Mount]
 What = tuple[str, int]  # action, id of the mount
