@@ -11,10 +11,11 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from runtimes import RUNTIMES, Container, own_cgroups, script
 
 from mnttrace.analysis.recording import Recording
 from mnttrace.analysis.replay import rows
+from tests import CHECKOUT
+from tests.runtimes.runtimes import RUNTIMES, Container, own_cgroups, script
 
 Run = Callable[..., CompletedProcess[str]]
 runc = pytest.mark.kernel(*RUNTIMES["runc"].commands)
@@ -80,7 +81,6 @@ $MNTTRACE why run.mnttrace $PWD/data >answer
 """
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("propagation", ["private", "slave"])
 def test_a_service_with_private_mounts_holds_what_the_host_unmounts(
     propagation: str, in_namespace: Run, tmp_path: Path
@@ -253,10 +253,9 @@ call("mount", b"pts", b"dev/pts", b"tmpfs", 0, 0)
 cover = call("open_tree", AT_FDCWD, "dev", OPEN_TREE_CLONE)  # not recursive
 call("move_mount", cover, "", AT_FDCWD, "dev", MOVE_EMPTY)
 """
-CALLS = Path(__file__).parents[1] / "record/calls.py"
+CALLS = CHECKOUT / "tests/kernel/calls.py"
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("private", [False, True])
 def test_a_detached_copy_stays_in_its_peer_group(
     private: bool, in_namespace: Run, tmp_path: Path

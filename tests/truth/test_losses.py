@@ -11,8 +11,6 @@ from mnttrace.probes.kernel import Probes
 from mnttrace.probes.records import RecordKind
 from mnttrace.probes.ring import records
 
-pytestmark = pytest.mark.kernel
-
 # Two calls for the beginning, and two for each round.
 STORM = """
 import ctypes, sys
