@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from plain import SHOWN, replayed, shown
 
-from mnttrace.analysis.moments import COLUMNS
 from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.state.moments import COLUMNS
 from mnttrace.errors import BadInput
 from mnttrace.linux.mountinfo import Mount, parse
 from mnttrace.recording.writer import Writer, clean

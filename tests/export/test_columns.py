@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mnttrace.analysis.sql import MADE, VIEWS
+from mnttrace.analysis.query.sql import MADE, VIEWS
 from mnttrace.recording.schema import COLUMNS
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pftrace import MONOTONIC, REALTIME, Event, Trace
 
+from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.recording import Recording
-from mnttrace.analysis.replay import rows
 
 Export = Callable[[], Trace]
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from mnttrace.analysis.mount_tables import last_tables
 from mnttrace.analysis.names import labels
+from mnttrace.analysis.query.sql import MADE, VIEWS
 from mnttrace.analysis.recording import Recording
-from mnttrace.analysis.sql import MADE, VIEWS
+from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.errors import BadInput, RecordingError
 from mnttrace.recording.schema import COLUMNS
 
@@ -64,7 +64,7 @@ def test_views_say_what_pandas_says(recorded: Recording) -> None:
     groups = recorded.sql("select * from busiest_peer_groups").set_index("peer_group")
     assert groups["attached"].sum() == (copies["action"] == "attach").sum() > 0
     assert groups["detached"].sum() == (copies["action"] == "detach").sum()
-    for group, rows in copies.groupby("carried_by"):
+    for group, rows in copies.groupby("via_group"):
         assert groups.loc[group, "namespaces"] == rows["dst_ns_id"].nunique()
         assert groups.loc[group, "operations"] == rows["seq"].nunique()
 
@@ -232,7 +232,9 @@ def test_nothing_but_the_recording_is_in_reach(write, tmp_path: Path, query: str
 
 
 def test_a_query_sees_nothing_of_the_program(write, monkeypatch) -> None:
-    monkeypatch.setattr("mnttrace.analysis.sql.secret", pd.DataFrame({"x": [1]}), raising=False)
+    monkeypatch.setattr(
+        "mnttrace.analysis.query.sql.secret", pd.DataFrame({"x": [1]}), raising=False
+    )
     with pytest.raises(BadInput, match="secret does not exist"):
         write().sql("select * from secret")
 

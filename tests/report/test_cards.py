@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from written import write
 
-from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.errors import BadInput
 from mnttrace.report import cards
 

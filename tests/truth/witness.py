@@ -17,7 +17,7 @@ from harness import Kernel, tables_of, tells_unique_ids
 
 from mnttrace.analysis.model.mounts import DELETED, Mount
 from mnttrace.analysis.model.tables import Tables
-from mnttrace.analysis.replay import mount_of
+from mnttrace.analysis.state.replay import mount_of
 from mnttrace.capture.filters import Filter
 from mnttrace.capture.session import Session
 from mnttrace.probes.kernel import Probes
