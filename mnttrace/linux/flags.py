@@ -364,6 +364,22 @@ def flags_value(flags: str, propagation: str = "") -> int:
     return value
 
 
+def attributes_values(attributes: str) -> tuple[int, int]:
+    """The attributes of mounts that a call sets and clears, as numbers.
+
+    Args:
+        attributes: as in the table `operations`, like "+MOUNT_ATTR_RDONLY -MOUNT_ATTR_NOEXEC".
+    """
+    numbers = {"+": 0, "-": 0}
+    for part in attributes.split():
+        for name in part[1:].split("|"):
+            value = int(name, 16) if name.startswith("0x") else _ATTRIBUTES.get(name, 0)
+            numbers[part[0]] |= value
+    return numbers["+"], numbers["-"]
+
+
+_ATTRIBUTES: Mapping[str, int] = {**MOUNT_ATTR, **MOUNT_ATTR_ATIME}
+
 # Every name of a flag; no name stands for different numbers in different calls.
 _VALUES: Mapping[str, int] = {
     "MS_MGC_VAL": MS_MGC_VAL,

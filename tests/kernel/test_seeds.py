@@ -95,10 +95,10 @@ def test_a_mount_under_a_shared_bind_reaches_the_outside(record, mnttrace, tmp_p
     (leak,) = recorded.rows("leaks")
     assert (leak["mounts"], leak["present"], leak["residue"]) == (2, 2, 2)
     assert set(leak["mount_ids"].split(",")) == set(map(str, outside))
-    assert leak["carrier_path"] == f"{tmp_path}/iso2"
+    assert leak["via_path"] == f"{tmp_path}/iso2"
     report = mnttrace("leaks", "run.mnttrace").stdout
     assert "mount --bind sub iso2/subfoo" in report
-    assert f"peer group {leak['carried_by']}" in report
+    assert f"peer group {leak['via_group']}" in report
 
 
 SIDES = ("inside", "outside")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from mnttrace.analysis.model.mounts import DELETED, Mount
 from mnttrace.analysis.model.tables import Tables
-from mnttrace.analysis.replay import mount_of
+from mnttrace.analysis.state.replay import mount_of
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
 from mnttrace.probes.kernel import Probes

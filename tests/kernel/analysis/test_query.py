@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from mnttrace.analysis.mount_tables import last_tables
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.recording.schema import COLUMNS
 
 
@@ -35,7 +35,7 @@ def test_views_say_what_pandas_says(recorded: Recording) -> None:
     groups = recorded.sql("select * from busiest_peer_groups").set_index("peer_group")
     assert groups["attached"].sum() == (copies["action"] == "attach").sum() > 0
     assert groups["detached"].sum() == (copies["action"] == "detach").sum()
-    for group, rows in copies.groupby("carried_by"):
+    for group, rows in copies.groupby("via_group"):
         assert groups.loc[group, "namespaces"] == rows["dst_ns_id"].nunique()
         assert groups.loc[group, "operations"] == rows["seq"].nunique()
 

@@ -173,8 +173,8 @@ def test_snapshot_has_every_namespace_as_the_kernel_has_it(in_namespace, tmp_pat
         """
     )
     in_namespace("taskset -c 0 unshare -m sh -e script")
-    from mnttrace.analysis.mount_tables import last_tables
     from mnttrace.analysis.recording import Recording
+    from mnttrace.analysis.state.mount_tables import last_tables
 
     mounts = last_tables(Recording(tmp_path / "run.mnttrace"))
     tables = [set(table["mountpoint"]) for _, table in mounts.groupby("ns_id")]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from mnttrace.analysis.moments import COLUMNS
 from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.state.moments import COLUMNS
 from mnttrace.recording.writer import Writer
 from tests.unit.analysis.plain import SHOWN, replayed, shown, told
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from mnttrace.analysis.sql import MADE, VIEWS
+from mnttrace.analysis.query.sql import MADE, VIEWS
 from mnttrace.errors import BadInput, RecordingError
 from mnttrace.recording.schema import COLUMNS
 
@@ -181,7 +181,9 @@ def test_nothing_but_the_recording_is_in_reach(write, tmp_path: Path, query: str
 
 
 def test_a_query_sees_nothing_of_the_program(write, monkeypatch) -> None:
-    monkeypatch.setattr("mnttrace.analysis.sql.secret", pd.DataFrame({"x": [1]}), raising=False)
+    monkeypatch.setattr(
+        "mnttrace.analysis.query.sql.secret", pd.DataFrame({"x": [1]}), raising=False
+    )
     with pytest.raises(BadInput, match="secret does not exist"):
         write().sql("select * from secret")
 

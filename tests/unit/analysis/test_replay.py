@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.recording import Recording
-from mnttrace.analysis.replay import Replay, rows
+from mnttrace.analysis.state.replay import Replay
 
 
 @pytest.mark.parametrize("narrow", [True, False])

@@ -39,15 +39,13 @@ def test_ids_times_parents_and_carriers_are_real(synthetic: Recording) -> None:
         if effect["action"] != "detach" and effect["mountpoint"] != "/":
             assert tables[effect["parent_unique"]]["mountpoint"] == effect["parent_path"]
         if effect["via"] in ("peer", "slave") and effect["action"] == "attach":
-            carrier, original = (
-                tables[effect[name]] for name in ("carrier_unique", "copy_of_unique")
-            )
-            assert carrier["shared"] == effect["carried_by"]
-            assert carrier["mountpoint"] == effect["carrier_path"]
-            assert original["parent_unique"] == effect["carrier_unique"]
+            carrier, original = (tables[effect[name]] for name in ("via_unique", "copy_of_unique"))
+            assert carrier["shared"] == effect["via_group"]
+            assert carrier["mountpoint"] == effect["via_path"]
+            assert original["parent_unique"] == effect["via_unique"]
             receiver = tables[effect["parent_unique"]]
             joins = "shared" if effect["via"] == "peer" else "master"
-            assert receiver[joins] == effect["carried_by"]
+            assert receiver[joins] == effect["via_group"]
             carried += 1
     assert carried > 1000
 

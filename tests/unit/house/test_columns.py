@@ -7,7 +7,7 @@ import runpy
 
 import pytest
 
-from mnttrace.analysis.sql import MADE, VIEWS
+from mnttrace.analysis.query.sql import MADE, VIEWS
 from mnttrace.recording.schema import COLUMNS
 from tests import CHECKOUT
 

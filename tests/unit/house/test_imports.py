@@ -1,8 +1,9 @@
-"""Which way imports point, that they are lazy, and that only the capture needs bcc."""
+"""Imports point one way, form no circle and are lazy, and only the capture needs bcc."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,32 @@ def test_imports_point_one_way(path: Path) -> None:
             assert top not in FOREIGN[room], f"{path} imports {name}"
 
 
+NAMES = {
+    ".".join(["mnttrace", *path.with_suffix("").parts]).removesuffix(".__init__"): path
+    for path in MODULES
+}
+
+
+def needed(path: Path) -> set[str]:
+    """The package's modules that one imports: at once, later, or for types alone."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inside & NAMES.keys() or {node.module}
+    return found & NAMES.keys()
+
+
+def test_no_module_needs_itself_by_way_of_others() -> None:
+    graph = {name: needed(path) for name, path in NAMES.items()}
+    try:
+        list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
 def test_bcc_is_imported_in_one_place() -> None:
     importers = [path for path in MODULES if "bcc" in {n.split(".")[0] for n in imported(path)}]
     assert importers == [Path("probes/kernel.py")]
@@ -70,8 +97,7 @@ def python(code: str) -> str:
 
 
 def test_everything_is_imported_without_bcc() -> None:
-    names = [".".join(["mnttrace", *path.with_suffix("").parts]) for path in MODULES]
-    names = [n.removesuffix(".__init__") for n in names if not n.endswith("__main__")]
+    names = [name for name in NAMES if not name.endswith("__main__")]
     python(
         "import sys, importlib\n"
         "sys.modules['bcc'] = None\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.errors import BadInput
 from mnttrace.report import cards
 from tests.unit.report.written import write

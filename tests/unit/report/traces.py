@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.recording import Recording
-from mnttrace.analysis.replay import rows
 from tests.unit.report.pftrace import MONOTONIC, REALTIME, Event, Trace
 
 Export = Callable[[], Trace]

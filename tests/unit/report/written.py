@@ -123,6 +123,7 @@ def _operation(seq: int, number: int, step: int, error: str, name: Name) -> Row:
         target=path,
         path=path,
         fstype="" if step == 1 else name("tmpfs"),
+        flags_value=0,
     )
 
 
@@ -172,8 +173,8 @@ def _effects(seq: int, number: int, step: int, name: Name) -> Iterator[Row]:
         "copy_of_path": name(f"/data/{number}"),
         "copy_of_ns": WEB * 10,
         "copy_of_ns_id": WEB,
-        "carried_by": GROUP,
-        "carrier_unique": WEB + 1,
-        "carrier_path": name("/data"),
+        "via_group": GROUP,
+        "via_unique": WEB + 1,
+        "via_path": name("/data"),
     }
     yield _full("effects", **common, **outside)

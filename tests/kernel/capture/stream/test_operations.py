@@ -179,7 +179,7 @@ call("move_mount", tree, "", AT_FDCWD, "m", 4)
     )
     rows = recorded.rows("operations", comm="python3")
     first = only([row for row in rows if row["syscall"] == "fsopen"])
-    story = [row for row in rows if row["story"] == first["seq"]]
+    story = [row for row in rows if row["fs_context"] == first["seq"]]
     assert [row["syscall"] for row in story] == [
         "fsopen",
         *["fsconfig"] * 3,
@@ -190,7 +190,7 @@ call("move_mount", tree, "", AT_FDCWD, "m", 4)
     assert (story[-1]["fstype"], story[-1]["source"]) == ("tmpfs", "origin")
     assert story[-1]["path"] == f"{tmp_path}/m"
     tree = only([row for row in rows if row["syscall"] == "open_tree"])
-    second = [row["syscall"] for row in rows if row["story"] == tree["seq"]]
+    second = [row["syscall"] for row in rows if row["fs_context"] == tree["seq"]]
     assert second == ["open_tree", "mount_setattr", "move_mount"]
     made, bound = recorded.rows("effects", action="attach", mountpoint=f"{tmp_path}/m")
     assert (made["fstype"], made["source"], made["seq"]) == ("tmpfs", "origin", story[-1]["seq"])

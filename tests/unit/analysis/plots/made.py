@@ -109,10 +109,10 @@ def _to_all(seq: int, at: int, namespaces: int, unique: int) -> Iterable[dict[st
     group = unique
     yield effect(seq, HOST, at, unique, shared=group, parent_unique=10)
     for n in range(1, namespaces):
-        carried = {"via": "slave", "master": group, "copy_of_unique": unique, "carried_by": 1}
+        carried = {"via": "slave", "master": group, "copy_of_unique": unique, "via_group": 1}
         carried |= {
             "mountpoint": f"/mnt/{unique}",
-            "carrier_unique": 10,
+            "via_unique": 10,
             "parent_unique": 20_000 + n,
             "copy_of_ns_id": HOST,
         }
@@ -122,6 +122,6 @@ def _to_all(seq: int, at: int, namespaces: int, unique: int) -> Iterable[dict[st
 def _to_host(seq: int, at: int, ns_id: int, unique: int) -> Iterable[dict[str, Any]]:
     n = ns_id - FIRST
     yield effect(seq, ns_id, at, unique, shared=unique, parent_unique=30_000 + n)
-    carried = {"via": "peer", "shared": unique, "copy_of_unique": unique, "carried_by": 10 + n}
-    carried |= {"carrier_unique": 30_000 + n, "parent_unique": 10_000 + n, "copy_of_ns_id": ns_id}
+    carried = {"via": "peer", "shared": unique, "copy_of_unique": unique, "via_group": 10 + n}
+    carried |= {"via_unique": 30_000 + n, "parent_unique": 10_000 + n, "copy_of_ns_id": ns_id}
     yield effect(seq, HOST, at, unique + 1, **carried)

@@ -62,7 +62,7 @@ def _clock(at: int) -> str:
 
 
 def test_arrows_lead_from_the_operation_to_its_copies(tmp_path: Path) -> None:
-    carried = {"via": "peer", "carried_by": 1}
+    carried = {"via": "peer", "via_group": 1}
     tables = {
         "namespaces": NAMES,
         "operations": [operation(1, WEB, MS), operation(2, HOST, 2 * MS, "umount2")],
@@ -264,7 +264,7 @@ def test_graph_of_an_operation_shows_the_way_of_its_copies(tmp_path: Path) -> No
 
 def _peers_and_slaves() -> made.Rows:
     below = {"parent_unique": 21, "parent_path": "/volume", "shared": 3}
-    copied = {"via": "peer", "carried_by": 2, "copy_of_unique": 50, "carrier_unique": 21}
+    copied = {"via": "peer", "via_group": 2, "copy_of_unique": 50, "via_unique": 21}
     copied |= {"parent_unique": 11, "parent_path": "/data", "shared": 3}
     new, copy = {"mountpoint": "/volume/new"}, {"mountpoint": "/data/new"}
     return {
@@ -356,7 +356,7 @@ def test_the_groups_that_carried_come_first(tmp_path: Path) -> None:
             for at, ns_id in ((1, HOST), (2, WEB))
         ],
         "operations": [operation(1, WEB, MS)],
-        "effects": [effect(1, HOST, MS, 5, via="peer", carried_by=60)],
+        "effects": [effect(1, HOST, MS, 5, via="peer", via_group=60)],
     }
     chart = made.write(tmp_path / "run.mnttrace", tables).plot.graph()
     drawn = [(row["namespace"], row["path"], row["y"]) for row in mounts_in(chart)]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.frames.propagations import COLUMNS as PROPAGATIONS
 from mnttrace.analysis.names import kinds, labels
-from mnttrace.analysis.propagations import COLUMNS as PROPAGATIONS
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.state.mount_tables import last_tables
 
 # What a namespace is, for directions; the first ones are the worst.
 _WORST = (
@@ -29,14 +27,14 @@ _WORST = (
 )
 # What a leak can be called by (`--fail-on`): of what has several kinds the first one counts.
 KINDS = (
-    "doubling",  # of these :mod:`mnttrace.analysis.doublings` tells
+    "doubling",  # of these :mod:`mnttrace.analysis.frames.doublings` tells
     "held",
     "residue",
     "escape",
     "container-to-container",
     "host-to-container",
     "race",
-    "refused",  # of these :mod:`mnttrace.analysis.refusals` tells
+    "refused",  # of these :mod:`mnttrace.analysis.frames.refusals` tells
     "other",
 )
 _BY_DIRECTION = {
@@ -53,7 +51,7 @@ _HELD: dict[str, Any] = {
     "freed": "datetime64[ns, UTC]",
     "freed_seq": "UInt64",
 }
-_CAUSE = ["src_ns_id", "dst_ns_id", "carried_by", "via", "comm"]
+_CAUSE = ["src_ns_id", "dst_ns_id", "via_group", "via", "comm"]
 _TOLD_LATE = pd.Timedelta(milliseconds=100)  # the end of a namespace, by the recorder's polls
 _GROUPED = [*_CAUSE, "present", "seq", "mount_id", "copy_of_unique"]
 COLUMNS = [
@@ -66,7 +64,7 @@ COLUMNS = [
     "src_ns_id",
     "dst_ns_id",
     "via",
-    "carried_by",
+    "via_group",
     "mounts",
     "present",
     "residue",
@@ -81,28 +79,28 @@ COLUMNS = [
     "command",
     "syscall",
     "evidence",
-    "carrier_path",
-    "carrier_seq",
+    "via_path",
+    "via_seq",
     "receiver_path",
     "mount_ids",
     *_HELD,
 ]
 
 
-def leaks(run: Recording) -> pd.DataFrame:
+def leaks(run: Run) -> pd.DataFrame:
     """Copies in other namespaces than their operation's: one row a cause, worst first.
 
     And what namespaces hold, or held for a while: copies that they inherited when they were made,
     and that stayed when what they were copied from was unmounted.
 
     A cause is a program in one namespace (`src_ns`), the peer group that carried what it mounted
-    (`carried_by`) and the namespace that it came to (`dst_ns`).
+    (`via_group`) and the namespace that it came to (`dst_ns`).
 
     Returns:
         A frame with COLUMNS: `mounts` is how many came, `present` how many were still attached at
         the end, `residue` how many of those whose original is gone; `mountpoint`, `seq` and so on
-        are of the first that is still there, else of the first. `carrier_path` leads, in
-        `src_ns`, to the mount whose peer group carried them, `carrier_seq` is the operation that
+        are of the first that is still there, else of the first. `via_path` leads, in
+        `src_ns`, to the mount whose peer group carried them, `via_seq` is the operation that
         attached it (null: it was there before), `receiver_path` leads to its peer or slave in
         `dst_ns`. `direction` is like "container→host"; `mount_ids` are those of all that are
         present, comma separated. `kind` is one of KINDS: "held" (`via` is namespace-copy), "race"
@@ -199,7 +197,7 @@ def _kinds(found: pd.DataFrame) -> pd.Series:
     return kind.astype("string[pyarrow]")
 
 
-def _where_they_are(copies: pd.DataFrame, run: Recording) -> pd.DataFrame:
+def _where_they_are(copies: pd.DataFrame, run: Run) -> pd.DataFrame:
     """With the mount points of the last tables: what was mounted may have moved since, as a
     container's root does."""
     tables = last_tables(run)
@@ -209,13 +207,13 @@ def _where_they_are(copies: pd.DataFrame, run: Recording) -> pd.DataFrame:
     return copies.assign(mountpoint=moved.fillna(copies["mountpoint"]))
 
 
-def held(run: Recording) -> pd.DataFrame:
+def held(run: Run) -> pd.DataFrame:
     """What namespaces inherited and kept, though it was unmounted where it came from.
 
     Returns:
-        Rows as of :func:`mnttrace.analysis.propagations.propagations`, `via` namespace-copy; the
-        operation is that which made the namespace. And orphaned, orphaned_seq, freed, freed_seq,
-        as of :func:`leaks`.
+        Rows with the columns of :mod:`mnttrace.analysis.frames.propagations`, `via` namespace-copy
+        and `seq` the operation that made the namespace; and orphaned, orphaned_seq, freed and
+        freed_seq, as of :func:`leaks`.
     """
     effects = run.effects
     is_attach, via = effects["action"] == "attach", effects["via"]
@@ -263,16 +261,16 @@ def _last_of_each(effects: pd.DataFrame) -> pd.DataFrame:
     return last.set_index("mnt_id_unique", drop=False)
 
 
-def _with_carriers(found: pd.DataFrame, run: Recording) -> pd.DataFrame:
+def _with_carriers(found: pd.DataFrame, run: Run) -> pd.DataFrame:
     """Who attached the mounts whose groups carried."""
     effects = run.effects
-    is_carrier = effects["mnt_id_unique"].isin(found["carrier_unique"])
+    is_carrier = effects["mnt_id_unique"].isin(found["via_unique"])
     attached = effects.loc[is_carrier & (effects["action"] == "attach"), ["mnt_id_unique", "seq"]]
     attached = attached.drop_duplicates("mnt_id_unique", keep="last").set_index("mnt_id_unique")
-    return found.assign(carrier_seq=found["carrier_unique"].map(attached["seq"]))
+    return found.assign(via_seq=found["via_unique"].map(attached["seq"]))
 
 
-def _with_names(found: pd.DataFrame, run: Recording) -> pd.DataFrame:
+def _with_names(found: pd.DataFrame, run: Run) -> pd.DataFrame:
     processes = run.processes.drop_duplicates("pid", keep="last").set_index("pid")
     kind, name = kinds(run), labels(run)
     sides = {}

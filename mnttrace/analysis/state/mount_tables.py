@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
 
 
-def last_tables(run: Recording) -> pd.DataFrame:
+def last_tables(run: Run) -> pd.DataFrame:
     """The mounts of each namespace as its last table had them, also of one that is gone since.
 
     Returns:

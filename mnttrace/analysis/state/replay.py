@@ -7,35 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.model.mounts import Mount, joined
 from mnttrace.analysis.model.tables import Tables
+from mnttrace.analysis.run import Run
 
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
-
-Row = dict[str, Any]
 _MOUNTS = ["snapshot", "ns_id", "mount_id", "mnt_id_unique", "parent_id", "device", "root"]
 _MOUNTS += ["mountpoint", "shared", "master", "unbindable"]
 _EFFECTS = ["seq", "monotonic", "ns_id", "action", "mnt_id_unique", "parent_unique", "parent_path"]
 _EFFECTS += ["mountpoint", "root", "device", "shared", "master", "unbindable", "locked"]
-
-_AT_ONCE = 65536  # rows that are Python objects at a time
-
-
-def rows(frame: pd.DataFrame, columns: list[str] | None = None) -> Iterator[Row]:
-    """The rows of a frame as dictionaries, None for what is missing."""
-    wanted = frame if columns is None else frame[columns]
-    names = list(wanted.columns)
-    for start in range(0, len(wanted), _AT_ONCE):
-        some = wanted.iloc[start : start + _AT_ONCE]
-        filled = some.astype(object).where(some.notna(), None)
-        for values in filled.itertuples(index=False, name=None):
-            yield dict(zip(names, values, strict=True))
 
 
 class Replay:
@@ -51,9 +36,7 @@ class Replay:
         tables: as they are where it has come to.
     """
 
-    def __init__(
-        self, run: Recording, moments: pd.DataFrame | None = None, narrow: bool = False
-    ) -> None:
+    def __init__(self, run: Run, moments: pd.DataFrame | None = None, narrow: bool = False) -> None:
         mounts, effects = run.mounts, run.effects
         if moments is not None:
             if narrow:

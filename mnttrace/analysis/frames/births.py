@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.settings import are_shared
 
 COLUMNS = [
     "ns_id",
@@ -31,7 +29,7 @@ _DTYPES = {
 _EFFECTS = ["ns_id", "ns", "seq", "mnt_id_unique", "propagation", "before"]
 
 
-def births(run: Recording) -> pd.DataFrame:
+def births(run: Run) -> pd.DataFrame:
     """One row a namespace that was made.
 
     A namespace begins as a copy of its maker's, and its shared mounts as peers of those that they
@@ -48,7 +46,7 @@ def births(run: Recording) -> pd.DataFrame:
     effects = run.effects
     is_copy = (effects["via"] == "namespace-copy") & (effects["action"] == "attach")
     copied = effects.loc[is_copy, _EFFECTS]
-    copied["was_shared"] = copied["before"].str.startswith("shared:").fillna(False).astype(bool)
+    copied["was_shared"] = are_shared(copied["before"])
     early = _changes_before_use(effects, copied)
     # A copy in another user namespace is a slave from the beginning: its birth changed it.
     last = pd.concat([copied, early]).drop_duplicates("mnt_id_unique", keep="last")
@@ -94,7 +92,7 @@ def _kinds(lost: pd.DataFrame) -> pd.Series:
     return pairs.groupby("ns_id")["propagation"].agg(", ".join).astype("string[pyarrow]")
 
 
-def _calls(run: Recording, seqs: pd.Series) -> pd.Series:
+def _calls(run: Run, seqs: pd.Series) -> pd.Series:
     """The calls of some operations in few words, by number: "mount / MS_REC|private"."""
     operations = run.operations
     found = operations[operations["seq"].isin(seqs)].set_index("seq")

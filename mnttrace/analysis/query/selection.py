@@ -7,21 +7,17 @@ still there at the end, or which operation caused it, does not depend on what el
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from mnttrace.analysis.names import labels
+from mnttrace.analysis.run import Run
 from mnttrace.errors import BadInput
 
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
-
-Moment = pd.Timestamp | datetime | str | float
 # By these columns a row belongs to a namespace; of effects see :func:`_in_namespaces`.
 _NAMESPACES = ("ns_id", "ns_target_id", "src_ns_id", "dst_ns_id")
-_PATHS = ("path", "source_path", "mountpoint", "copy_of_path", "carrier_path")
+_PATHS = ("path", "source_path", "mountpoint", "copy_of_path", "via_path")
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Selection:
             self, namespaces=chosen if self.namespaces is None else chosen & self.namespaces
         )
 
-    def of(self, name: str, frame: pd.DataFrame, run: Recording) -> pd.DataFrame:
+    def of(self, name: str, frame: pd.DataFrame, run: Run) -> pd.DataFrame:
         """The rows of one frame that are chosen.
 
         Args:
@@ -68,7 +64,7 @@ class Selection:
                 frame = frame[mask.fillna(False).astype(bool)]
         return frame
 
-    def _in_time(self, name: str, frame: pd.DataFrame, run: Recording) -> pd.Series | None:
+    def _in_time(self, name: str, frame: pd.DataFrame, run: Run) -> pd.Series | None:
         if self.start is None or self.end is None:
             return None
         if "ts" in frame:
@@ -81,7 +77,7 @@ class Selection:
                 return frame[key].isin(self.of(of, getattr(run, of), run)[key])
         return None
 
-    def _in_namespaces(self, name: str, frame: pd.DataFrame, run: Recording) -> pd.Series | None:
+    def _in_namespaces(self, name: str, frame: pd.DataFrame, run: Run) -> pd.Series | None:
         if self.namespaces is None:
             return None
         masks = [frame[column].isin(self.namespaces) for column in _NAMESPACES if column in frame]
@@ -91,7 +87,7 @@ class Selection:
             masks.append(frame["seq"].isin(theirs))
         return _any(masks)
 
-    def _under(self, name: str, frame: pd.DataFrame, run: Recording) -> pd.Series | None:
+    def _under(self, name: str, frame: pd.DataFrame, run: Run) -> pd.Series | None:
         if self.under is None:
             return None
         folder = self.under.rstrip("/") + "/"
@@ -108,44 +104,7 @@ class Selection:
         return _any(masks)
 
 
-def moment(run: Recording, when: Moment) -> pd.Timestamp:
-    """A moment of a recording.
-
-    Args:
-        run: the recording.
-        when: a time (UTC, if it has no zone), or seconds since the recording began.
-
-    Raises:
-        BadInput: it is no time, or one before or after the recording.
-    """
-    start, end = span(run)
-    try:
-        if isinstance(when, (int, float)):
-            found = start + pd.Timedelta(seconds=when)
-        else:
-            found = pd.Timestamp(when)
-            found = found.tz_localize("UTC") if found.tzinfo is None else found.tz_convert("UTC")
-    except ValueError as error:
-        raise BadInput(f"{when!r} is no time", "as '2026-01-31 12:00:00', or seconds") from error
-    if not start <= found <= end:
-        raise BadInput(f"{found} is not within the recording", f"it is from {start} to {end}")
-    return found
-
-
-def span(run: Recording) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """When a recording began and ended; of one that was not closed, the last that is known."""
-    start, stop = run.meta["started"], run.meta.get("stopped")
-    if stop is None:
-        stop = start
-        if len(run.snapshots):
-            stop = max(stop, int(run.snapshots["ended"].max()) + run.meta["wall_offset"])
-        if len(run.operations):
-            last = run.operations["monotonic"] + run.operations["latency"].fillna(0)
-            stop = max(stop, int(last.max()) + run.meta["wall_offset"])
-    return pd.Timestamp(start, tz="UTC"), pd.Timestamp(stop, tz="UTC")
-
-
-def namespaces_called(run: Recording, text: str | int, kind: str = "") -> set[int]:
+def namespaces_called(run: Run, text: str | int, kind: str = "") -> set[int]:
     """The namespaces with a label, name, id, unit, pod or inode number.
 
     Args:
@@ -175,7 +134,7 @@ def namespaces_called(run: Recording, text: str | int, kind: str = "") -> set[in
     return found
 
 
-def _wall(monotonic: pd.Series, run: Recording) -> pd.Series:
+def _wall(monotonic: pd.Series, run: Run) -> pd.Series:
     wall = monotonic.astype("int64") + run.meta["wall_offset"]
     return pd.Series(pd.to_datetime(wall, unit="ns", utc=True), index=monotonic.index)
 

@@ -6,12 +6,9 @@ that the operation worked under (Documentation/filesystems/sharedsubtree.rst).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
 
 # Column of the result → where it comes from.
 _FROM_OPERATION = {"syscall": "syscall", "comm": "comm", "ns": "src_ns", "ns_id": "src_ns_id"}
@@ -41,21 +38,21 @@ COLUMNS = [
     "copy_of_path",
     "shared",
     "master",
-    "carried_by",
-    "carrier_unique",
-    "carrier_path",
+    "via_group",
+    "via_unique",
+    "via_path",
     "receiver_path",
     "present",
 ]
 
 
-def propagations(run: Recording) -> pd.DataFrame:
+def propagations(run: Run) -> pd.DataFrame:
     """Every copy that an operation attached or detached elsewhere, in order.
 
     Returns:
         A frame with COLUMNS: `src_ns` is the namespace of the operation, `dst_ns` that of the
-        copy (the same, where it is at another place of it), `via` peer or slave, `carried_by` the
-        peer group under which the operation worked, `carrier_path` and `receiver_path` the mounts
+        copy (the same, where it is at another place of it), `via` peer or slave, `via_group` the
+        peer group under which the operation worked, `via_path` and `receiver_path` the mounts
         on both sides that the group joins, `present` whether the copy was still attached
         at the end of the recording. Namespaces are inode numbers, `…_id` unique ids.
 

@@ -11,7 +11,7 @@ import pytest
 from mnttrace.linux.syscalls import ArgKind, SyscallKind
 from mnttrace.probes import records
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_records.py"
+SCRIPT = Path(__file__).parents[3] / "scripts" / "generate_records.py"
 
 
 @pytest.fixture(name="module")

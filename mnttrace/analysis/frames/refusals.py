@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.model import propagation
-from mnttrace.analysis.model.mounts import MountId, Namespace, Refused, Spot
+from mnttrace.analysis.model.mounts import MountId, Namespace, Refused, RefusedAsShared, Spot
 from mnttrace.analysis.model.operation import refusal_of
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.names import labels
-from mnttrace.analysis.replay import Replay, rows
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.settings import is_shared
+from mnttrace.analysis.state.replay import Replay
+from mnttrace.linux import flags
+from mnttrace.linux.flags import MOUNT, MOUNT_ATTR
 
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
-
-Row = dict[str, Any]
 COLUMNS = ["seq", "ts", "ns", "ns_id", "name", "pid", "comm", "syscall", "path", "source_path"]
 COLUMNS += ["error", "reason", "in_the_way", "since_seq"]
 # The errors that tables can account for.
 _ERRORS = {"EINVAL", "EBUSY", "ELOOP", "ENOSPC", "EPERM"}
 _ASKED = ["seq", "monotonic", "syscall", "error", "ns_id", "root_unique", "path", "source_path"]
-_ASKED += ["fstype", "flags", "attributes", "propagation"]
-# What a less privileged namespace may not take from a mount that it got: lock_mnt_tree() in
-# fs/namespace.c; by the option of mountinfo, and the flag of mount(2) that keeps it.
-_LOCKABLE = {"ro": "MS_RDONLY", "nosuid": "MS_NOSUID", "nodev": "MS_NODEV", "noexec": "MS_NOEXEC"}
+_ASKED += ["fstype", "flags_value", "attributes", "propagation"]
+# Options that a less privileged namespace may not clear (lock_mnt_tree() in fs/namespace.c), in the
+# words of mountinfo: the flag of mount(2) that keeps each, and the attribute of mount_setattr(2).
+_LOCKABLE = {
+    "ro": (MOUNT["MS_RDONLY"], MOUNT_ATTR["MOUNT_ATTR_RDONLY"]),
+    "nosuid": (MOUNT["MS_NOSUID"], MOUNT_ATTR["MOUNT_ATTR_NOSUID"]),
+    "nodev": (MOUNT["MS_NODEV"], MOUNT_ATTR["MOUNT_ATTR_NODEV"]),
+    "noexec": (MOUNT["MS_NOEXEC"], MOUNT_ATTR["MOUNT_ATTR_NOEXEC"]),
+}
 _SHOWN = 5  # of what stands in the way
 
 
@@ -40,15 +45,17 @@ class Refusal:
         reason: in words.
         mounts: unique ids of those in the way.
         in_the_way: these, or the processes that use the mount, in words; "" if not known.
+        is_shared: whether these are in the way because they are shared.
     """
 
     seq: int
     reason: str
     mounts: tuple[MountId, ...]
     in_the_way: str
+    is_shared: bool = False
 
 
-def refused(run: Recording, most: int | None = None) -> list[Refusal]:
+def refused(run: Run, most: int | None = None) -> list[Refusal]:
     """The failed operations that the rules of shared subtrees refuse, in order.
 
     Args:
@@ -69,7 +76,7 @@ def refused(run: Recording, most: int | None = None) -> list[Refusal]:
     return [one for row in rows(failed, _ASKED) if (one := trial.of(row))]
 
 
-def refusals(run: Recording) -> pd.DataFrame:
+def refusals(run: Run) -> pd.DataFrame:
     """What was refused, by what, and since when that was so.
 
     Not what has nothing in its way: runtimes unmount what is not mounted as a matter of course.
@@ -99,7 +106,7 @@ def refusals(run: Recording) -> pd.DataFrame:
     ]
 
 
-def _since(run: Recording, found: list[Refusal]) -> list[int | None]:
+def _since(run: Run, found: list[Refusal]) -> list[int | None]:
     """The operations that made the first mount in the way what it was."""
     effects = run.effects
     theirs = effects[effects["mnt_id_unique"].isin({one.mounts[0] for one in found if one.mounts})]
@@ -110,8 +117,8 @@ def _since(run: Recording, found: list[Refusal]) -> list[int | None]:
 
     def since(one: Refusal) -> int | None:
         for row in reversed(told.get(one.mounts[0], []) if one.mounts else []):
-            became_shared = row["shared"] and not str(row["before"] or "").startswith("shared:")
-            counts = row["action"] == "attach" or ("shared" in one.reason and became_shared)
+            became_shared = row["shared"] is not None and not is_shared(row["before"])
+            counts = row["action"] == "attach" or (one.is_shared and became_shared)
             if counts and row["seq"] < one.seq:
                 return int(row["seq"])
         return None
@@ -122,7 +129,7 @@ def _since(run: Recording, found: list[Refusal]) -> list[int | None]:
 class _Trial:
     """Tries operations on the tables of their moment."""
 
-    def __init__(self, run: Recording, replay: Replay) -> None:
+    def __init__(self, run: Run, replay: Replay) -> None:
         self._replay = replay
         self._names = labels(run)
         self._most = run.meta.get("mount_max")
@@ -145,7 +152,8 @@ class _Trial:
             if why.errno != row["error"]:
                 return None
             way = [self._mount(tables, mount) for mount in why.mounts if mount in tables.mounts]
-            return Refusal(row["seq"], why.reason, why.mounts, _listed(way))
+            as_shared = isinstance(why, RefusedAsShared)
+            return Refusal(row["seq"], why.reason, why.mounts, _listed(way), as_shared)
         if row["error"] == "ENOSPC":
             return self._too_many(tables, row)
         if row["syscall"] == "umount2" and row["error"] == "EBUSY":
@@ -167,16 +175,17 @@ class _Trial:
         mount = tables.top(_spot(tables, row, "path")).mount
         has = str(self._options.get(mount, "")).partition(" ")[2].split(",")
         if row["syscall"] == "mount_setattr":
-            _, _, attributes = row["attributes"].partition("-")
-            cleared = [name for name, flag in _LOCKABLE.items() if f"_{flag[3:]}" in attributes]
-        elif {"MS_REMOUNT", "MS_BIND"} <= set(row["flags"].split("|")):
-            cleared = [name for name, flag in _LOCKABLE.items() if flag not in row["flags"]]
+            _, clear = flags.attributes_values(row["attributes"])
+            cleared = [name for name, (_, attribute) in _LOCKABLE.items() if clear & attribute]
+        elif row["syscall"] == "mount" and _action(row) == "reconfigure":
+            kept = row["flags_value"]
+            cleared = [name for name, (flag, _) in _LOCKABLE.items() if not kept & flag]
         else:
             return None
-        kept = [name for name in _LOCKABLE if name in has and name in cleared]
-        if not kept:
+        locked = [name for name in cleared if name in has]
+        if not locked:
             return None
-        reason = f"a less privileged namespace may not clear {', '.join(kept)}"
+        reason = f"a less privileged namespace may not clear {', '.join(locked)}"
         return Refused("EPERM", f"{reason}: the mount came with it", mount)
 
     def _too_many(self, before: Tables, row: Row) -> Refusal | None:
@@ -184,11 +193,10 @@ class _Trial:
         if not self._most or row["syscall"] != "mount":
             return None
         after = before.copy()
-        flags = row["flags"].split("|")
         target = _spot(after, row, "path")
-        if "MS_BIND" in flags:
+        if _action(row) == "bind":
             source = _spot(after, row, "source_path")
-            propagation.bind(after, source, target, recursive="MS_REC" in flags)
+            propagation.bind(after, source, target, recursive=_has(row, MOUNT["MS_REC"]))
         else:  # some file system, new or not
             propagation.mount(after, target, "")
         touched = {mount.ns for mount in after.mounts.values() if mount.id not in before.mounts}
@@ -213,6 +221,15 @@ def _listed(things: list[str]) -> str:
     return ", ".join(dict.fromkeys(things[:_SHOWN])) + more
 
 
+def _has(row: Row, flag: int) -> bool:
+    return bool(row["flags_value"] & flag)
+
+
+def _action(row: Row) -> str:
+    """What a mount(2) is for, see :func:`mnttrace.linux.flags.mount_action`."""
+    return flags.mount_action(row["flags_value"])
+
+
 def _spot(tables: Tables, row: Row, column: str) -> Spot:
     root = tables.mounts.get(row["root_unique"])
     return tables.resolve(
@@ -232,23 +249,21 @@ def _pivot_root(tables: Tables, row: Row) -> Refused | None:
 
 
 def _umount(tables: Tables, row: Row) -> Refused | None:
-    lazy = "MNT_DETACH" in row["flags"]
+    lazy = _has(row, flags.UMOUNT["MNT_DETACH"])
     return refusal_of(tables, propagation.umount, _spot(tables, row, "path"), lazy=lazy)
 
 
 def _mount(tables: Tables, row: Row) -> Refused | None:
-    flags = row["flags"].split("|")
+    action = _action(row)
     target = _spot(tables, row, "path")
-    recursive = "MS_REC" in flags
-    if "MS_REMOUNT" in flags:
-        return None
-    if "MS_BIND" in flags:
+    recursive = _has(row, MOUNT["MS_REC"])
+    if action == "bind":
         source = _spot(tables, row, "source_path")
         return refusal_of(tables, propagation.bind, source, target, recursive=recursive)
-    if row["propagation"]:
+    if action == "propagation":
         to = row["propagation"]
         return refusal_of(tables, propagation.change, target, to, recursive=recursive)
-    if "MS_MOVE" in flags:
+    if action == "move":
         return refusal_of(tables, propagation.move, _spot(tables, row, "source_path"), target)
     return None
 
@@ -259,14 +274,14 @@ def _move_mount(tables: Tables, row: Row) -> Refused | None:
         propagation.move,
         _spot(tables, row, "source_path"),
         _spot(tables, row, "path"),
-        beneath="MOVE_MOUNT_BENEATH" in row["flags"],
+        beneath=_has(row, flags.MOVE_MOUNT["MOVE_MOUNT_BENEATH"]),
     )
 
 
 def _setattr(tables: Tables, row: Row) -> Refused | None:
     if not row["propagation"]:
         return None
-    recursive = "AT_RECURSIVE" in row["flags"]
+    recursive = _has(row, flags.AT["AT_RECURSIVE"])
     target = _spot(tables, row, "path")
     return refusal_of(tables, propagation.change, target, row["propagation"], recursive=recursive)
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mnttrace.analysis.recording import to_frame
-from mnttrace.analysis.selection import Moment, moment
+from mnttrace.analysis import settings
+from mnttrace.analysis.dataframes import to_frame
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.times import Moment, moment
 from mnttrace.recording.reader import read_coded
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
 
 _MOUNT = ["ns_id", "ns", "mount_id", "mnt_id_unique", "parent_id", "mountpoint", "root", "device"]
 _MOUNT += ["fstype", "source", "shared", "master", "propagation", "unbindable"]
@@ -36,11 +34,12 @@ _MANY = np.iinfo(np.int64).max
 _NONE = -1  # in place of a row number
 
 
-def tables_at(run: Recording, when: Moment) -> pd.DataFrame:
+def tables_at(run: Run, history: History, when: Moment) -> pd.DataFrame:
     """The mount tables of all namespaces that were there at a moment.
 
     Args:
-        run: the recording; of a part of one, what is chosen of the tables.
+        run: the recording; of a part of one, the rows of the tables that belong to it.
+        history: of the whole recording.
         when: a time (UTC, if it has no zone), or seconds since the recording began.
 
     Returns:
@@ -55,17 +54,17 @@ def tables_at(run: Recording, when: Moment) -> pd.DataFrame:
         RecordingError: a table cannot be read.
     """
     wall = moment(run.whole, when).as_unit("ns").value
-    found = run.chosen("mounts", run.history.at(wall - run.meta.get("wall_offset", 0)))
+    found = run.chosen("mounts", history.at(wall - run.meta.get("wall_offset", 0)))
     found.attrs["warnings"] = run.warnings
     return found
 
 
-def changes_between(run: Recording, start: Moment, end: Moment) -> pd.DataFrame:
+def changes_between(run: Run, history: History, start: Moment, end: Moment) -> pd.DataFrame:
     """What differs between the tables of two moments, whatever was in between.
 
     Args:
-        run: the recording.
-        start, end: as for :func:`tables_at`.
+        run, history: as for :func:`tables_at`.
+        start, end: the moments.
 
     Returns:
         A row a difference: `action` (attach, detach, move, change), the mount's columns as of
@@ -76,7 +75,7 @@ def changes_between(run: Recording, start: Moment, end: Moment) -> pd.DataFrame:
     Raises:
         BadInput, RecordingError: as for :func:`tables_at`.
     """
-    old, new = (_by_mount(tables_at(run, when)) for when in (start, end))
+    old, new = (_by_mount(tables_at(run, history, when)) for when in (start, end))
     both = old.index.intersection(new.index, sort=False)
     was, now = old.loc[both], new.loc[both]
     has_moved = _differs(was, now, ["parent_id", "mountpoint"])
@@ -85,7 +84,7 @@ def changes_between(run: Recording, start: Moment, end: Moment) -> pd.DataFrame:
         new.loc[new.index.difference(both, sort=False)].assign(action="attach"),
         old.loc[old.index.difference(both, sort=False)].assign(action="detach"),
         _compared(was[has_moved], now[has_moved], _place).assign(action="move"),
-        _compared(was[has_changed], now[has_changed], _settings).assign(action="change"),
+        _compared(was[has_changed], now[has_changed], settings.text).assign(action="change"),
     ]
     texts = dict.fromkeys(("action", "before", "after"), "string[pyarrow]")
     names = ["action", *COLUMNS, "before", "after"]
@@ -102,7 +101,7 @@ class History:
         run: the recording.
     """
 
-    def __init__(self, run: Recording) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._tables = _table_rows(run)
         # Of what tells a mount few rows are asked for: it stays as Arrow has it until then.
@@ -180,8 +179,7 @@ class History:
             asked = _at(last, tables["number"])
             asked = pa.array(asked, mask=asked == _NONE)
             told = _frame(self._texts.select([column]).take(asked))[column]
-            # "shared:1 master:2 rw,relatime"
-            options = options.fillna(told.str.replace("^.* ", "", regex=True))
+            options = options.fillna(settings.options(told))
         shown = self._nearest_tables(when).reindex(tables["mnt_id_unique"]).set_index(tables.index)
         return tables.assign(
             options=options.fillna(tables["options"]).fillna(shown["options"]),
@@ -237,7 +235,7 @@ def _is(column: pa.ChunkedArray, text: str) -> np.ndarray:
     return found
 
 
-def _ends(run: Recording, effects: pa.Table) -> np.ndarray:
+def _ends(run: Run, effects: pa.Table) -> np.ndarray:
     """From when each effect counts: when its call ended, or it was seen; CLOCK_MONOTONIC, ns."""
     operations = read_coded(run.directory, "operations", ["seq", "latency"])
     seqs, caused = _integers(operations["seq"]), _integers(effects["seq"])
@@ -250,7 +248,7 @@ def _ends(run: Recording, effects: pa.Table) -> np.ndarray:
     return ends
 
 
-def _table_rows(run: Recording) -> pd.DataFrame:
+def _table_rows(run: Run) -> pd.DataFrame:
     """The rows of mount tables that show a mount, with when they were read (`seen`)."""
     snapshots = run.snapshots.set_index("snapshot")
     rows = run.mounts[run.mounts["change"] != "removed"]
@@ -260,7 +258,7 @@ def _table_rows(run: Recording) -> pd.DataFrame:
     )
 
 
-def _first_rows(run: Recording, rows: pd.DataFrame) -> pd.DataFrame:
+def _first_rows(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
     """The mounts that were there before anything was recorded of their namespaces."""
     first = rows[rows["change"] == "initial"].copy()
     if first["mnt_id_unique"].isna().any():
@@ -271,7 +269,7 @@ def _first_rows(run: Recording, rows: pd.DataFrame) -> pd.DataFrame:
     return first[[*_MOUNT, "parent_path", "options", "super_options", "evidence", "since"]]
 
 
-def _with_unique(run: Recording, first: pd.DataFrame) -> pd.DataFrame:
+def _with_unique(run: Run, first: pd.DataFrame) -> pd.DataFrame:
     """With what effects have in place of unique ids, where the kernel has none; and without what
     was attached while its table was read, after its unique ids were."""
     names = ["ns_id", "mount_id", "mnt_id_unique", "action", "monotonic"]
@@ -353,12 +351,3 @@ def _compared(
 def _place(tables: pd.DataFrame) -> pd.Series:
     """Like "/mnt on 22"."""
     return tables["mountpoint"] + " on " + tables["parent_id"].astype("string[pyarrow]")
-
-
-def _settings(tables: pd.DataFrame) -> pd.Series:
-    """Like "shared:1 master:2 rw,relatime"."""
-    told = pd.Series("", tables.index, dtype="string[pyarrow]")
-    for name in ("shared", "master"):
-        told += (f" {name}:" + tables[name].astype("string[pyarrow]")).fillna("")
-    told = told.str.lstrip().mask(told == "", tables["propagation"])
-    return told + (" " + tables["options"]).fillna("")

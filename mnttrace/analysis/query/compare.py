@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
 
 # What a leak is known by from run to run: no ids, and no operations.
 _IDENTITY = ["kind", "direction", "src_name", "dst_name", "via", "mountpoint", "copy_of_path"]
@@ -28,7 +25,7 @@ _CHANGING = "|".join(
 )
 
 
-def compare(before: Recording, after: Recording) -> pd.DataFrame:
+def compare(before: Run, after: Run) -> pd.DataFrame:
     """Which leaks came, went or stayed, by what they are: ids differ from run to run.
 
     Args:
@@ -61,7 +58,7 @@ def compare(before: Recording, after: Recording) -> pd.DataFrame:
     return found
 
 
-def _known_by(run: Recording, end: str) -> pd.DataFrame:
+def _known_by(run: Run, end: str) -> pd.DataFrame:
     leaks = run.leaks
     told = {
         column: leaks[column]

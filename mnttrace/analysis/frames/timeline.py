@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from mnttrace.analysis.names import labels
-from mnttrace.analysis.targets import IDENTITY, find, known_mounts
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.query.targets import IDENTITY, find, known_mounts
+from mnttrace.analysis.run import Run
 
 _FROM_EFFECTS = {
     "seq": "seq",
@@ -32,13 +28,13 @@ COLUMNS += ["via", "where", "mountpoint", "fstype", "before", "after", "evidence
 COLUMNS += ["mnt_id_unique"]
 
 
-def timeline(run: Recording, target: str | None = None) -> pd.DataFrame:
+def timeline(run: Run, target: str | None = None) -> pd.DataFrame:
     """A row an effect, and a row an operation that had none, in the order of time.
 
     Args:
         run: a recording, or a part of one.
         target: only what happened to these mounts, or in this namespace, as for
-            :func:`mnttrace.analysis.targets.find`; None: all.
+            :func:`mnttrace.analysis.query.targets.find`; None: all.
 
     Returns:
         A frame with COLUMNS: `namespace` is the label of the caller's, `process` like "mount[17]",

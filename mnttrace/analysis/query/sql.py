@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.dataframes import DTYPES
 from mnttrace.analysis.names import labels
-from mnttrace.analysis.recording import DTYPES
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.errors import BadInput, MissingPrerequisite, RecordingError
 from mnttrace.recording.schema import COLUMNS
 
@@ -29,23 +30,20 @@ except ImportError as error:
         f"DuckDB is missing: {error}", "pip install 'mnttrace[sql]'"
     ) from error
 
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
-
 _LEAKS = {
-    **dict.fromkeys(["src_ns", "dst_ns", "src_ns_id", "dst_ns_id", "carried_by"], "UInt64"),
-    **dict.fromkeys(["mounts", "present", "residue", "seq", "pid", "carrier_seq"], "UInt64"),
+    **dict.fromkeys(["src_ns", "dst_ns", "src_ns_id", "dst_ns_id", "via_group"], "UInt64"),
+    **dict.fromkeys(["mounts", "present", "residue", "seq", "pid", "via_seq"], "UInt64"),
     "ts": "datetime64[ns, UTC]",
 }
 
 
-def _leaks(run: Recording) -> pd.DataFrame:
+def _leaks(run: Run) -> pd.DataFrame:
     """The leaks; if there are none, columns of the types that they would have."""
     return run.leaks.astype(_LEAKS) if run.leaks.empty else run.leaks
 
 
 # Tables that are made from those of the recording, when a query names them.
-MADE: dict[str, Callable[[Recording], pd.DataFrame]] = {
+MADE: dict[str, Callable[[Run], pd.DataFrame]] = {
     "propagations": lambda run: run.propagations,
     "leaks": _leaks,
     "last_tables": last_tables,
@@ -54,13 +52,13 @@ MADE: dict[str, Callable[[Recording], pd.DataFrame]] = {
 VIEWS = {
     "open_leaks": "select * from leaks where present > 0",
     "busiest_peer_groups": """
-        select carried_by as peer_group,
+        select via_group as peer_group,
             count(*) filter (action = 'attach') as attached,
             count(*) filter (action = 'detach') as detached,
             count(distinct dst_ns_id) as namespaces,
             count(distinct seq) as operations,
-            min(carrier_path) as carrier_path
-        from propagations group by carried_by order by attached + detached desc, peer_group
+            min(via_path) as via_path
+        from propagations group by via_group order by attached + detached desc, peer_group
         """,
     "failures_by_process": """
         select pid, any_value(comm) as comm, syscall, error, count(*) as failures,
@@ -85,7 +83,7 @@ VIEWS = {
 _CONFIG: dict[str, Any] = {"enable_external_access": False, "temp_directory": ""}
 
 
-def ask(run: Recording, query: str) -> pd.DataFrame:
+def ask(run: Run, query: str) -> pd.DataFrame:
     """What DuckDB answers to a query (https://duckdb.org/docs/stable/sql/introduction).
 
     Args:
@@ -114,7 +112,7 @@ def ask(run: Recording, query: str) -> pd.DataFrame:
             raise BadInput(told, "docs/sql.md has examples") from error
 
 
-def _register(connection: duckdb.DuckDBPyConnection, run: Recording, words: frozenset[str]) -> None:
+def _register(connection: duckdb.DuckDBPyConnection, run: Run, words: frozenset[str]) -> None:
     named = words.union(*(_words(VIEWS[view]) for view in words & VIEWS.keys()))
     made = MADE.keys() if words & {"show", "information_schema"} else MADE.keys() & named
     sources = {table: _stored(run, table) for table in COLUMNS}
@@ -133,7 +131,7 @@ def _words(query: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", query.lower()))
 
 
-def _stored(run: Recording, table: str) -> pa.Table | ds.Dataset:
+def _stored(run: Run, table: str) -> pa.Table | ds.Dataset:
     """A table of the recording; columns of a finished one are read when they are asked for."""
     if table == "namespaces":
         return _arrow(run.namespaces.assign(label=run.namespaces["ns_id"].map(labels(run))))

@@ -6,15 +6,12 @@ import difflib
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.errors import BadInput
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
 
 # What tells one mounted file system, and what of it is mounted, from others. A device number is
 # used again; its type and source make it likely that it is the same one.
@@ -36,7 +33,7 @@ class Target:
     mounts: pd.DataFrame
 
 
-def known_mounts(run: Recording) -> pd.DataFrame:
+def known_mounts(run: Run) -> pd.DataFrame:
     """Every mount that was there at some time.
 
     Returns:
@@ -50,7 +47,7 @@ def known_mounts(run: Recording) -> pd.DataFrame:
     return found[~(found["mnt_id_unique"].notna() & found["mnt_id_unique"].duplicated())]
 
 
-def mounts_there(run: Recording) -> pd.DataFrame:
+def mounts_there(run: Run) -> pd.DataFrame:
     """The mounts that were there at the end.
 
     Returns:
@@ -71,7 +68,7 @@ def _together(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([part.astype(texts) for part in parts], ignore_index=True)
 
 
-def find(run: Recording, text: str) -> Target:
+def find(run: Run, text: str) -> Target:
     """Find what a text means.
 
     Args:
@@ -89,7 +86,7 @@ def find(run: Recording, text: str) -> Target:
     raise BadInput(f"nothing in the recording is {text!r}", _closest(run, known, text))
 
 
-def _readings(run: Recording, known: pd.DataFrame, text: str) -> list[tuple[str, pd.DataFrame]]:
+def _readings(run: Run, known: pd.DataFrame, text: str) -> list[tuple[str, pd.DataFrame]]:
     """How a text can be read, the likeliest first."""
     number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
     path = os.path.normpath(text) if text.startswith("/") else ""
@@ -103,14 +100,14 @@ def _readings(run: Recording, known: pd.DataFrame, text: str) -> list[tuple[str,
     ]
 
 
-def _at(run: Recording, known: pd.DataFrame, path: str) -> pd.DataFrame:
+def _at(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
     """The mounts at a path; in the host's namespace, if there are any."""
     there = known[known["mountpoint"] == path]
     at_home = there[there["ns_id"] == run.meta.get("home_ns_id")]
     return at_home if len(at_home) else there
 
 
-def _below(run: Recording, known: pd.DataFrame, path: str) -> pd.DataFrame:
+def _below(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
     """The mount that a path on the host is on; not what is at "/", where everything is."""
     there = known[known["present"] & (known["ns_id"] == run.meta.get("home_ns_id"))]
     above = [place for place in there["mountpoint"] if path.startswith(place.rstrip("/") + "/")]
@@ -118,7 +115,7 @@ def _below(run: Recording, known: pd.DataFrame, path: str) -> pd.DataFrame:
     return there[(there["mountpoint"] == longest) & (longest != "/")]
 
 
-def _namespaces(run: Recording, text: str, number: int) -> set[int]:
+def _namespaces(run: Run, text: str, number: int) -> set[int]:
     names = run.namespaces
     is_it = (names["name"] == text) | (names["unit"] == text) | (names["pid"] == number)
     is_it |= names["ns"] == number
@@ -129,7 +126,7 @@ def _namespaces(run: Recording, text: str, number: int) -> set[int]:
     return found | set(processes.loc[processes["pid"] == number, "ns_id"])
 
 
-def _closest(run: Recording, known: pd.DataFrame, text: str) -> str:
+def _closest(run: Run, known: pd.DataFrame, text: str) -> str:
     names = run.namespaces
     words = {
         str(word)

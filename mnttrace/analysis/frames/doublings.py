@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.state.mount_tables import last_tables
+from mnttrace.linux.flags import MOUNT
 
 COLUMNS = ["ns_id", "ns", "comm", "source_path", "path", "operations", "made", "total", "left"]
 _DTYPES: dict[str, Any] = dict.fromkeys(COLUMNS, "string[pyarrow]") | {
@@ -27,7 +29,7 @@ _BINDS = 3  # as many have to be seen, each with more than the one before
 _GROWTH = 1.5  # times as many mounts as the one before
 
 
-def doublings(run: Recording) -> pd.DataFrame:
+def doublings(run: Run) -> pd.DataFrame:
     """What binds of one source into one namespace have made more and more mounts.
 
     Returns:
@@ -37,8 +39,7 @@ def doublings(run: Recording) -> pd.DataFrame:
         such binds are possible before `fs.mount-max`, null if that is not known.
     """
     effects, operations = run.effects, run.operations
-    is_bind = operations["flags"].str.contains("MS_BIND") | (operations["syscall"] == "move_mount")
-    binds = operations[is_bind]
+    binds = operations[_are_binds(operations)]
     is_made = (effects["action"] == "attach") & effects["seq"].isin(binds["seq"])
     own = effects.loc[is_made, ["seq", "ns_id"]].merge(binds[["seq", "ns_id"]])
     counts = own.groupby("seq").size()
@@ -59,9 +60,16 @@ def doublings(run: Recording) -> pd.DataFrame:
     return pd.DataFrame(found, columns=COLUMNS).astype(_DTYPES)
 
 
-def _mounts_at_end(run: Recording, ns_id: int) -> int:
-    from mnttrace.analysis.mount_tables import last_tables
+def _are_binds(operations: pd.DataFrame) -> pd.Series:
+    """Which operations can be binds: mount(2) with MS_BIND, and move_mount(2) of what open_tree(2)
+    made."""
+    has_flag = operations["flags_value"].fillna(0).to_numpy("uint64") & np.uint64(MOUNT["MS_BIND"])
+    is_bind: pd.Series = (operations["syscall"] == "mount") & (has_flag != 0)
+    is_bind |= operations["syscall"] == "move_mount"
+    return is_bind
 
+
+def _mounts_at_end(run: Run, ns_id: int) -> int:
     tables = last_tables(run)
     return int((tables["ns_id"] == ns_id).sum())
 

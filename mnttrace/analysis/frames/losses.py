@@ -53,7 +53,7 @@ def warnings(meta: dict[str, Any], untouched_by: Container[str] = ()) -> list[st
             found.append(text.format(n=count))
     for table in meta.get("missing_tables", ()):
         found.append(f"the file of the table {table} is gone: {_TABLES[table]}")
-    if meta.get("way") == "none":
+    if meta.get("backend") == "none":
         found.append("mount tables alone were recorded: no calls, and so nobody who did it")
     if not meta.get("complete"):
         found.append("the recording was not closed, or is still being written: its end is missing")
