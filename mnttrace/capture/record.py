@@ -15,6 +15,7 @@ from mnttrace.capture.about import about
 from mnttrace.capture.identity.processes import descendants
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
+from mnttrace.capture.stream.raw_log import VERSION, Header, RawLogWriter
 from mnttrace.errors import BadInput
 from mnttrace.probes.kernel import KernelProbes
 from mnttrace.probes.null import NullProbes
@@ -36,6 +37,7 @@ class Recorder:
         keep_secrets: do not redact mount data.
         wanted: which operations to record.
         command: what to record, started once the probes are armed; empty: what others do.
+        keep_raw: also keep what the core gets, in order.
         way: as of :class:`mnttrace.probes.kernel.KernelProbes`; or "none": mount tables alone.
 
     Raises:
@@ -51,6 +53,7 @@ class Recorder:
         wanted: Filter | None = None,
         command: Sequence[str] = (),
         way: str | None = None,
+        keep_raw: bool = False,
     ) -> None:
         wanted = wanted or Filter()
         self._command = list(command)
@@ -82,6 +85,11 @@ class Recorder:
             },
             "filters": wanted.as_dict(),
         }
+        self._raw: RawLogWriter | None = None
+        if keep_raw:
+            header = Header(VERSION, self.session.setting, wanted.as_dict(), self.writer.meta)
+            self._raw = RawLogWriter(directory, header)
+            self.session.keep = self._raw.add
 
     @property
     def lost(self) -> int:
@@ -146,11 +154,15 @@ class Recorder:
             self.session.poll(_POLL)
             if now - flushed >= _FLUSH:
                 self.writer.flush()
+                if self._raw:
+                    self._raw.flush()
                 progress(self)
                 flushed = now
 
     def _finish(self) -> None:
         losses = self.session.end()
+        if self._raw:
+            self._raw.close()
         self.writer.meta |= {"stopped": time.time_ns(), "losses": losses}
         self.writer.close()
 

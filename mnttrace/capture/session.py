@@ -120,18 +120,8 @@ class Session:
         losses["lost_bytes"] = self._spool.lost
         losses["cut_strings"] = self._decoder.cut
         losses["unreadable_tables"] = self.surveyor.unreadable
-        found: dict[str, int] = {}
-        add = self._add
-
-        def collect(table: str, row: Row) -> None:
-            if table == "losses":
-                found[str(row["kind"])] = int(row["count"])  # type: ignore[typeddict-item]
-            add(table, row)
-
-        self._add = collect
         self._feed(events.LossesCounted(time.monotonic_ns(), losses))
-        self._add = add
-        return found
+        return self.join.losses
 
     def close(self) -> None:
         """Give up what is held open."""

@@ -79,10 +79,12 @@ class Join:
 
     Attributes:
         counts: how much was written until now.
+        losses: what was lost, by kind, once all has been taken.
     """
 
     def __init__(self, setting: Setting, wanted: Filter) -> None:
         self.counts = Counts()
+        self.losses: dict[str, int] = {}
         self._setting = setting
         self._wanted = wanted
         self._out = out = Outbox()
@@ -303,5 +305,6 @@ class Join:
         if self._setting.uses_fanotify:
             losses["lost_notifications"] = self._known.pending.overflows
             losses["lost_made"] = losses.get("lost_made", 0) + self._known.pending.unlisted
+        self.losses = losses
         for kind, count in losses.items():
             self._out.add("losses", {"kind": kind, "count": count})
