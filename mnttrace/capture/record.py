@@ -87,7 +87,7 @@ class Recorder:
         }
         self._raw: RawLogWriter | None = None
         if keep_raw:
-            header = Header(VERSION, self.session.setting, wanted.as_dict(), self.writer.meta)
+            header = Header(VERSION, self.session.setting, wanted, self.writer.meta)
             self._raw = RawLogWriter(directory, header)
             self.session.keep = self._raw.add
 

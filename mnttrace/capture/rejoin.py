@@ -36,7 +36,7 @@ def rejoin(source: Path, directory: Path, force: bool = False) -> Counts:
         for table, row in output.rows:
             writer.add(table, row)
 
-    join = Join(log.header.setting, log.header.wanted())
+    join = Join(log.header.setting, log.header.wanted)
     problem: RecordingError | None = None
     has_end, stopped = False, None
     try:

@@ -38,7 +38,7 @@ from mnttrace.capture.join.mount_source import MountSource
 from mnttrace.capture.join.outbox import Cause, Outbox, Output
 from mnttrace.capture.join.registry import IdentityRegistry
 from mnttrace.capture.join.requests import ForgetNamespace, IdentifyThread, SurveyBirth
-from mnttrace.capture.join.selection import Filter
+from mnttrace.capture.join.selection import Filter, Selection
 from mnttrace.capture.join.snapshot_writer import SnapshotWriter
 from mnttrace.capture.join.tables_alone import TablesAlone
 from mnttrace.linux.syscalls import SyscallKind
@@ -86,7 +86,7 @@ class Join:
         self.counts = Counts()
         self.losses: dict[str, int] = {}
         self._setting = setting
-        self._wanted = wanted
+        self._selection = Selection(wanted)
         self._out = out = Outbox()
         self._known = KnownMounts(out, reports_all=setting.backend == "kernel-hooks")
         self._registry = IdentityRegistry(out)
@@ -167,7 +167,7 @@ class Join:
             case NamespaceIdentified(key=key, identity=identity):
                 is_new = self._registry.namespace_identified(key, identity)
                 if is_new and identity.kind == "container":
-                    self._wanted.learn(key, identity.name, identity.id)
+                    self._selection.learn(key, identity.name, identity.id)
             case ThreadIdentified():
                 self._registry.thread_identified(event.tid, event.row)
             case ThreadChecked():
@@ -191,7 +191,7 @@ class Join:
         if call.kind == SyscallKind.REMOVE and not effects:
             return  # what its thread detached before was taken for what this call did
         cgroup = self._registry.cgroup(row["pid"])
-        if self._wanted.wants_all or self._wanted.wants_call(call, effects, cgroup):
+        if self._selection.wants_call(call, effects, cgroup):
             self.counts.operations += 1
             self._out.add("operations", row)
             if call.kind == SyscallKind.UMOUNT and row["error"] == "EBUSY":
@@ -235,7 +235,7 @@ class Join:
 
     def _write_uncaused(self) -> _Step:
         """Write effects that no call caused, with the processes of their threads."""
-        effects = [row for row in self._known.rows.take() if self._wanted.wants_effect(row)]
+        effects = [row for row in self._known.rows.take() if self._selection.wants_effect(row)]
         threads = {row["tid"] for row in effects if row["pid"] is None and row["tid"] is not None}
         unknown = [tid for tid in sorted(threads) if not self._registry.knows_process(tid)]
         for tid in unknown:
@@ -297,6 +297,7 @@ class Join:
         self._known.pending.forget(key)
         self._endings.forget(key)
         self._source.forget(key)
+        self._selection.forget(key)
         self._out.ask(ForgetNamespace(key))
 
     def _end(self, event: LossesCounted) -> None:

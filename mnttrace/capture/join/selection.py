@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mnttrace.capture.join.events import CallEnded
 from mnttrace.recording.rows import EffectRow
@@ -26,7 +26,6 @@ class Filter:
     containers: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
-    _containers_seen: dict[int, bool] = field(default_factory=dict, compare=False)
 
     @property
     def wants_all(self) -> bool:
@@ -38,12 +37,30 @@ class Filter:
         kinds = ("pids", "namespaces", "containers", "cgroups", "paths")
         return {kind: sorted(getattr(self, kind)) for kind in kinds if getattr(self, kind)}
 
+
+class Selection:
+    """Decides what is written.
+
+    Args:
+        wanted: what is wanted.
+    """
+
+    def __init__(self, wanted: Filter) -> None:
+        self._wanted = wanted
+        self._is_unfiltered = wanted.wants_all
+        # Namespace → whether it is that of a container that is wanted.
+        self._containers: dict[int, bool] = {}
+
     def learn(self, namespace: int, name: str, identity: str) -> None:
         """Take the name and the id of a namespace's container, "" and "" for none."""
-        self._containers_seen[namespace] = any(
+        self._containers[namespace] = any(
             wanted == name or (len(wanted) >= 4 and identity.startswith(wanted))
-            for wanted in self.containers
+            for wanted in self._wanted.containers
         )
+
+    def forget(self, namespace: int) -> None:
+        """A namespace has ended."""
+        self._containers.pop(namespace, None)
 
     def wants_call(self, call: CallEnded, effects: Iterable[EffectRow], cgroup: str) -> bool:
         """Whether an operation is wanted, and its effects with it.
@@ -53,30 +70,33 @@ class Filter:
             effects: of it.
             cgroup: path of its process's cgroup.
         """
-        row, effects = call.row, list(effects)
+        if self._is_unfiltered:
+            return True
+        wanted, row, effects = self._wanted, call.row, list(effects)
         places = [row["path"], row["source_path"], *(effect["mountpoint"] for effect in effects)]
         touched = {row["ns"], row["ns_target"], *(effect["ns"] for effect in effects)}
         keys = [row["ns_id"], row["ns_target_id"], *(effect["ns_id"] for effect in effects)]
         return (
-            (not self.pids or call.descends)
-            and (not self.namespaces or bool(touched & self.namespaces))
-            and (not self.containers or any(self._is_wanted_container(key) for key in keys))
-            and (not self.cgroups or _is_below(cgroup, self.cgroups))
-            and (not self.paths or any(_is_below(place, self.paths) for place in places))
+            (not wanted.pids or call.descends)
+            and (not wanted.namespaces or bool(touched & wanted.namespaces))
+            and (not wanted.containers or any(self._is_wanted_container(key) for key in keys))
+            and (not wanted.cgroups or _is_below(cgroup, wanted.cgroups))
+            and (not wanted.paths or any(_is_below(place, wanted.paths) for place in places))
         )
 
     def wants_effect(self, effect: EffectRow) -> bool:
         """Whether an effect is wanted that no operation caused."""
+        wanted = self._wanted
         return (
-            not self.pids
-            and not self.cgroups
-            and (not self.namespaces or effect["ns"] in self.namespaces)
-            and (not self.containers or self._is_wanted_container(effect["ns_id"]))
-            and (not self.paths or _is_below(effect["mountpoint"], self.paths))
+            not wanted.pids
+            and not wanted.cgroups
+            and (not wanted.namespaces or effect["ns"] in wanted.namespaces)
+            and (not wanted.containers or self._is_wanted_container(effect["ns_id"]))
+            and (not wanted.paths or _is_below(effect["mountpoint"], wanted.paths))
         )
 
     def _is_wanted_container(self, key: int | None) -> bool:
-        return key is not None and self._containers_seen.get(key, False)
+        return key is not None and self._containers.get(key, False)
 
 
 def _is_below(path: str, tops: Iterable[str]) -> bool:

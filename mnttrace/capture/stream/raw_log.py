@@ -36,22 +36,14 @@ class Header(msgspec.Struct):
     Attributes:
         version: of the events.
         setting: what the core worked with.
-        filters: which operations were wanted, as of Filter.as_dict().
+        wanted: which operations were wanted.
         meta: what meta.json said when the recording began.
     """
 
     version: int
     setting: Setting
-    filters: dict[str, list[int] | list[str]]
+    wanted: Filter
     meta: dict[str, Any]
-
-    def wanted(self) -> Filter:
-        """The filter that was used."""
-        kinds = {
-            kind: frozenset(values) if kind in ("pids", "namespaces") else tuple(values)
-            for kind, values in self.filters.items()
-        }
-        return msgspec.convert(kinds, Filter)
 
 
 class RawLogWriter:
@@ -170,7 +162,6 @@ class RawLog:
                 if not reader.schema.equals(_SCHEMA):
                     raise KeyError("columns")
                 header = msgspec.json.decode(metadata[b"mnttrace"], type=Header)
-                header.wanted()
         except FileNotFoundError as error:
             raise RecordingError(
                 f"{self.path}: there is no raw log", "mnttrace record --keep-raw keeps one"
