@@ -37,10 +37,11 @@ test-arm64: $(VENV)/.ready-dev ## Run tests on Linux 6.1 of arm64 in QEMU (root)
 test-debian13: $(VENV)/.ready-dev ## Run tests with Debian 13's Python, bcc and LLVM (root); ARGS='...' go to pytest
 	@$(VENV)/bin/python tests/kernels/debian13.py $(ARGS)
 
-lint: $(VENV)/.ready-dev ## Check style and types
+lint: $(VENV)/.ready-dev ## Check style, types and licence lines
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python scripts/spdx.py
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh .ci/run; fi
 
 format: $(VENV)/.ready-dev ## Put the Python files into their form
