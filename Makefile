@@ -12,12 +12,14 @@ ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo notebooks test test-kernels test-arm64 test-debian13 lint format clean
+.PHONY: help setup setup-dev demo notebooks check test test-kernels test-arm64 test-debian13 lint format clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/.ready ## Install the distribution's packages and mnttrace itself in .venv
+
+setup-dev: $(VENV)/.ready-dev ## Install what the tests need, too: container runtimes, Chromium, …
 
 demo: $(VENV)/.ready ## Record a real container that leaks a mount, and show the leak (root or sudo)
 	@scripts/demo.sh
@@ -25,26 +27,31 @@ demo: $(VENV)/.ready ## Record a real container that leaks a mount, and show the
 notebooks: $(VENV)/.ready-notebooks ## Open the notebooks in JupyterLab, with everything installed
 	@cd notebooks && ../$(VENV)/bin/jupyter lab --ip 127.0.0.1 $(ALLOW_ROOT) $(ARGS)
 
+# Both are always run, so that one failure does not hide another.
+check: $(VENV)/.ready-check ## Lint, and run the tests that need Python alone: no root, no bcc; ARGS='...' go to pytest
+	@$(MAKE) --no-print-directory lint; lint=$$?; \
+	$(VENV)/bin/python -m pytest -n 2 tests/unit tests/replay $(ARGS) && exit $$lint
+
 test: $(VENV)/.ready-dev ## Run the whole test suite; ARGS='...' go to pytest
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
 test-kernels: $(VENV)/.ready-dev ## Run tests on stock kernels in QEMU (root); KERNELS='6.12 7.3', SUITES=seeds,doctor
-	@$(VENV)/bin/python tests/kernels/matrix.py $(if $(SUITES),--suites $(SUITES)) $(KERNELS)
+	@$(VENV)/bin/python -m tests.guests.matrix $(if $(SUITES),--suites $(SUITES)) $(KERNELS)
 
 test-arm64: $(VENV)/.ready-dev ## Run tests on Linux 6.1 of arm64 in QEMU (root); SUITES=seeds,doctor
-	@$(VENV)/bin/python tests/kernels/arm64.py $(if $(SUITES),--suites $(SUITES))
+	@$(VENV)/bin/python -m tests.guests.arm64 $(if $(SUITES),--suites $(SUITES))
 
 test-debian13: $(VENV)/.ready-dev ## Run tests with Debian 13's Python, bcc and LLVM (root); ARGS='...' go to pytest
-	@$(VENV)/bin/python tests/kernels/debian13.py $(ARGS)
+	@$(VENV)/bin/python -m tests.guests.debian13 $(ARGS)
 
-lint: $(VENV)/.ready-dev ## Check style, types and licence lines
+lint: $(VENV)/.ready-check ## Check style, types and licence lines
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python scripts/spdx.py
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh .ci/run; fi
 
-format: $(VENV)/.ready-dev ## Put the Python files into their form
+format: $(VENV)/.ready-check ## Put the Python files into their form
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
@@ -60,7 +67,12 @@ $(VENV)/.ready-notebooks: pyproject.toml scripts/setup.sh
 	@$(SETUP) notebooks
 	@touch $(VENV)/.ready $@
 
+# Python alone: nothing of the distribution's.
+$(VENV)/.ready-check: pyproject.toml scripts/setup.sh
+	@$(SETUP) check
+	@touch $@
+
 # The development set-up holds the others.
 $(VENV)/.ready-dev: pyproject.toml scripts/setup.sh
 	@$(SETUP) dev
-	@touch $(VENV)/.ready $(VENV)/.ready-notebooks $@
+	@touch $(VENV)/.ready $(VENV)/.ready-notebooks $(VENV)/.ready-check $@

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from world import BOOTED, Mount, Namespace, World, actor, call_columns
 
+from mnttrace.linux.flags import flags_value
 from mnttrace.recording.schema import schema
 
 # Mount ids and peer groups from here on are used again and again, by what is gone soon.
@@ -87,6 +88,7 @@ class Bustle:
     def _operate(self, places: np.ndarray, actors: dict[str, Values], **columns: Values) -> None:
         told = call_columns("", "") | {"source": "", "target": ""} | actors | columns
         told |= {"path": told["target"], "source_path": told["source"]} | self._when(places)
+        told["flags_value"] = flags_value(str(told["flags"]), str(told["propagation"]))
         told["latency"] = self._rng.integers(5_000, 100_000, len(places))
         self._operations.append((places, told))
 
@@ -153,9 +155,9 @@ class Bustle:
             "copy_of_path": target.take(pa.array(episode, mask=is_own)),
             "copy_of_ns": pa.array(actors["ns"], mask=is_own),
             "copy_of_ns_id": pa.array(actors["ns_id"], mask=is_own),
-            "carried_by": pa.array(by_each.of("shared"), mask=is_own),
-            "carrier_unique": pa.array(by_each.of("unique"), mask=is_own),
-            "carrier_path": by_each.path.take(pa.array(np.arange(len(episode)), mask=is_own)),
+            "via_group": pa.array(by_each.of("shared"), mask=is_own),
+            "via_unique": pa.array(by_each.of("unique"), mask=is_own),
+            "via_path": by_each.path.take(pa.array(np.arange(len(episode)), mask=is_own)),
         }
         told = {"comm": "mount", "fstype": "tmpfs", "source": "scratch", "target": target}
         self._operate(places[:, 0], by.actors, syscall="mount", **told)

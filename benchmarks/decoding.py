@@ -20,18 +20,26 @@ from typing import Any
 
 import numpy as np
 
-from mnttrace.probes.layout import layout
+from mnttrace.probes.records import (
+    MOUNT_ENTRY,
+    MOUNT_ENTRY_SIZE,
+    MOUNTS_RECORD_SIZE,
+    MountEntry,
+)
 
-CODE = re.compile(r"[0-9]+s|[A-Za-z]")
-ENTRY, HEADER = layout("mount_entry"), layout("mounts_record")
+CODE = re.compile(r"([0-9]*)([A-Za-z])")
 
 
 def by_struct(records: list[bytes], mounts: int) -> list[Any]:
-    return [entry for raw in records for entry in ENTRY.unpack_many(raw, HEADER.size, mounts)]
+    return [
+        entry
+        for raw in records
+        for entry in MountEntry.unpack_many(raw, MOUNTS_RECORD_SIZE, mounts)
+    ]
 
 
 def as_array(records: list[bytes]) -> np.ndarray[Any, Any]:
-    return np.frombuffer(b"".join([raw[HEADER.size :] for raw in records]), entry_type())
+    return np.frombuffer(b"".join([raw[MOUNTS_RECORD_SIZE:] for raw in records]), entry_type())
 
 
 def by_numpy(records: list[bytes], make: Callable[[Any], Any]) -> list[Any]:
@@ -40,9 +48,10 @@ def by_numpy(records: list[bytes], make: Callable[[Any], Any]) -> list[Any]:
 
 def entry_type() -> np.dtype[Any]:
     """The struct as numpy has it; text as bytes that keep their zeros."""
-    names = ENTRY.unpack(bytes(ENTRY.size))._fields
-    codes = [f"V{code[:-1]}" if code[-1] == "s" else code for code in CODE.findall(ENTRY.format)]
-    return np.dtype(list(zip(names, codes, strict=True)))
+    codes: list[str] = []
+    for number, code in CODE.findall(MOUNT_ENTRY.format):
+        codes += [f"V{number}"] if code == "s" else [code] * int(number or 1)
+    return np.dtype(list(zip(MountEntry._fields, codes, strict=True)))
 
 
 def main() -> None:
@@ -51,9 +60,9 @@ def main() -> None:
     parser.add_argument("--mounts", type=int, default=7)
     parser.add_argument("--rounds", type=int, default=7)
     asked = parser.parse_args()
-    size = HEADER.size + asked.mounts * ENTRY.size
+    size = MOUNTS_RECORD_SIZE + asked.mounts * MOUNT_ENTRY_SIZE
     records = [os.urandom(size) for _ in range(asked.lists)]
-    make = type(ENTRY.unpack(bytes(ENTRY.size)))._make
+    make = MountEntry._make
     assert by_struct(records, asked.mounts) == by_numpy(records, make), "they differ"
     ways: dict[str, Callable[[], object]] = {
         "struct, a named tuple for each mount": lambda: by_struct(records, asked.mounts),

@@ -95,7 +95,7 @@ class Snapshots:
         self._tables.add("mounts", from_rows("mounts", rows))
 
 
-LINE = [name for name, _, _ in COLUMNS["mounts"]][4:]
+LINE = [column.name for column in COLUMNS["mounts"]][4:]
 
 
 def _line(mount: Mount) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mnttrace.linux.flags import flags_value
 from mnttrace.linux.mountinfo import propagation_type
 from mnttrace.recording.schema import schema
 
@@ -130,6 +131,7 @@ class World:
             **{"source": source, "target": path, "path": path, "source_path": source},
             **told,
         }
+        row["flags_value"] = flags_value(row["flags"], row["propagation"])
         if self.recording:
             self.operations.append(row)
         return row
@@ -395,7 +397,7 @@ def _origin_columns(origin: Mount, carrier: Mount | None) -> dict[str, Any]:
             "copy_of_ns": origin.ns.ns,
             "copy_of_ns_id": origin.ns.ns_id,
         },
-        "carried_by": carrier.shared if carrier else None,
-        "carrier_unique": carrier.unique if carrier else None,
-        "carrier_path": carrier.path if carrier else None,
+        "via_group": carrier.shared if carrier else None,
+        "via_unique": carrier.unique if carrier else None,
+        "via_path": carrier.path if carrier else None,
     }

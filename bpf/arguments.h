@@ -7,11 +7,11 @@ static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *valu
 {
 	u64 flags = values[0];
 
-	if (t->fetch[0] == FETCH_CLONE_ARGS) {
+	if (t->fetch[0] == ARG_KIND_CLONE_ARGS) {
 		/* Not in memory yet: looked at again when the call ends. */
 		if (read_user(&flags, sizeof(flags), (void *)values[0]))
 			return true;
-	} else if (t->fetch[0] == FETCH_DESCRIPTOR) {
+	} else if (t->fetch[0] == ARG_KIND_DESCRIPTOR) {
 		u64 file = file_of((s32)values[0]);
 
 		if (file && file_namespace_type(file) == CLONE_NEWNS) {
@@ -32,16 +32,16 @@ static __always_inline u32 base_of(struct traits *t, struct arguments *given, u3
 	u64 value = given->value[i & 7];
 	char head[32] = {};
 
-	if (fetch == FETCH_DESCRIPTOR) {
+	if (fetch == ARG_KIND_DESCRIPTOR) {
 		*descriptor = value;
 		return BASE_DESCRIPTOR;
 	}
-	if (fetch != FETCH_PATH && fetch != FETCH_PATH_AT)
+	if (fetch != ARG_KIND_PATH && fetch != ARG_KIND_PATH_AT)
 		return 0;
 	/* mount's source is a path only for binds and moves. */
-	if (i == 0 && t->does == DOES_MOUNT && !(given->value[3] & (MS_BIND | MS_MOVE)))
+	if (i == 0 && t->does == SYSCALL_KIND_MOUNT && !(given->value[3] & (MS_BIND | MS_MOVE)))
 		return 0;
-	*descriptor = fetch == FETCH_PATH_AT ? (s32)given->value[(i - 1) & 7] : AT_FDCWD;
+	*descriptor = fetch == ARG_KIND_PATH_AT ? (s32)given->value[(i - 1) & 7] : AT_FDCWD;
 	if (!value && *descriptor == AT_FDCWD)
 		return 0;
 	/* A head that cannot be read yet counts as relative: a base too many does no harm. */
@@ -86,7 +86,7 @@ static __always_inline bool changes_target_alone(u32 does, u64 *values, u64 moun
 {
 	bool is_recursive;
 
-	if (does == DOES_MOUNT) {
+	if (does == SYSCALL_KIND_MOUNT) {
 		u64 flags = values[3];
 
 		if (flags & MS_REMOUNT)
@@ -134,15 +134,15 @@ static __always_inline void fetch_argument(struct operation_scratch *s, struct t
 	u64 value = s->record.arguments[i];
 	u64 command = s->record.arguments[1];
 
-	if (fetch == FETCH_VALUE_BY_COMMAND &&
+	if (fetch == ARG_KIND_VALUE_BY_COMMAND &&
 	    (command == FSCONFIG_SET_STRING || command == FSCONFIG_SET_PATH ||
 	     command == FSCONFIG_SET_PATH_EMPTY))
-		fetch = FETCH_STRING;
-	if (fetch == FETCH_STRING || fetch == FETCH_PATH || fetch == FETCH_PATH_AT)
+		fetch = ARG_KIND_STRING;
+	if (fetch == ARG_KIND_STRING || fetch == ARG_KIND_PATH || fetch == ARG_KIND_PATH_AT)
 		fetch_string(s, i, value);
 	/* Keeps the compiler from merging this call with the one above through a pointer. */
 	asm volatile("" ::: "memory");
-	u32 size = fetch == FETCH_MOUNT_ATTR ? sizeof(s->record.attr) : fetch == FETCH_CLONE_ARGS ? 8 : 0;
+	u32 size = fetch == ARG_KIND_MOUNT_ATTR ? sizeof(s->record.attr) : fetch == ARG_KIND_CLONE_ARGS ? 8 : 0;
 	if (size && value) {
 		int failed = read_user(s->record.attr, size, (void *)value);
 

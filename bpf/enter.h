@@ -71,7 +71,7 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 row)
 		return 0;
 	if (thread >> 32 == own->pid) {
 		own->is_served = row < ROWS - 1;
-		if (t->fetch[0] == FETCH_DESCRIPTOR && !t->always)
+		if (t->fetch[0] == ARG_KIND_DESCRIPTOR && !t->always)
 			serve_recorder(ctx, own, given->value[0], given->value[1]);
 		return 0;
 	}
@@ -86,12 +86,12 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 row)
 #ifdef INNER
 	call.watched = 1;
 #else
-	call.watched = t->does == DOES_UMOUNT && watched.lookup(&call.mntns_id);
+	call.watched = t->does == SYSCALL_KIND_UMOUNT && watched.lookup(&call.mntns_id);
 #endif
 #ifdef CAN_WALK
-	if (t->does == DOES_MOUNT || t->does == DOES_MOVE_MOUNT)
+	if (t->does == SYSCALL_KIND_MOUNT || t->does == SYSCALL_KIND_MOVE_MOUNT)
 		call.watermark = newest_of(mntns);
-	if (t->does == DOES_MOVE_MOUNT && given->value[4] & MOVE_MOUNT_F_EMPTY_PATH) {
+	if (t->does == SYSCALL_KIND_MOVE_MOUNT && given->value[4] & MOVE_MOUNT_F_EMPTY_PATH) {
 		u64 file = file_of((s32)given->value[0]);
 
 		call.moved = file ? FIELD(u64, file + FILE_PATH, PATH_MNT) - MOUNT_MNT : 0;
@@ -108,7 +108,7 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 row)
 		if (base)
 			want(slot, i, base, descriptor, 0);
 #ifdef CAN_WALK
-		if (i == 1 && is_all && (t->does == DOES_MOUNT || t->does == DOES_SETATTR)) {
+		if (i == 1 && is_all && (t->does == SYSCALL_KIND_MOUNT || t->does == SYSCALL_KIND_SETATTR)) {
 			u64 mount = mount_at(base, descriptor);
 
 			if (mount && changes_target_alone(t->does, given->value, mount)) {

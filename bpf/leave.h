@@ -85,7 +85,7 @@ static __always_inline bool begin_list(u32 slot, struct traits *t, struct inflig
 	u32 does = t->does;
 	u64 flags = call->arguments[3], watermark = 0;
 
-	if (does == DOES_NAMESPACE) {
+	if (does == SYSCALL_KIND_NAMESPACE) {
 		/* The child may have died with its namespace. */
 		if (call->child_mntns)
 			return mntns_id(call->child_mntns) == call->child_mntns_id &&
@@ -93,7 +93,7 @@ static __always_inline bool begin_list(u32 slot, struct traits *t, struct inflig
 		return mntns_id(mntns) != call->mntns_id &&
 		       begin_namespace(slot, mntns, 0, LIST_BIRTH, call->entered);
 	}
-	if (does == DOES_DESCRIPTOR) {
+	if (does == SYSCALL_KIND_DESCRIPTOR) {
 		/* Since 7.0 open_tree and fsmount can return a new namespace; a path leads to an old one. */
 		u64 file = file_of(result);
 
@@ -101,27 +101,27 @@ static __always_inline bool begin_list(u32 slot, struct traits *t, struct inflig
 		       file_namespace_type(file) == CLONE_NEWNS &&
 		       begin_namespace(slot, file_mntns(file), 0, LIST_BIRTH, call->entered);
 	}
-	if (does == DOES_MOVE_MOUNT && call->moved)
+	if (does == SYSCALL_KIND_MOVE_MOUNT && call->moved)
 		return begin_tree(slot, call->moved, call->watermark, call->entered);
 	if (call->target && unique_of(call->target) == call->target_unique &&
 	    settings_of(call->target) != call->target_settings)
 		return begin_changed(slot, call->target, mntns, call->entered);
 	/* In the order in which path_mount() in fs/namespace.c looks at the flags. */
-	if (does == DOES_MOUNT && !(flags & MS_REMOUNT) &&
+	if (does == SYSCALL_KIND_MOUNT && !(flags & MS_REMOUNT) &&
 	    (flags & MS_BIND || !(flags & (MS_PROPAGATION | MS_MOVE))))
 		return begin_namespace(slot, mntns, call->watermark, LIST_MADE, call->entered);
-	if (does == DOES_UMOUNT) {
+	if (does == SYSCALL_KIND_UMOUNT) {
 		if (call->watched)
 			return false;
-	} else if (does == DOES_MOVE_MOUNT ||
-		   (does == DOES_MOUNT && !(flags & (MS_REMOUNT | MS_PROPAGATION)))) {
+	} else if (does == SYSCALL_KIND_MOVE_MOUNT ||
+		   (does == SYSCALL_KIND_MOUNT && !(flags & (MS_REMOUNT | MS_PROPAGATION)))) {
 		watermark = call->watermark;
-	} else if (does == DOES_MOUNT) {
+	} else if (does == SYSCALL_KIND_MOUNT) {
 		/* Changes what is there. */
-	} else if (does == DOES_RECONFIGURE) {
+	} else if (does == SYSCALL_KIND_RECONFIGURE) {
 		if (call->arguments[1] != FSCONFIG_CMD_RECONFIGURE)
 			return false;
-	} else if (does != DOES_PIVOT && does != DOES_SETATTR) {
+	} else if (does != SYSCALL_KIND_PIVOT && does != SYSCALL_KIND_SETATTR) {
 		return false;
 	}
 	if (!watermark && FIELD(u32, mntns, MNT_NS_COUNT) > LIST_LIMIT) {
@@ -167,13 +167,13 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 row)
 	r->mntns_id_after = mntns_id(mntns);
 	r->mntns_target = mntns_inode(call->child_mntns);
 	r->mntns_id_target = call->child_mntns_id;
-	if (t->fetch[0] != FETCH_CLONE_ARGS && !call->child && !t->always) {
+	if (t->fetch[0] != ARG_KIND_CLONE_ARGS && !call->child && !t->always) {
 		r->mntns_target = result == 0 ? r->mntns_after : call->target_mntns;
 		r->mntns_id_target = result == 0 ? r->mntns_id_after : 0;
 	}
-	r->notified = r->notified_by = 0;
-	if (t->does == DOES_UMOUNT && !result)
-		r->notified = last_detached(own, &r->notified_by);
+	r->last_detached = r->last_detached_known_by = 0;
+	if (t->does == SYSCALL_KIND_UMOUNT && !result)
+		r->last_detached = last_detached(own, &r->last_detached_known_by);
 	r->walk_cut = 0;
 	r->attr_size = 0;
 	__builtin_memset(r->attr, 0, sizeof(r->attr));
@@ -182,7 +182,7 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 row)
 #pragma clang loop unroll(disable)
 	for (i = 0; i < 5; i++)
 		fetch_argument(s, t, i);
-	if (t->fetch[0] == FETCH_CLONE_ARGS && !(r->attr[0] & CLONE_NEWNS)) {
+	if (t->fetch[0] == ARG_KIND_CLONE_ARGS && !(r->attr[0] & CLONE_NEWNS)) {
 		inflight.delete(&thread);
 		return 0;
 	}
@@ -198,7 +198,7 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 row)
 	if (list && call->watermark)
 		expect(slot, last_notified(own, FAN_MNT_ATTACH, &all_read));
 	/* Who was born may be gone soon. */
-	if (list && (t->does == DOES_NAMESPACE || t->does == DOES_DESCRIPTOR))
+	if (list && (t->does == SYSCALL_KIND_NAMESPACE || t->does == SYSCALL_KIND_DESCRIPTOR))
 		s->wakeup = BPF_RB_FORCE_WAKEUP;
 	inflight.delete(&thread);
 	if (list)
@@ -206,7 +206,7 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 row)
 #else
 	inflight.delete(&thread);
 #endif
-	if (t->does == DOES_DESCRIPTOR && result >= 0) {
+	if (t->does == SYSCALL_KIND_DESCRIPTOR && result >= 0) {
 #ifdef CAN_WALK
 		remember_detached(result);
 #endif
@@ -241,8 +241,8 @@ static __always_inline int leave_removal(struct exit_context *ctx, u32 row)
 	r->entered = r->left = bpf_ktime_get_ns();
 	r->mntns_before = r->mntns_after = mntns_inode(mntns);
 	r->mntns_id_before = r->mntns_id_after = mntns_id(mntns);
-	r->notified = notified;
-	r->notified_by = by;
+	r->last_detached = notified;
+	r->last_detached_known_by = by;
 	fill_caller(r);
 	s->wakeup = BPF_RB_NO_WAKEUP;
 	programs.call(ctx, OF_ROW(PROGRAM_FINISH_REMOVAL, row));
@@ -253,7 +253,7 @@ static __always_inline int leave_removal(struct exit_context *ctx, u32 row)
 #ifdef CAN_WALK
 static __always_inline void count_cut(struct walk *w)
 {
-	count(w->phase == PHASE_ASTRAY ? CUT_ASTRAY : CUT_WALK);
+	count(w->phase == PHASE_ASTRAY ? CUT_INCONSISTENT : CUT_WALK);
 }
 
 /* Whether it did not come by what inner probes told that the call attached, to its

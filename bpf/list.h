@@ -138,7 +138,7 @@ static __always_inline void send_mounts(struct walk *w, u8 last)
 
 	if (!w->count && !(last && w->whole))
 		return;
-	w->record.count = w->count;
+	w->record.entry_count = w->count;
 	w->record.last = last;
 	w->count = 0;
 	/* Keeps the compiler from turning the comparison into one that the verifier cannot use. */
@@ -186,7 +186,7 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 
 	ids_of(parent, &e->parent_unique, &e->parent_id);
 	e->unique = w->unique;
-	e->origin_unique = how == HOW_CARRIED ? w->origin_unique : 0;
+	e->origin_unique = how == HOW_PROPAGATED ? w->origin_unique : 0;
 	e->root = COPIED(u64, MOUNT_MNT + VFSMOUNT_ROOT);
 	e->mountpoint = COPIED(u64, MOUNT_MOUNTPOINT);
 	e->root_hash = dentry_hash(e->root);

@@ -93,7 +93,7 @@ static __always_inline void turn(struct walk *w)
 		how = HOW_COVERED;
 	} else if (phase == PHASE_PROPAGATE) {
 		mount = step_propagate(w);
-		how = HOW_CARRIED;
+		how = HOW_PROPAGATED;
 	} else if (phase == PHASE_NAMESPACE) {
 		mount = step_namespace(w);
 		how = w->whole ? HOW_LISTED : HOW_MADE;
@@ -128,7 +128,7 @@ static __always_inline void turn(struct walk *w)
 		if (w->watermark && has_new_copies(w, mount))
 			propagate_from(w, mount);
 	}
-	else if (how == HOW_CARRIED) {
+	else if (how == HOW_PROPAGATED) {
 		/* One that this was slipped beneath has got it as its parent. */
 		u64 above = last_on(w, mount);
 

@@ -1,14 +1,16 @@
 /*
- * The records that cross from the kernel to user space.
+ * The records that the programs send to user space, through the ring buffer `events`.
  *
- * mnttrace/probes/layout.py reads this file: every struct here becomes a named tuple. Keep to
- * fixed-width integers, arrays of them and #define NAME number; all structs are free of padding.
+ * scripts/generate_records.py makes mnttrace/probes/records.py from this file: run it after a
+ * change. It understands fixed-width integers, arrays of them and #define NAME number, and refuses
+ * padding.
  *
  * The records of one call share `tid` and `entered`; its operation_record comes last.
  */
 #ifndef MNTTRACE_RECORDS_H
 #define MNTTRACE_RECORDS_H
 
+/* The first member of every record. */
 #define RECORD_OPERATION 1
 #define RECORD_PATH 2
 #define RECORD_MOUNTS 3
@@ -17,76 +19,83 @@
 
 #define ARGUMENTS 6
 #define STRING_SIZE 4096
-/* The strings of one operation: at most four arguments are strings. */
+/* All strings of one operation: at most four arguments are strings. */
 #define STRINGS_SIZE 16384
 #define PATH_DEPTH 64
 #define NAME_SIZE 256
 #define COMMAND_LINE_SIZE 1024
 
-/* What became of a string: its length in bytes, counting the final NUL, or one of these. */
+/* `lengths` of an operation: of each string its bytes, counting the final NUL, or one of these. */
 #define STRING_NULL 0
 #define STRING_UNREADABLE -1
-/* Longer than STRING_SIZE: that many bytes, the last a NUL, were kept. */
+/* Longer than STRING_SIZE: so many bytes were kept, and the last of them is a NUL. */
 #define STRING_CUT 4097
 
-/* How an argument is fetched; the same codes as linux.syscalls.Fetch. */
-#define FETCH_VALUE 0
-#define FETCH_STRING 1
-#define FETCH_PATH 2
-#define FETCH_PATH_AT 3
-#define FETCH_DESCRIPTOR 4
-#define FETCH_MOUNT_ATTR 5
-#define FETCH_CLONE_ARGS 6
-#define FETCH_VALUE_BY_COMMAND 7
+/* What an argument of a system call is; the same codes as ArgKind in mnttrace/linux/syscalls.py. */
+#define ARG_KIND_VALUE 0
+#define ARG_KIND_STRING 1
+#define ARG_KIND_PATH 2
+#define ARG_KIND_PATH_AT 3
+#define ARG_KIND_DESCRIPTOR 4
+#define ARG_KIND_MOUNT_ATTR 5
+#define ARG_KIND_CLONE_ARGS 6
+#define ARG_KIND_VALUE_BY_COMMAND 7
 
-/* What a call that succeeds does to mounts; the same codes as linux.syscalls.Does. */
-#define DOES_NOTHING 0
-#define DOES_DESCRIPTOR 1
-#define DOES_MOUNT 2
-#define DOES_MOVE_MOUNT 3
-#define DOES_UMOUNT 4
-#define DOES_PIVOT 5
-#define DOES_SETATTR 6
-#define DOES_NAMESPACE 7
-/* Removes or renames a file or folder: an operation only if mounts were detached by that. */
-#define DOES_REMOVE 8
-/* fsconfig: changes a super block, if that is its command. */
-#define DOES_RECONFIGURE 9
+/* What a system call does to mounts; the same codes as SyscallKind in
+ * mnttrace/linux/syscalls.py. */
+#define SYSCALL_KIND_NOTHING 0
+#define SYSCALL_KIND_DESCRIPTOR 1
+#define SYSCALL_KIND_MOUNT 2
+#define SYSCALL_KIND_MOVE_MOUNT 3
+#define SYSCALL_KIND_UMOUNT 4
+#define SYSCALL_KIND_PIVOT 5
+#define SYSCALL_KIND_SETATTR 6
+#define SYSCALL_KIND_NAMESPACE 7
+/* Removes or renames a file or directory: recorded only if mounts were detached by that. */
+#define SYSCALL_KIND_REMOVE 8
+/* fsconfig: changes a super block, if its command is FSCONFIG_CMD_RECONFIGURE. */
+#define SYSCALL_KIND_RECONFIGURE 9
 
-/* `argument` of a path record: an argument of the call, or one of these. */
+/* `argument` of a path record: the number of an argument, from 0, or one of these: the descriptor
+ * that the call returned, and the mount point and the root of the mount that it made. */
 #define ARGUMENT_RESULT 7
 #define ARGUMENT_MOUNTPOINT 8
 #define ARGUMENT_ROOT 9
 
-/* What a path record describes: a dentry's path is that within its file system. */
+/* `base` of a path record: where its names begin. */
 #define BASE_CWD 1
 #define BASE_DESCRIPTOR 2
+/* The descriptor N of an argument that begins with /proc/self/fd/N or /proc/thread-self/fd/N. */
 #define BASE_PROC_FD 3
+/* A dentry: the names lead up to the root of its file system. */
 #define BASE_DENTRY 4
 
-/* Why mounts are listed: those that a call made, all of a namespace, or those alone that a call can
- * have changed. */
-#define LIST_MADE 1
-#define LIST_BIRTH 2
-#define LIST_AFTER 3
-#define LIST_SURVEY 4
-#define LIST_CHANGED 5
+/* Why mounts are listed. */
+#define LIST_MADE 1 /* a call made these */
+#define LIST_BIRTH 2 /* all of a namespace that a call made */
+#define LIST_AFTER 3 /* all of the caller's namespace, after a call that may have changed any */
+#define LIST_SURVEY 4 /* all of a namespace that the recorder asked about */
+#define LIST_CHANGED 5 /* the only one that a call can have changed */
 
 /* How a mount came to be in the list. */
-#define HOW_MADE 1
-#define HOW_CARRIED 2
-#define HOW_LISTED 3
-#define HOW_COVERED 4
+#define HOW_MADE 1 /* the call made it, in the caller's namespace */
+#define HOW_PROPAGATED 2 /* a copy of one that the call made, at a peer or a slave */
+#define HOW_LISTED 3 /* it is one of the namespace */
+#define HOW_COVERED 4 /* a copy was mounted beneath it, and is its parent now */
 
+/* So many mount entries at most are in one mounts_record. */
 #define ENTRIES 48
 
-/* Counters of what could not be sent or seen, by kind: the map `losses`. */
+/* What the map `losses` counts: records sent (SENT_) and lost for lack of room (LOST_), calls that
+ * began before the recorder (TORN_), and lists that are not complete (CUT_). */
 #define LOST_OPERATION 0
 #define LOST_PATH 1
 #define LOST_MOUNTS 2
 #define LOST_PROCESS 3
+/* A call that could not be kept until its end. */
 #define LOST_INFLIGHT 4
 #define TORN_OPERATION 5
+/* There are more mounts than one walk may look at. */
 #define CUT_WALK 6
 #define SENT_OPERATION 7
 #define SENT_PATH 8
@@ -94,21 +103,23 @@
 #define SENT_PROCESS 10
 #define LOST_EVENT 11
 #define SENT_EVENT 12
-/* A mount that has no number, for there were too many: see identity.h. */
+/* A mount that got no number, since there were too many: see identity.h. */
 #define LOST_NUMBER 13
 /* A call whose end was not seen. */
 #define LOST_RUN 14
-#define CUT_ASTRAY 15
-/* A call attached a mount that its list lacks: it is detached by then, or was not found. */
+/* The walk met mounts that were being changed, each time that it was begun. */
+#define CUT_INCONSISTENT 15
+/* A call attached a mount that its list lacks: it was detached meanwhile, or not found. */
 #define LOST_MADE 16
 #define LOSS_KINDS 17
 
-/* What says that `notified` was the last mount that a call detached: */
-#define BY_EVENT 0 /* the thread's last event in the queue, or an inner probe */
-#define BY_RELEASE_READ 1 /* what the thread has yet to free: all of its events have been read */
-#define BY_RELEASE 2 /* that, too, where it could not be seen whether they have */
+/* How `last_detached` of an operation is known. */
+#define BY_EVENT 0 /* from the thread's last event in the fanotify queue, or from a kernel hook */
+#define BY_RELEASE_READ 1 /* from what the thread has yet to free; no event of it is in the queue */
+#define BY_RELEASE 2 /* from that, too; but events of it may be in the queue */
 
-/* One finished call. `strings_size` bytes of NUL-terminated strings follow, in argument order. */
+/* A call that has ended. `strings_size` bytes of NUL-terminated strings follow, in the order of the
+ * arguments. */
 struct operation_record {
 	u16 kind;
 	u16 strings_size;
@@ -125,7 +136,7 @@ struct operation_record {
 	u64 mntns_id_after;
 	u64 mntns_id_target;
 	u64 root_unique;
-	u64 notified;
+	u64 last_detached;
 	u32 mntns_before;
 	u32 mntns_after;
 	u32 mntns_target;
@@ -138,16 +149,16 @@ struct operation_record {
 	u32 userns;
 	u32 pid_inside;
 	u32 descends;
-	u32 notified_by;
+	u32 last_detached_known_by;
 	u32 walk_cut;
 	u8 comm[16];
 };
 
 /*
- * Where an argument that is relative or a descriptor leads, taken when the call began (or, for
- * the descriptor that it returned and the mount that it made, when it ended). `names_size` bytes
- * of NUL-terminated names follow: the path's components from the last one up to the process's
- * root, or that of the file system.
+ * What a relative path or a descriptor among the arguments begins at. Taken when the call begins;
+ * for the descriptor that it returns and the mount that it makes, when it ends. `names_size` bytes
+ * of NUL-terminated names follow: the path's components from the last one up to the process's root,
+ * or to that of the file system.
  */
 struct path_record {
 	u16 kind;
@@ -170,8 +181,8 @@ struct path_record {
 	u32 spare;
 };
 
-/* One mount. Dentries are told apart by their addresses, with dentry_hash() of kernel.h; these go no
- * further than capture/. */
+/* One mount. `root` and `mountpoint` are addresses of dentries, which are used again; with their
+ * hashes (dentry_hash() in kernel.h) they tell dentries apart. They never get into a recording. */
 struct mount_entry {
 	u64 unique;
 	u64 parent_unique;
@@ -195,11 +206,11 @@ struct mount_entry {
 	u8 devname[32];
 };
 
-/* Mounts that a call made, or all mounts of a namespace: `count` mount_entry follow. One that is
- * `first` of its list replaces what came before of the same. */
+/* A part of a list of mounts: `entry_count` mount_entry follow. One that is `first` replaces the
+ * parts before it, since the walk was begun anew. */
 struct mounts_record {
 	u16 kind;
-	u16 count;
+	u16 entry_count;
 	u32 tid;
 	u64 entered;
 	u64 mntns_id;
@@ -209,8 +220,8 @@ struct mounts_record {
 	u8 last;
 };
 
-/* A mount that was attached or detached, told from inside the kernel while it happened: what fanotify
- * tells, where programs can be put on kernel functions. */
+/* A mount was attached or detached, as a kernel hook saw it (see hooks.h). `mask` has the bits of
+ * fanotify. */
 struct event_record {
 	u16 kind;
 	u16 spare;
@@ -221,7 +232,8 @@ struct event_record {
 	u32 mount_id;
 };
 
-/* A process that is seen for the first time since it was executed; its command line follows. */
+/* A process that made a recorded call, sent once for each program that it executes. `size` bytes of
+ * its command line follow; `cut` says that there are more. */
 struct process_record {
 	u16 kind;
 	u16 size;

@@ -39,7 +39,7 @@ def load(directory: Path | str) -> Recording:
 
 
 def compare(before: Recording, after: Recording) -> pd.DataFrame:
-    """Which leaks are new, gone or the same, see :mod:`mnttrace.analysis.compare`."""
-    from mnttrace.analysis.compare import compare
+    """Which leaks are new, gone or the same, see :mod:`mnttrace.analysis.query.compare`."""
+    from mnttrace.analysis.query.compare import compare
 
     return compare(before, after)

@@ -20,6 +20,7 @@ _COMMANDS = {
     "leaks": "Show which mounts reached other mount namespaces, and who did it.",
     "query": "Ask a recording in SQL.",
     "record": "Record mount operations and mount tables, system-wide.",
+    "rejoin": "Make a recording of a raw log again, to see what another version makes of it.",
     "report": "Write one HTML page with leaks, remedies, pictures and tables.",
     "snapshot": "Record all mount tables as they are now (no eBPF).",
     "timeline": "Tell the operations in order, with what each did to mounts.",

@@ -19,15 +19,15 @@ def lines() -> Iterator[str]:
     yield "Made by scripts/columns.py from mnttrace/recording/schema.py; edit that one."
     yield ""
     yield "Each table is a file, NAME.mnttrace/TABLE.parquet. Types are those of Arrow; a column of"
-    yield "text marked † is categorical in mnttrace's frames."
+    yield "text marked † is categorical in mnttrace's frames; a column marked ∅ can be null."
     for table, columns in COLUMNS.items():
         yield ""
         yield f"## {table}"
         yield ""
         yield "| column | type | meaning |"
         yield "|---|---|---|"
-        for name, kind, meaning in columns:
-            mark = " †" if name in CATEGORIES else ""
+        for name, kind, meaning, nullable in columns:
+            mark = (" †" if name in CATEGORIES else "") + (" ∅" if nullable else "")
             yield f"| `{name}` | {kind}{mark} | {meaning.replace('|', '&#124;')} |"
 
 

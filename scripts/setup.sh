@@ -4,6 +4,8 @@
 #
 #   scripts/setup.sh [EXTRA]       EXTRA is one of pyproject.toml's, such as dev
 #
+# With check it is the virtual environment alone: what `make check` runs needs no root, nor bcc.
+#
 # PYTHON      the interpreter to make the environment with (python3)
 # VENV        where to make it (.venv)
 # OS_RELEASE  the file that says which distribution this is (/etc/os-release)
@@ -30,10 +32,13 @@ bcc_folder() {
 print(*u.find_spec("bcc").submodule_search_locations)' 2>/dev/null
 }
 
+missing_for_environment() {
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+}
+
 # Asks for the thing, not for the package: runc may be Docker's, busybox the one that is not static,
 # and to install the package then would throw those out.
 missing_packages() {
-  "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   bcc_folder >/dev/null || echo python3-bpfcc
   command -v runc >/dev/null || echo runc
   command -v busybox >/dev/null || echo busybox-static
@@ -134,10 +139,11 @@ command -v "$python" >/dev/null || give_up "there is no $python here; PYTHON=...
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   give_up "$("$python" --version) is too old: mnttrace needs 3.11 or newer; PYTHON=... names another one"
 mapfile -t missing < <(
-  missing_packages
+  missing_for_environment
+  if [[ ${1:-} != check ]]; then missing_packages; fi
   if [[ ${1:-} == dev ]] && has_debian_packages; then missing_test_packages; fi
 )
 ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
 say "preparing $venv with $("$python" --version)"
 make_environment
-link_bcc
+if [[ ${1:-} != check ]]; then link_bcc; fi

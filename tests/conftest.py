@@ -1,4 +1,4 @@
-"""What all tests share: the `kernel` mark, mount namespaces to throw away, the console script.
+"""What all tests share: what they need, mount namespaces to throw away, the console script.
 
 Where the tests are run by root they leave the machine's mount namespace before the first one
 starts, so that no test can change the mounts of the machine.
@@ -18,7 +18,15 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+from tests import CHECKOUT
+
+# Helpers show what differs, as tests do.
+pytest.register_assert_rewrite(
+    "tests.unit", "tests.kernel", "tests.truth", "tests.runtimes", "tests.browser"
+)
+
+# Folders whose tests need root and the real kernel.
+OF_THE_KERNEL = {"kernel", "truth", "runtimes"}
 REQUIRE_KERNEL = "MNTTRACE_REQUIRE_KERNEL"
 # How many times as long as usual a command of a test may take, as on emulated processors.
 PATIENCE = float(os.environ.get("MNTTRACE_PATIENCE", "1"))
@@ -66,6 +74,13 @@ def kernel_lacks() -> list[str]:
 def pytest_configure() -> None:
     if os.geteuid() == 0:
         leave_machines_mounts()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in the folders of the kernel; a test's own mark, with commands, goes first."""
+    for item in items:
+        if item.nodeid.split("/")[1] in OF_THE_KERNEL:
+            item.add_marker("kernel")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -138,6 +153,19 @@ def in_namespace(tmp_path: Path) -> Run:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, CHECKOUT],
+        check=True,
+        capture_output=True,
+    )
+    (found,) = folder.glob("*.whl")
+    return found
 
 
 @pytest.fixture

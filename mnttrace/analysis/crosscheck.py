@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.model.copies import attach
 from mnttrace.analysis.model.detach import detach_propagating
 from mnttrace.analysis.model.mounts import Refused, Spot
 from mnttrace.analysis.model.tables import Tables
-from mnttrace.analysis.replay import Replay, mount_of, rows
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.state.replay import Replay, mount_of
 
 Row = dict[str, Any]
 What = tuple[str, int, str]  # action, namespace, mount point
@@ -47,7 +46,7 @@ class CrossCheck:
     disagreements: pd.DataFrame
 
 
-def crosscheck(run: Recording) -> CrossCheck:
+def crosscheck(run: Run) -> CrossCheck:
     """Compare each operation that attached or detached mounts itself with the model.
 
     Args:

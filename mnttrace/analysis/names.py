@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
 
 
-def labels(run: Recording) -> pd.Series:
+def labels(run: Run) -> pd.Series:
     """The label of each namespace: "host", a container's, unit's or process's name, "mnt:[N]".
 
     Who recorded is at home on the host. Two others of one name get their inode numbers with it:
@@ -28,7 +25,7 @@ def labels(run: Recording) -> pd.Series:
     return name.mask(is_double, name + " (" + inode + ")").fillna(inode)
 
 
-def kinds(run: Recording) -> pd.Series:
+def kinds(run: Run) -> pd.Series:
     """What each namespace is: "host", "container" or "other".
 
     Returns:

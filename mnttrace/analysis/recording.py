@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import pyarrow as pa
 
-from mnttrace.analysis.losses import warnings
-from mnttrace.analysis.selection import Moment, Selection, moment, namespaces_called
+from mnttrace.analysis.dataframes import to_frame
+from mnttrace.analysis.frames.losses import warnings
+from mnttrace.analysis.query.selection import Selection, namespaces_called
+from mnttrace.analysis.times import Moment, moment
 from mnttrace.recording.reader import read_columns, read_meta
 
 if TYPE_CHECKING:
     from mnttrace.analysis.crosscheck import CrossCheck
-    from mnttrace.analysis.moments import History
     from mnttrace.analysis.plots import Plots
+    from mnttrace.analysis.state.moments import History
     from mnttrace.analysis.why import Why
-
-DTYPES: dict[pa.DataType, Any] = {
-    pa.uint64(): pd.UInt64Dtype(),
-    pa.int64(): pd.Int64Dtype(),
-    pa.uint32(): pd.UInt32Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.bool_(): pd.BooleanDtype(),
-    pa.string(): pd.StringDtype("pyarrow"),
-}
-
-
-def to_frame(columns: Iterable[tuple[str, pa.ChunkedArray]]) -> pd.DataFrame:
-    """Columns of a recording's table, names and values, as a frame without object columns.
-
-    Integers and booleans are nullable, text is Arrow's, what has few values is categorical
-    (`recording.schema.CATEGORIES`), times are datetimes in UTC.
-    """
-    return pd.DataFrame({name: _series(name, values) for name, values in columns}, copy=False)
-
-
-def _series(name: str, values: pa.ChunkedArray) -> pd.Series:
-    frame: pd.DataFrame = pa.table({name: values}).to_pandas(types_mapper=DTYPES.get)
-    return frame[name]
 
 
 class Recording:
@@ -138,46 +116,46 @@ class Recording:
 
     @cached_property
     def propagations(self) -> pd.DataFrame:
-        """The copies that operations made elsewhere, see :mod:`mnttrace.analysis.propagations`."""
-        from mnttrace.analysis.propagations import propagations
+        """Copies that operations made elsewhere: :mod:`mnttrace.analysis.frames.propagations`."""
+        from mnttrace.analysis.frames.propagations import propagations
 
         return self._rows("propagations", propagations)
 
     @cached_property
     def leaks(self) -> pd.DataFrame:
-        """What reached other namespaces, grouped by cause, see :mod:`mnttrace.analysis.leaks`.
+        """What reached other namespaces, by cause, see :mod:`mnttrace.analysis.frames.leaks`.
 
-        Those of a part are groups of the copies that are chosen.
+        The leaks of a part are made of the copies that belong to it.
         """
-        from mnttrace.analysis.leaks import leaks
+        from mnttrace.analysis.frames.leaks import leaks
 
         return leaks(self)
 
     @cached_property
     def doublings(self) -> pd.DataFrame:
-        """Binds that grow, see :mod:`mnttrace.analysis.doublings`."""
-        from mnttrace.analysis.doublings import doublings
+        """Binds that grow, see :mod:`mnttrace.analysis.frames.doublings`."""
+        from mnttrace.analysis.frames.doublings import doublings
 
         return self._rows("doublings", doublings)
 
     @cached_property
     def refusals(self) -> pd.DataFrame:
-        """What was refused, and why, see :mod:`mnttrace.analysis.refusals`."""
-        from mnttrace.analysis.refusals import refusals
+        """What was refused, and why, see :mod:`mnttrace.analysis.frames.refusals`."""
+        from mnttrace.analysis.frames.refusals import refusals
 
         return self._rows("refusals", refusals)
 
     @cached_property
     def births(self) -> pd.DataFrame:
-        """The namespaces that were made, see :mod:`mnttrace.analysis.births`."""
-        from mnttrace.analysis.births import births
+        """The namespaces that were made, see :mod:`mnttrace.analysis.frames.births`."""
+        from mnttrace.analysis.frames.births import births
 
         return self._rows("births", births)
 
     @cached_property
     def history(self) -> History:
-        """What became of each mount, see :mod:`mnttrace.analysis.moments`."""
-        from mnttrace.analysis.moments import History
+        """What became of each mount, see :mod:`mnttrace.analysis.state.moments`."""
+        from mnttrace.analysis.state.moments import History
 
         return History(self) if self._whole is None else self._whole.history
 
@@ -256,7 +234,7 @@ class Recording:
     # ---- questions
 
     def at(self, when: Moment) -> pd.DataFrame:
-        """The mount tables at a moment, see :func:`mnttrace.analysis.moments.tables_at`.
+        """The mount tables at a moment, see :func:`mnttrace.analysis.state.moments.tables_at`.
 
         Args:
             when: a time (UTC, if it has no zone), or seconds since the recording began.
@@ -264,12 +242,12 @@ class Recording:
         Raises:
             BadInput: it is no time, or not within the recording.
         """
-        from mnttrace.analysis.moments import tables_at
+        from mnttrace.analysis.state.moments import tables_at
 
-        return tables_at(self, when)
+        return tables_at(self, self.history, when)
 
     def diff(self, start: Moment, end: Moment) -> pd.DataFrame:
-        """What differs between two, see :func:`mnttrace.analysis.moments.changes_between`.
+        """What differs between two, see :func:`mnttrace.analysis.state.moments.changes_between`.
 
         Args:
             start, end: as for :meth:`at`.
@@ -277,9 +255,9 @@ class Recording:
         Raises:
             BadInput: as for :meth:`at`.
         """
-        from mnttrace.analysis.moments import changes_between
+        from mnttrace.analysis.state.moments import changes_between
 
-        return changes_between(self, start, end)
+        return changes_between(self, self.history, start, end)
 
     def why(self, target: str) -> Why:
         """Who has a mount, how it came to each, and what keeps it: :mod:`mnttrace.analysis.why`.
@@ -295,7 +273,7 @@ class Recording:
         return why(self.whole, target)
 
     def timeline(self, target: str | None = None) -> pd.DataFrame:
-        """What happened, in order, see :mod:`mnttrace.analysis.timeline`.
+        """What happened, in order, see :mod:`mnttrace.analysis.frames.timeline`.
 
         Args:
             target: only of this, as for :meth:`why`; None: of all that is chosen.
@@ -303,18 +281,18 @@ class Recording:
         Raises:
             BadInput: nothing in the recording is that.
         """
-        from mnttrace.analysis.timeline import timeline
+        from mnttrace.analysis.frames.timeline import timeline
 
         return timeline(self, target)
 
     def sql(self, query: str) -> pd.DataFrame:
-        """What a query finds in the tables of this recording, see :mod:`mnttrace.analysis.sql`.
+        """The answer to a query, see :mod:`mnttrace.analysis.query.sql`.
 
         Raises:
             BadInput: DuckDB refuses the query.
             MissingPrerequisite: there is no DuckDB.
         """
-        from mnttrace.analysis.sql import ask
+        from mnttrace.analysis.query.sql import ask
 
         return ask(self, query)
 

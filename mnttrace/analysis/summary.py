@@ -5,13 +5,12 @@ from __future__ import annotations
 import html
 import shlex
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
 
 
-def facts(run: Recording) -> dict[str, str]:
+def facts(run: Run) -> dict[str, str]:
     """The host, the kernel, when, how long, and how much was found.
 
     Returns:
@@ -37,7 +36,7 @@ def facts(run: Recording) -> dict[str, str]:
     return {label: text for label, text in found.items() if text}
 
 
-def card(run: Recording) -> str:
+def card(run: Run) -> str:
     """The facts as an HTML table, under what the recording lacks.
 
     It has no style, so that it looks like the place where it is shown.
@@ -64,7 +63,7 @@ def _length(meta: dict[str, Any]) -> str:
     return f"{(stopped - meta['started']) / 1e9:,.1f} s" if stopped else "not known"
 
 
-def _leaks(run: Recording) -> str:
+def _leaks(run: Run) -> str:
     """How many there are of each kind, the worst first."""
     kinds = run.leaks["kind"].value_counts(sort=False)
     told = [f"{count:,} {kind}" for kind, count in kinds.items()]

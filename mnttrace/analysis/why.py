@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mnttrace.analysis.replay import rows
-from mnttrace.analysis.targets import IDENTITY, find, known_mounts
+from mnttrace.analysis.dataframes import rows
+from mnttrace.analysis.query.targets import IDENTITY, find, known_mounts
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.settings import is_shared
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mnttrace.analysis.recording import Recording
 
 Row = dict[str, Any]
 
@@ -41,7 +42,7 @@ class Holder:
     """A mount that is, or was, the one that is asked about, in one namespace.
 
     Attributes:
-        mount: a row of :func:`mnttrace.analysis.targets.known_mounts`.
+        mount: a row of :func:`mnttrace.analysis.query.targets.known_mounts`.
         namespace: its row of `namespaces`; of kind "host" where the recorder was.
         steps: how it came there, the last one first.
         kind: "held", inherited at the birth of its namespace, and its original is gone; "residue",
@@ -75,7 +76,7 @@ class Why:
         namespace: that of the first mount that was found, or that is asked about.
         holders: those that are there first, the worst of them first.
         failed: operations at these mount points that failed, rows of `operations`, with the
-            `reason` and what is `in_the_way`, where :mod:`mnttrace.analysis.refusals` tells.
+            `reason` and what is `in_the_way`, where :mod:`mnttrace.analysis.frames.refusals` tells.
         traced: whether operations were recorded at all.
         imported: whether these are mount tables from elsewhere, without processes.
     """
@@ -91,12 +92,12 @@ class Why:
 _KINDS = ("held", "residue", "leak", "")
 
 
-def why(run: Recording, text: str) -> Why:
+def why(run: Run, text: str) -> Why:
     """Explain a mount, or what a namespace has from elsewhere and others have from it.
 
     Args:
         run: the recording.
-        text: as for :func:`mnttrace.analysis.targets.find`.
+        text: as for :func:`mnttrace.analysis.query.targets.find`.
 
     Raises:
         BadInput: nothing in the recording is that.
@@ -205,7 +206,7 @@ def _together(known: pd.DataFrame, holders: list[Holder]) -> list[Holder]:
 class _Ways:
     """How mounts came where they are."""
 
-    def __init__(self, run: Recording) -> None:
+    def __init__(self, run: Run) -> None:
         effects = run.effects
         attached = effects[effects["action"] == "attach"]
         self._attached = {row["mnt_id_unique"]: row for row in rows(attached)}
@@ -250,7 +251,7 @@ class _Ways:
                 break
             operation = self._operations.get(effect["seq"])
             if effect["via"] in ("peer", "slave"):
-                since = self._shared_since(effect["carrier_unique"], effect["seq"])
+                since = self._shared_since(effect["via_unique"], effect["seq"])
                 steps.append(Step("carried", effect, operation, since))
             elif effect["via"] == "namespace-copy":
                 steps.append(Step("inherited", effect, operation))
@@ -270,7 +271,7 @@ class _Ways:
             row
             for row in self._changes.get(carrier, [])
             if row["shared"] is not None
-            and not str(row["before"]).startswith("shared:")
+            and not is_shared(row["before"])
             and (seq is None or row["seq"] is None or row["seq"] <= seq)
         ]
         first = self._attached.get(carrier)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnttrace import __version__
-from mnttrace.capture.join.tables import namespace_key
+from mnttrace.capture.join.events import namespace_key
 from mnttrace.linux.namespaces import namespace_id
 
 _HOME = "/proc/self/ns/mnt"

@@ -13,7 +13,7 @@ from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.namespaces import kernel_namespaces, mount_namespaces
 from mnttrace.linux.tracefs import open_tracefs
 from mnttrace.probes import offsets
-from mnttrace.probes.kernel import Probes, bcc_version, check_privileges
+from mnttrace.probes.kernel import KernelProbes, bcc_version, check_privileges
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Lacking(Exception):
 
 def examine() -> list[Check]:
     """All checks, in the order in which what they find depends on each other."""
-    probes: list[Probes] = []
+    probes: list[KernelProbes] = []
     are_numbered = False
     checks = [
         _check("root", _root, True, "recording", "run it with sudo"),
@@ -105,29 +105,29 @@ def _tracefs() -> str:
     return f"mounted at {mounted[0]}" if mounted else "not mounted, which does no harm"
 
 
-def _programs(probes: list[Probes]) -> str:
-    probes.append(Probes())
+def _programs(probes: list[KernelProbes]) -> str:
+    probes.append(KernelProbes())
     has = probes[0].has
     return "compiled, loaded and attached" + (f", with {' and '.join(has)}" if has else "")
 
 
-def _tracepoints(probes: Probes) -> str:
+def _tracepoints(probes: KernelProbes) -> str:
     if probes.missing:
         raise _Lacking(f"this kernel has none of {', '.join(probes.missing)}")
     return f"{len(probes.traced)} calls"
 
 
-def _walk(probes: Probes) -> str:
+def _walk(probes: KernelProbes) -> str:
     if not probes.can_walk:
         raise _Lacking("this kernel's mounts cannot be walked over (before Linux 6.8)")
     return "with all their copies, from inside the kernel"
 
 
-def _detached(probes: Probes) -> str:
-    if probes.tells:
+def _detached(probes: KernelProbes) -> str:
+    if probes.reports_mount_events:
         kind = "kprobes" if probes.uses_kprobes else "programs"
         return f"{kind} on the kernel's functions tell of them, and by whom"
-    if not probes.can_notify:
+    if not probes.can_use_fanotify:
         raise _Lacking("neither programs on the kernel's functions nor fanotify (Linux 6.15)")
     MountGroup().close()
     return "fanotify tells of them, and by whom"

@@ -12,11 +12,13 @@ from pathlib import Path
 from types import FrameType
 
 from mnttrace.capture.about import about
-from mnttrace.capture.filters import Filter, descendants
+from mnttrace.capture.identity.processes import descendants
+from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
+from mnttrace.capture.stream.raw_log import VERSION, Header, RawLogWriter
 from mnttrace.errors import BadInput
-from mnttrace.probes.kernel import Probes
-from mnttrace.probes.null import Blind
+from mnttrace.probes.kernel import KernelProbes
+from mnttrace.probes.null import NullProbes
 from mnttrace.recording.writer import Writer
 
 _POLL = 0.01  # seconds between looks at the ring buffer
@@ -35,7 +37,8 @@ class Recorder:
         keep_secrets: do not redact mount data.
         wanted: which operations to record.
         command: what to record, started once the probes are armed; empty: what others do.
-        way: as of :class:`mnttrace.capture.probes.Probes`; or "none": mount tables alone.
+        keep_raw: also keep what the core gets, in order.
+        way: as of :class:`mnttrace.probes.kernel.KernelProbes`; or "none": mount tables alone.
 
     Raises:
         BadInput: there is no such command.
@@ -50,17 +53,18 @@ class Recorder:
         wanted: Filter | None = None,
         command: Sequence[str] = (),
         way: str | None = None,
+        keep_raw: bool = False,
     ) -> None:
         wanted = wanted or Filter()
         self._command = list(command)
         if command and not shutil.which(command[0]):
             raise _not_startable(command, "there is no such command")
         Writer.check(directory, force)
-        self._probes: Probes | Blind
+        self._probes: KernelProbes | NullProbes
         if way == "none":
-            self._probes = Blind()
+            self._probes = NullProbes()
         else:
-            self._probes = Probes(follow=descendants(wanted.pids), way=way)
+            self._probes = KernelProbes(follow=descendants(wanted.pids), way=way)
         try:
             self.writer = Writer(directory, force)
             meta = about(command)
@@ -74,13 +78,18 @@ class Recorder:
         self.writer.meta |= meta | {
             "traced": self._probes.traced,
             "missing": self._probes.missing,
-            "way": self._probes.way,
+            "backend": self._probes.backend,
             "sees": {
                 "mounts made": self._probes.can_walk,
                 "mounts detached": self.session.sees_detached,
             },
             "filters": wanted.as_dict(),
         }
+        self._raw: RawLogWriter | None = None
+        if keep_raw:
+            header = Header(VERSION, self.session.setting, wanted.as_dict(), self.writer.meta)
+            self._raw = RawLogWriter(directory, header)
+            self.session.keep = self._raw.add
 
     @property
     def lost(self) -> int:
@@ -142,16 +151,18 @@ class Recorder:
                     asked, end = True, now + _PATIENCE
                 elif end is not None and now >= end:
                     child.kill()
-            self.session.look(_POLL)
+            self.session.poll(_POLL)
             if now - flushed >= _FLUSH:
                 self.writer.flush()
+                if self._raw:
+                    self._raw.flush()
                 progress(self)
                 flushed = now
 
     def _finish(self) -> None:
         losses = self.session.end()
-        for kind, count in losses.items():
-            self.writer.add("losses", {"kind": kind, "count": count})
+        if self._raw:
+            self._raw.close()
         self.writer.meta |= {"stopped": time.time_ns(), "losses": losses}
         self.writer.close()
 

@@ -1,64 +1,62 @@
-"""What happens while one is recording or watching: probes, fanotify and surveys, joined to rows."""
+"""What happens while one is recording or watching: what the kernel reports and what is read goes
+into the core; the core's rows come out, and what it asks for is done.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
-from mnttrace.capture.filters import Filter
-from mnttrace.capture.identity.identify import Identity
-from mnttrace.capture.identity.registry import People
-from mnttrace.capture.join.causes import Causes
-from mnttrace.capture.join.effect_rows import Add, Row
-from mnttrace.capture.join.effects import Birth, Effects
-from mnttrace.capture.join.mountinfo_entries import Entries
-from mnttrace.capture.join.pending import Notes
-from mnttrace.capture.join.tables import MountTables, namespace_key
-from mnttrace.capture.stream.decode import Call, Decoder, MountList, Process
-from mnttrace.capture.stream.spool import Idle, Intake, Portion
-from mnttrace.capture.survey.endings import Endings
-from mnttrace.capture.survey.surveyor import Survey, Surveyor
-from mnttrace.capture.users import Busy
-from mnttrace.linux.fanotify import MountEvent, MountGroup, events
-from mnttrace.linux.namespaces import mount_namespaces
-from mnttrace.linux.syscalls import Does
-from mnttrace.probes.kernel import Probes
-from mnttrace.probes.null import Blind
+from mnttrace.capture.identity.identify import Identities
+from mnttrace.capture.identity.processes import cgroup_path, process_of
+from mnttrace.capture.join import events, requests
+from mnttrace.capture.join.events import AnyEvent, Reason
+from mnttrace.capture.join.identity import Identity
+from mnttrace.capture.join.join import Join, Setting
+from mnttrace.capture.join.selection import Filter
+from mnttrace.capture.stream.decode import Decoder
+from mnttrace.capture.stream.spool import Batch, NullSpool, Spool
+from mnttrace.capture.survey.surveyor import Surveyor
+from mnttrace.capture.survey.users import users
+from mnttrace.linux import statmount
+from mnttrace.linux.fanotify import MountGroup
+from mnttrace.linux.fanotify import events as mount_events
+from mnttrace.linux.text import clean
+from mnttrace.probes.kernel import KernelProbes
+from mnttrace.probes.null import NullProbes
 from mnttrace.probes.ring import records
-from mnttrace.recording.snapshots import Snapshots
+from mnttrace.recording.rows import Row
 
-_JOIN_AT_ONCE = 0.1  # seconds between looks at what else is due
-_LOOK_AT_TABLES = 0.1  # seconds between surveys, where there is nothing else
-_LOOK_AGAIN = 1.0  # seconds between surveys of a namespace that operations may have changed
-_CHANGES_MOUNTS = {
-    Does.MOUNT,
-    Does.UMOUNT,
-    Does.PIVOT,
-    Does.MOVE_MOUNT,
-    Does.SETATTR,
-    Does.RECONFIGURE,
-}
+_JOIN_FOR = 0.1  # seconds for which batches are joined before what else is due is looked at
+
+Add = Callable[[str, Row], None]
 
 
 class Session:
-    """Turns what the kernel tells into rows.
+    """Feeds the core, and does what it asks for.
 
     Args:
         probes: armed, or none.
-        add: takes (table, row): operations, effects, processes, namespaces, snapshots, mounts.
+        add: takes (table, row).
         wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
-        wanted: which operations are to be told.
+        wanted: which operations are written.
         keep_secrets: leave passwords and keys in mount data as they are.
-        directory: where what the kernel tells faster than it can be joined may wait in a file.
+        directory: where what the kernel reports faster than it can be joined waits in a file.
 
     Attributes:
-        operations, effects: how many there were of those that are wanted.
-        sees_detached: whether detached mounts are told of.
+        join: the core.
+        setting: what it works with.
+        keep: takes each event that the core gets, if it is set.
+        surveyor: reads mount tables.
+        sees_detached: whether detached mounts are reported.
     """
 
     def __init__(
         self,
-        probes: Probes | Blind,
+        probes: KernelProbes | NullProbes,
         add: Add,
         wall_offset: int,
         wanted: Filter,
@@ -67,336 +65,189 @@ class Session:
     ) -> None:
         self._probes = probes
         self._add = add
-        self._offset = wall_offset
-        self._wanted = wanted
-        self._group = _mount_group() if probes.can_notify else None
-        self.sees_detached = probes.tells or self._group is not None
+        self._group = _mount_group() if probes.can_use_fanotify else None
         if self._group:
             probes.show_group(self._group.descriptor)
-        self._intake = Intake(probes.ring, self._group, directory) if probes.ring else Idle()
-        self._surveyor = Surveyor(probes, self._group)
-        self._snapshots = Snapshots(add)
+        self.sees_detached = probes.reports_mount_events or self._group is not None
+        self.setting = Setting(wall_offset, probes.backend, self._group is not None)
+        self.join = Join(self.setting, wanted)
+        self.keep: Callable[[AnyEvent], None] | None = None
+        self._spool = Spool(probes.ring, self._group, directory) if probes.ring else NullSpool()
+        self.surveyor = Surveyor(probes, self._group)
         self._decoder = Decoder(wall_offset, keep_secrets)
-        self._notes = Notes(probes.is_in_call, of_all=probes.tells)
-        self._pending: list[Row] = []
-        self._tables = tables = MountTables()
-        self._effects = Effects(tables, self._notes, self._take_effect)
-        self._people = People(add)
-        self._endings = Endings()
-        # For where mounts cannot be walked: there are but calls, and mount tables between them.
-        self._entries = None if probes.can_walk else Entries()
-        self._causes = Causes(tables, self._effects.rows)
-        self._calls: list[Row] = []
-        self._births: dict[int, Row] = {}
-        self._compared: dict[int, int] = {}
-        self._looked = self._took_to_look = 0.0
-        self._busy = Busy(tables)
-        self._surveys: dict[int, Survey] = {}
-        self._changed: dict[int, float] = {}
-        self.operations = self.effects = 0
-        self._last_seq = 0
+        self._identities = Identities()
 
-    @property
-    def namespaces(self) -> int:
-        """How many mount namespaces there have been."""
-        return self._people.count
+    def begin(self, everywhere: bool = False) -> None:
+        """Survey all namespaces.
 
-    def begin(self) -> None:
-        """Survey all namespaces."""
-        self._survey_all("start")
+        Args:
+            everywhere: as of :meth:`mnttrace.capture.survey.surveyor.Surveyor.all`.
+        """
+        self._survey_all("start", everywhere)
 
     def give_way(self) -> None:
         """Leave processors to others from now on, as long as that makes nothing late. To be called
         once everything is started that is to be recorded: children would do the same."""
-        self._intake.give_way(True)
+        self._spool.give_way(True)
 
-    def look(self, timeout: float = 0) -> None:
-        """Take what there is, and survey what is due.
-
-        Namespaces in which something is expected at once, others that changed after a while.
+    def poll(self, timeout: float = 0) -> None:
+        """Take what has come, and survey what is due.
 
         Args:
             timeout: seconds to wait for something urgent, such as the birth of a namespace.
         """
-        self._take_some(timeout)
-        now = time.monotonic()
-        if self._entries:
-            is_due = now - self._looked >= max(_LOOK_AT_TABLES, self._took_to_look)
-            if is_due and (self._calls or not self._probes.traced):
-                self._compare_all("operation")
-            return
-        due = {key for key, since in self._changed.items() if now - since >= _LOOK_AGAIN}
-        for key in due:
-            del self._changed[key]
-        self._survey_some(due | self._effects.changes.namespaces_to_look_at())
-        self._endings.look()
+        batch = self._spool.next(timeout)
+        end = time.monotonic() + _JOIN_FOR
+        while batch and time.monotonic() < end:
+            self._take_batch(batch)
+            batch = self._spool.next()
+        if batch:
+            self._take_batch(batch)
+        else:
+            self._feed(events.CaughtUp(time.monotonic_ns()))
+        self._feed(events.TimePassed(time.monotonic_ns()))
 
-    def settle(self) -> None:
-        """Account for all that has been told until now, as if no call were under way."""
-        self._take_all()
+    def drain(self) -> None:
+        """Account for all that has been reported until now, as if no call were under way."""
         self._survey_all("end")
 
     def end(self) -> dict[str, int]:
         """Take what is left and survey all namespaces; what was lost, by kind."""
-        self._intake.give_way(False)
-        self.settle()
+        self._spool.give_way(False)
+        self.drain()
         losses = self._probes.losses()
         losses["lost_runs"] = losses.get("lost_runs", 0) + self._probes.unended()
-        losses["lost_bytes"] = self._intake.lost
-        losses["unsearched_users"] = self._busy.unsearched
+        losses["lost_bytes"] = self._spool.lost
         losses["cut_strings"] = self._decoder.cut
-        losses["unreadable_tables"] = self._surveyor.unreadable
-        if self._group:
-            losses["lost_notifications"] = self._notes.overflows
-            losses["lost_made"] += self._notes.unlisted
-        return losses
+        losses["unreadable_tables"] = self.surveyor.unreadable
+        self._feed(events.LossesCounted(time.monotonic_ns(), losses))
+        return self.join.losses
 
     def close(self) -> None:
         """Give up what is held open."""
-        self._intake.close()
+        self._spool.close()
         if self._group:
             self._group.close()
 
-    # ---- what the kernel tells
+    # ---- into the core
+
+    def _feed(self, event: AnyEvent) -> None:
+        if self.keep:
+            self.keep(event)
+        output = self.join.take(event)
+        for table, row in output.rows:
+            self._add(table, row)
+        for request in output.requests:
+            self._perform(request)
 
     def _take_all(self) -> None:
-        for portion in self._intake.all():
-            self._join(portion)
+        for batch in self._spool.all():
+            self._take_batch(batch)
 
-    def _take_some(self, timeout: float) -> None:
-        portion = self._intake.next(timeout)
-        end = time.monotonic() + _JOIN_AT_ONCE
-        while portion and time.monotonic() < end:
-            self._join(portion)
-            portion = self._intake.next()
-        self._join(portion or Portion(time.monotonic_ns(), b"", b""))
+    def _take_batch(self, batch: Batch) -> None:
+        changes = list(mount_events(batch.events))
+        if changes:
+            self._feed(events.MountsChanged(batch.at, changes))
+        for raw in records(batch.records):
+            event = self._decoder.take(raw, batch.at)
+            if isinstance(event, events.ProcessSeen):
+                event.row["cgroup_path"] = cgroup_path(event.row["pid"])
+            if event is not None:
+                self._feed(event)
+        self._feed(events.CaughtUp(batch.at))
 
-    def _join(self, portion: Portion) -> None:
-        self._notes.take(events(portion.events), portion.at)
-        for raw in records(portion.records):
-            self._take(self._decoder.take(raw), portion.at)
-        self._effects.detached.settle(self._when(portion.at))
-        self._write_effects()
-        for key in self._endings.found(portion.at):
-            self._effects.detached.gone(key, self._when(portion.at))
-            self._write_effects()
-            self._ended(key)
-        for key in self._tables.take_emptied():
-            self._ended(key)
-
-    def _take(self, item: Call | MountList | Process | MountEvent | None, at: int) -> None:
-        if isinstance(item, Call):
-            self._take_call(item)
-        elif isinstance(item, MountEvent):
-            self._notes.take([item], at)
-        elif isinstance(item, Process):
-            told = self._people.process(item)
-            if told:
-                self._learn(*told)
-        elif isinstance(item, MountList):
-            survey = self._surveys.get(namespace_key(item.ns, item.ns_id))
-            if survey:
-                if item.first:
-                    survey.lists.clear()
-                survey.lists.append(item)
-                if item.last:
-                    self._surveyed(survey, complete=True)
-
-    def _take_call(self, call: Call) -> None:
-        row = call.row
-        self._last_seq = row["seq"]
-        self._effects.call(call)
-        born, self._effects.born = self._effects.born, []
-        for birth in born:
-            self._survey_birth(birth)
-        if self._entries and row["result"] >= 0:
-            self._remember(call)
-        if row["result"] >= 0 and call.does in _CHANGES_MOUNTS:
-            key = namespace_key(row["ns"], row["ns_id"])
-            self._changed.setdefault(key, time.monotonic())
-        effects, self._pending = self._pending, []
-        if call.does == Does.REMOVE and not effects:
-            return  # what its thread detached before was taken for what this call did
-        if self._wanted.wants_all or self._wanted.wants_call(
-            row, effects, self._people.cgroup(row["pid"])
-        ):
-            self.operations += 1
-            self._add("operations", row)
-            if call.does == Does.UMOUNT and row["error"] == "EBUSY":
-                for user in self._busy.users(row):
-                    self._add("users", self._now() | user)
-            for effect in effects:
-                self._add_effect(effect)
-
-    def _remember(self, call: Call) -> None:
-        row = call.row
-        if call.does == Does.NAMESPACE and row["ns_target_id"] not in (None, row["ns_id"]):
-            self._births[row["ns_target_id"]] = row
-        if call.does in _CHANGES_MOUNTS or call.does == Does.NAMESPACE:
-            self._calls.append(row)
-
-    def _take_effect(self, _table: str, row: Row) -> None:
-        self._pending.append(row)
-
-    def _write_effects(self) -> None:
-        """Those that no call caused."""
-        effects, self._pending = self._pending, []
-        for effect in effects:
-            if self._wanted.wants_effect(effect):
-                if effect["pid"] is None and effect["tid"] is not None:
-                    effect["pid"] = self._people.process_of(effect["tid"])
-                self._add_effect(effect)
-
-    def _add_effect(self, effect: Row) -> None:
-        self.effects += 1
-        self._add("effects", effect)
-
-    def _now(self) -> Row:
-        return self._when(time.monotonic_ns())
-
-    def _when(self, monotonic: int) -> Row:
-        return {"ts": monotonic + self._offset, "monotonic": monotonic}
-
-    # ---- surveys
-
-    def _compare_all(self, reason: str) -> None:
-        """Survey all namespaces, and find the calls that made them what they are."""
+    def _survey_all(self, reason: Reason, everywhere: bool = False) -> None:
         self._take_all()
-        calls, self._calls = self._calls, []
-        began = time.monotonic()
-        alive = self._begin_all(reason)
-        self._end_of_survey(reason, alive)
-        self._looked = time.monotonic()
-        self._took_to_look = self._looked - began
-        self._births.clear()  # of those that are left the namespaces are gone
-        self._causes.find(calls, self._pending)
-        self._write_effects()
-
-    def _survey_all(self, reason: str) -> None:
-        if self._entries:
-            self._compare_all(reason)
-            return
-        alive = self._begin_all(reason)
+        self._feed(events.RoundBegan(time.monotonic_ns(), reason))
+        alive = []
+        for read in self.surveyor.all(reason, everywhere):
+            alive.append(read.key)
+            self._feed(read)
         self._take_all()
-        for survey in list(self._surveys.values()):
-            self._surveyed(survey, complete=False)
-        self._end_of_survey(reason, alive)
-        self._write_effects()
+        self._feed(events.RoundEnded(time.monotonic_ns(), reason, alive))
 
-    def _begin_all(self, reason: str) -> set[int]:
-        """The keys of the namespaces that there are."""
-        alive = set()
-        for namespace in mount_namespaces(kernel=True).namespaces.values():
-            survey = self._surveyor.survey(namespace, reason)
-            if survey:
-                alive.add(survey.key)
-                birth = self._births.get(survey.key)
-                if (
-                    birth
-                    and self._compared.get(survey.key, birth["monotonic"]) < birth["monotonic"]
-                ):
-                    # Where namespaces have no unique ids: one that has ended had its number.
-                    self._effects.detached.gone(survey.key, self._when(birth["monotonic"]))
-                    self._ended(survey.key)
-                self._begin(survey, birth)
-        return alive
+    # ---- what the core asks for
 
-    def _end_of_survey(self, reason: str, alive: set[int]) -> None:
-        # What fanotify told of namespaces that died says who ended them.
-        self._effects.detached.settle(self._now(), everything=reason == "end")
-        if reason == "end":
-            for key in self._people.namespaces.keys() - alive:
-                self._effects.detached.gone(key, self._now())
-                self._ended(key)
+    def _perform(self, request: requests.Request) -> None:
+        match request:
+            case requests.SurveyBirth():
+                self._survey_birth(request)
+            case requests.SurveySome():
+                for read in self.surveyor.some(request.keys):
+                    self._feed(read)
+            case requests.SurveyAll():
+                self._survey_all(request.reason)
+            case requests.ForgetNamespace():
+                self.surveyor.forget(request.key)
+            case _:
+                answer = self._answer(request)
+                if answer is not None:
+                    self._feed(answer)
 
-    def _ended(self, key: int) -> None:
-        """A namespace is no more: a recording may be long, and keeps nothing of what is gone."""
-        ns = self._people.forget(key)
-        if ns is not None:
-            self._snapshots.gone(ns, key, time.monotonic_ns(), self._last_seq)
-        self._surveyor.forget(key)
-        self._notes.forget(key)
-        self._endings.forget(key)
-        self._effects.differences.forget(key)
-        self._surveys.pop(key, None)
-        self._changed.pop(key, None)
-        self._compared.pop(key, None)
-        if self._entries:
-            self._entries.forget(key)
-
-    def _survey_birth(self, birth: Birth) -> None:
-        row = birth.row
-        tid = row["child"] or row["tid"]
-        key = namespace_key(birth.ns, birth.ns_id)
-        if row["syscall"] in ("open_tree", "fsmount"):
-            path, pids = f"/proc/{row['pid']}/fd/{row['result']}", []
+    def _survey_birth(self, birth: requests.SurveyBirth) -> None:
+        if birth.descriptor is None:
+            path, pids = f"/proc/{birth.tid}/ns/mnt", [birth.tid]
         else:
-            path, pids = f"/proc/{tid}/ns/mnt", [tid]
-        survey = self._surveyor.at(path, pids, birth.ns, "birth")
-        if survey is None or survey.key != key:
-            self._identify(key, birth.ns, tid, row)
-        else:
-            self._begin(survey, row)
-        if not self._notes.is_watched(key, time.monotonic_ns()):
-            self._endings.expect(key)
+            path, pids = f"/proc/{birth.tid}/fd/{birth.descriptor}", []
+        read = self.surveyor.at(path, pids, birth.ns, "birth")
+        if read is not None and read.key == events.namespace_key(birth.ns, birth.ns_id):
+            self._feed(read)
 
-    def _survey_some(self, keys: set[int]) -> None:
-        if not keys:
-            return
-        for namespace in mount_namespaces(kernel=True).namespaces.values():
-            if namespace_key(namespace.inum, namespace.namespace_id or 0) in keys:
-                survey = self._surveyor.survey(namespace, "operation")
-                if survey:
-                    self._begin(survey)
-
-    def _begin(self, survey: Survey, birth: Row | None = None) -> None:
-        self._surveys[survey.key] = survey
-        survey.newest = self._tables.newest
-        if self._surveyor.watched(survey.key):
-            self._notes.watch(survey.key, survey.started)
-        self._identify(survey.key, survey.ns, survey.pid or 0, birth)
-        if survey.reason == "end" and survey.pid:
-            self._people.last_seen(survey.key, survey.pid)
-        if not survey.listed:
-            self._surveyed(survey, complete=False)
-
-    def _identify(self, key: int, ns: int, pid: int, birth: Row | None) -> None:
-        identity = self._people.namespace(key, ns, pid, birth)
-        if identity:
-            self._learn(key, identity)
-
-    def _learn(self, key: int, identity: Identity) -> None:
-        if identity.kind == "container":
-            self._wanted.learn(key, identity.name, identity.id)
-
-    def _surveyed(self, survey: Survey, complete: bool) -> None:
-        del self._surveys[survey.key]
-        found = survey.take_lists()
-        if self._entries:
-            self._compare(survey, self._entries)
-        elif found:
-            when = self._when(survey.ended)
-            is_final = survey.reason == "end"
-            self._effects.differences.survey(found, complete, survey, when, is_final)
-            if self._effects.differences.are_doubtful(survey.key):
-                self._changed.setdefault(survey.key, time.monotonic())
-        self._snapshots.take(survey.as_mount_table(), self._last_seq)
-
-    def _compare(self, survey: Survey, entries: Entries) -> None:
-        """Compare a mount table with the one before."""
-        self._compared[survey.key] = survey.started
-        made_of = entries.of(survey.ns, survey.ns_id, survey.table, survey.unique_ids)
-        found = MountList(0, survey.ns, survey.ns_id, True, True, made_of)
-        when = self._when(survey.ended)
-        self._effects.differences.survey(found, True, survey, when, final=True)
-        birth = self._births.pop(survey.key, None)
-        if birth:
-            self._causes.born(survey.key, birth)
+    def _answer(self, request: requests.Request) -> AnyEvent | None:
+        match request:
+            case requests.NameMount(unique, ns_id):
+                root, mountpoint = _names(unique, ns_id)
+                return events.MountNamed(time.monotonic_ns(), unique, root, mountpoint)
+            case requests.IdentifyNamespace(key, pid, hints):
+                identity = _cleaned(self._identities.of(pid, hints))
+                return events.NamespaceIdentified(time.monotonic_ns(), key, identity)
+            case requests.IdentifyThread(tid):
+                row = process_of(tid)
+                return events.ThreadIdentified(time.monotonic_ns(), tid, row)
+            case requests.CheckThread(tid):
+                is_in_call = self._probes.is_in_call(tid)
+                return events.ThreadChecked(time.monotonic_ns(), tid, is_in_call)
+            case requests.FindUsers(seq, device, mounts):
+                found = users(dict.fromkeys(mounts, device))
+                return events.UsersFound(time.monotonic_ns(), seq, found)
+            case requests.CheckNamespaces(keys) if statmount.available():
+                gone = [key for key in sorted(keys) if not _is_there(key)]
+                return events.NamespacesGone(time.monotonic_ns(), gone)
+        return None
 
 
 def _mount_group() -> MountGroup | None:
-    """The group that tells of attached and detached mounts, where this kernel has such (6.15)."""
+    """The group that reports attached and detached mounts, where this kernel has such (6.15)."""
     try:
         return MountGroup()
     except OSError:
         return None
+
+
+def _names(unique: int, ns_id: int) -> tuple[str | None, str]:
+    """The root and the mount point of a mount, None and "" if it is no longer there."""
+    try:
+        root, mountpoint = statmount.names(unique, ns_id)
+    except OSError:
+        return None, ""
+    return clean(root), clean(mountpoint)
+
+
+def _is_there(namespace: int) -> bool:
+    try:
+        statmount.list_mounts(namespace)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _cleaned(identity: Identity) -> Identity:
+    """An identity of valid Unicode."""
+    texts: dict[str, Any] = {
+        field.name: clean(value)
+        for field in fields(identity)
+        if isinstance(value := getattr(identity, field.name), str)
+    }
+    return replace(identity, **texts, command=tuple(map(clean, identity.command)))

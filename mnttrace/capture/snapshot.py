@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnttrace.capture.about import about
-from mnttrace.capture.identity.registry import People
-from mnttrace.capture.survey.surveyor import Surveyor
-from mnttrace.linux.namespaces import kernel_namespaces, mount_namespaces
-from mnttrace.recording.snapshots import Snapshots
+from mnttrace.capture.join.selection import Filter
+from mnttrace.capture.session import Session
+from mnttrace.linux.namespaces import kernel_namespaces
+from mnttrace.probes.null import NullProbes
 from mnttrace.recording.writer import Writer
 
 
 @dataclass(frozen=True)
-class Still:
+class Snapshot:
     """What was recorded.
 
     Attributes:
@@ -29,7 +29,7 @@ class Still:
     unreadable_tables: int
 
 
-def record_still(directory: Path, force: bool = False) -> Still:
+def take_snapshot(directory: Path, force: bool = False) -> Snapshot:
     """Record the mount tables of all namespaces that this user may look at.
 
     Raises:
@@ -37,20 +37,15 @@ def record_still(directory: Path, force: bool = False) -> Still:
     """
     writer = Writer(directory, force)
     writer.meta |= about()
-    surveyor = Surveyor()
-    snapshots = Snapshots(writer.add)
-    people = People(writer.add)
-    found = mount_namespaces(descriptors=True, binds=True, kernel=True)
-    for namespace in found.namespaces.values():
-        survey = surveyor.survey(namespace, "start")
-        if survey:
-            people.namespace(survey.key, survey.ns, survey.pid or 0, None)
-            snapshots.take(survey.as_mount_table(), 0)
+    session = Session(NullProbes(), writer.add, writer.meta["wall_offset"], Filter())
+    session.begin(everywhere=True)
+    session.close()
+    surveyor = session.surveyor
     # With the kernel's own list, what processes are in does not matter.
-    hidden = 0 if kernel_namespaces() else len(found.unreadable)
+    hidden = 0 if kernel_namespaces() else surveyor.hidden_processes
     losses = {"unreadable_tables": surveyor.unreadable, "unreadable_processes": hidden}
     for kind, count in losses.items():
         writer.add("losses", {"kind": kind, "count": count})
     writer.meta |= {"stopped": time.time_ns(), "losses": losses}
     writer.close()
-    return Still(len(people.namespaces), hidden, surveyor.unreadable)
+    return Snapshot(session.join.namespaces, hidden, surveyor.unreadable)

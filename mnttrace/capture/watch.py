@@ -6,16 +6,17 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import cast
 
-from mnttrace.capture.filters import Filter, descendants
+from mnttrace.capture.identity.processes import descendants
+from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
-from mnttrace.probes.kernel import Probes
+from mnttrace.probes.kernel import KernelProbes
+from mnttrace.recording.rows import EffectRow, NamespaceRow, OperationRow, Row
 
 _POLL = 0.05  # seconds between looks at what has come
 
-Row = dict[str, Any]
-Tell = Callable[[Row | None, list[Row]], None]
+Tell = Callable[[OperationRow | None, list[EffectRow]], None]
 
 
 class Watcher:
@@ -38,10 +39,10 @@ class Watcher:
         self.names: dict[int, str] = {}
         self.lost = 0
         self._tell = tell
-        self._row: Row | None = None
-        self._effects: list[Row] = []
+        self._row: OperationRow | None = None
+        self._effects: list[EffectRow] = []
         self._is_on = True
-        self._probes = Probes(follow=descendants(wanted.pids))
+        self._probes = KernelProbes(follow=descendants(wanted.pids))
         try:
             offset = time.time_ns() - time.monotonic_ns()
             self._session = Session(self._probes, self._add, offset, wanted)
@@ -62,7 +63,7 @@ class Watcher:
             ready()
             self._session.give_way()
             while self._is_on:
-                self._session.look(_POLL)
+                self._session.poll(_POLL)
                 self._flush()
             losses = self._session.end()
             self._flush()
@@ -79,13 +80,16 @@ class Watcher:
     def _add(self, table: str, row: Row) -> None:
         if table == "operations":
             self._flush()
-            self._row = row
+            self._row = cast(OperationRow, row)
         elif table == "effects":
-            if row["seq"] != (self._row["seq"] if self._row else None):
+            effect = cast(EffectRow, row)
+            if effect["seq"] != (self._row["seq"] if self._row else None):
                 self._flush()
-            self._effects.append(row)
-        elif table == "namespaces" and row.get("name"):
-            self.names[row["ns_id"]] = row["name"]
+            self._effects.append(effect)
+        elif table == "namespaces":
+            namespace = cast(NamespaceRow, row)
+            if namespace["name"]:
+                self.names[namespace["ns_id"]] = namespace["name"]
 
     def _flush(self) -> None:
         if self._row or self._effects:

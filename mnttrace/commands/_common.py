@@ -12,7 +12,7 @@ RECORDING = click.argument("recording", type=click.Path(path_type=Path))
 
 def warn_of_losses(meta: dict[str, Any]) -> None:
     """Say on stderr what a recording lacks."""
-    from mnttrace.analysis.losses import warnings
+    from mnttrace.analysis.frames.losses import warnings
 
     for text in warnings(meta):
         click.echo(f"mnttrace: incomplete: {text}", err=True)

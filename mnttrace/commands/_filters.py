@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from mnttrace.capture.filters import Filter
+    from mnttrace.capture.join.selection import Filter
 
 _OPTIONS = (
     click.option("--pid", type=int, multiple=True, help="Only what it and its children do."),
@@ -35,7 +35,7 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
 
 def wanted(options: dict[str, Any]) -> Filter:
     """The filter that the options' values make."""
-    from mnttrace.capture.filters import Filter
+    from mnttrace.capture.join.selection import Filter
 
     return Filter(
         pids=frozenset(options["pid"]),

@@ -59,7 +59,7 @@ def _kinds(text: str) -> set[str]:
     Raises:
         BadInput: there is no such kind.
     """
-    from mnttrace.analysis.leaks import KINDS
+    from mnttrace.analysis.frames.leaks import KINDS
 
     asked = {kind for kind in text.split(",") if kind}
     unknown = asked - {*KINDS, "any"}
@@ -72,7 +72,7 @@ def _kinds(text: str) -> set[str]:
 
 
 def _tell(run: Recording) -> None:
-    from mnttrace.analysis.replay import rows
+    from mnttrace.analysis.dataframes import rows
     from mnttrace.report.leaks import birth, none, stories
 
     if run.leaks.empty:

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     "mount tables between the calls; without it, the first of these that the kernel has. None are "
     "mount tables alone, ten times a second: also without root, BTF or bcc.",
 )
+@click.option(
+    "--keep-raw",
+    is_flag=True,
+    help="Also keep all that the kernel reported, to attach to a bug report (mnttrace rejoin).",
+)
 @click.option("--keep-secrets", is_flag=True, help="Do not redact passwords in mount data.")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 def command(
@@ -40,6 +45,7 @@ def command(
     force: bool,
     duration: float | None,
     probes: str | None,
+    keep_raw: bool,
     keep_secrets: bool,
     cmd: tuple[str, ...],
     **options: Any,
@@ -51,7 +57,7 @@ def command(
     """
     from mnttrace.capture.record import Recorder
 
-    recorder = Recorder(output, force, keep_secrets, wanted(options), cmd, probes)
+    recorder = Recorder(output, force, keep_secrets, wanted(options), cmd, probes, keep_raw)
     if probes == "none":
         click.echo(
             "mnttrace: mount tables alone: no calls, and so nobody who did it; what comes and goes "
@@ -73,10 +79,10 @@ def command(
 
 
 def _counts(recorder: Recorder) -> str:
-    session = recorder.session
+    join = recorder.session.join
     return (
-        f"{session.operations} operations with {session.effects} effects "
-        f"in {session.namespaces} mount namespaces"
+        f"{join.counts.operations} operations with {join.counts.effects} effects "
+        f"in {join.namespaces} mount namespaces"
     )
 
 

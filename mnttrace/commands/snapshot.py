@@ -19,9 +19,9 @@ import click
 @click.option("--force", is_flag=True, help="Replace a recording that exists.")
 def command(output: Path, force: bool) -> None:
     """Record the mount tables of all mount namespaces, as they are now (no eBPF)."""
-    from mnttrace.capture.snapshot import record_still
+    from mnttrace.capture.snapshot import take_snapshot
 
-    still = record_still(output, force)
+    still = take_snapshot(output, force)
     click.echo(f"mnttrace: {still.namespaces} mount namespaces", err=True)
     if still.unreadable_processes:
         click.echo(

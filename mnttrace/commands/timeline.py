@@ -16,9 +16,9 @@ from mnttrace.commands._common import RECORDING, warn_of_losses
 @RECORDING
 def command(recording: Path) -> None:
     """Tell the operations in order, with what each did to mounts in every namespace."""
+    from mnttrace.analysis.dataframes import rows
+    from mnttrace.analysis.frames.refusals import refused
     from mnttrace.analysis.recording import Recording
-    from mnttrace.analysis.refusals import refused
-    from mnttrace.analysis.replay import rows
     from mnttrace.report.timeline import Timeline
 
     run = Recording(recording)

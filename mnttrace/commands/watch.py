@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mnttrace.commands._filters import filters, wanted
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from mnttrace.recording.rows import EffectRow, OperationRow
 
 
 @click.command("watch")
@@ -26,11 +27,11 @@ def command(failed: bool, as_json: bool, **options: Any) -> None:
     from mnttrace.capture.watch import Watcher
     from mnttrace.report.timeline import Timeline
 
-    def tell(row: Row | None, effects: list[Row]) -> None:
+    def tell(row: OperationRow | None, effects: list[EffectRow]) -> None:
         if failed and not (row and row["error"]):
             return
         if as_json:
-            click.echo(json.dumps((row or {}) | {"effects": effects}, default=str))
+            click.echo(json.dumps({**(row or {}), "effects": effects}, default=str))
         elif row:
             timeline.operation(row, effects)
         else:

@@ -52,17 +52,17 @@ def _ask(recording: Path, target: str) -> Why:
 
 
 def _ask_now(target: str) -> Why:
-    from mnttrace.capture.snapshot import record_still
+    from mnttrace.capture.snapshot import take_snapshot
 
     with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
         recording = Path(directory) / "now.mnttrace"
-        record_still(recording)
+        take_snapshot(recording)
         return _with_users(_ask(recording, target))
 
 
 def _with_users(answer: Why) -> Why:
     """With the processes that use these mounts now; not their root directories, as all do."""
-    from mnttrace.capture.users import users
+    from mnttrace.capture.survey.users import users
 
     keys = [one.mount["mnt_id_unique"] or one.mount["mount_id"] for one in answer.holders]
     asked = {

@@ -347,6 +347,57 @@ def directory_descriptor(value: int) -> str:
     return "AT_FDCWD" if number == -100 else str(number)
 
 
+@lru_cache(1024)
+def flags_value(flags: str, propagation: str = "") -> int:
+    """The number that flags by name stand for: those of a row of the table `operations`.
+
+    Args:
+        flags: as the functions above make it, of any of the calls.
+        propagation: the propagation type that mount(2) was asked for, as of
+            :func:`split_mount_flags`; "" for other calls.
+    """
+    value = 0
+    for name in filter(None, flags.split("|")):
+        value |= int(name, 16) if name.startswith("0x") else _VALUES.get(name, 0)
+    for name in filter(None, propagation.split("|")):
+        value |= PROPAGATION.get(f"MS_{name.upper()}", 0)
+    return value
+
+
+def attributes_values(attributes: str) -> tuple[int, int]:
+    """The attributes of mounts that a call sets and clears, as numbers.
+
+    Args:
+        attributes: as in the table `operations`, like "+MOUNT_ATTR_RDONLY -MOUNT_ATTR_NOEXEC".
+    """
+    numbers = {"+": 0, "-": 0}
+    for part in attributes.split():
+        for name in part[1:].split("|"):
+            value = int(name, 16) if name.startswith("0x") else _ATTRIBUTES.get(name, 0)
+            numbers[part[0]] |= value
+    return numbers["+"], numbers["-"]
+
+
+_ATTRIBUTES: Mapping[str, int] = {**MOUNT_ATTR, **MOUNT_ATTR_ATIME}
+
+# Every name of a flag; no name stands for different numbers in different calls.
+_VALUES: Mapping[str, int] = {
+    "MS_MGC_VAL": MS_MGC_VAL,
+    **MOUNT,
+    **PROPAGATION,
+    **UMOUNT,
+    **OPEN_TREE,
+    **MOVE_MOUNT,
+    **FSOPEN,
+    **FSMOUNT,
+    **FSPICK,
+    **{name: number for number, name in enumerate(FSCONFIG_COMMANDS)},
+    **CLONE,
+    **UNSHARE,
+    **{f"SIG{name}": number for number, name in enumerate(_SIGNALS.split(), 1)},
+    **{f"SIG{number}": number for number in range(32, 128)},
+}
+
 # How an argument is decoded, by the `meaning` that mnttrace.linux.syscalls gives it.
 DECODERS: Mapping[str, Callable[[int], str]] = {
     "mount": mount_flags,

@@ -1,7 +1,7 @@
 """The system calls that make, move, change or enter mounts and mount namespaces: one table.
 
-The capture reads from here which tracepoints to attach and how each argument is fetched inside
-the kernel; the decoder reads from here what an argument means. Numbers are from the kernel's
+The probes take from here which tracepoints to attach to and what the BPF programs read of each
+argument; the decoder takes from here what an argument means. Numbers are from the kernel's
 `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h`; arguments from
 `fs/namespace.c`, `fs/fsopen.c`, `fs/open.c`, `kernel/fork.c` and `kernel/nsproxy.c`.
 """
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 
-class Fetch(IntEnum):
-    """How the value of an argument is fetched in the kernel; bpf/records.h has the same codes."""
+class ArgKind(IntEnum):
+    """What an argument is, and so how it is read; bpf/records.h has the same codes."""
 
     VALUE = 0
     STRING = 1
@@ -25,30 +25,30 @@ class Fetch(IntEnum):
     VALUE_BY_COMMAND = 7  # fsconfig's value: what it is depends on the command
 
 
-class Does(IntEnum):
-    """What a call that succeeds does; bpf/records.h has the same codes."""
+class SyscallKind(IntEnum):
+    """What a call does to mounts if it succeeds; bpf/records.h has the same codes."""
 
     NOTHING = 0
-    DESCRIPTOR = 1  # its result is a descriptor to follow
-    MOUNT = 2  # mount(2): what, its flags say
+    DESCRIPTOR = 1  # returns a descriptor of a file system, a mount or a mount namespace
+    MOUNT = 2  # mount(2): what it does is in its flags
     MOVE_MOUNT = 3
     UMOUNT = 4
     PIVOT = 5
     SETATTR = 6
     NAMESPACE = 7  # makes a mount namespace
-    REMOVE = 8  # removes or renames: what is mounted there in other namespaces goes
+    REMOVE = 8  # removes or renames a file: what other namespaces mounted there is detached
     RECONFIGURE = 9  # fsconfig: changes a super block, if that is its command
 
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument: its name in the kernel's definition, and how it is fetched.
+    """One argument: its name in the kernel's definition, and what it is.
 
     `meaning` names the flag table in :mod:`mnttrace.linux.flags` that decodes it, or "".
     """
 
     name: str
-    fetch: Fetch = Fetch.VALUE
+    kind: ArgKind = ArgKind.VALUE
     meaning: str = ""
 
 
@@ -61,24 +61,24 @@ class Syscall:
         tracepoint: X in `syscalls:sys_enter_X`; umount2(2) is defined as `umount` in the kernel.
         numbers: its number by machine, as `os.uname().machine` names it.
         arguments: in order.
-        does: what it does when it succeeds.
-        always: every call is an operation. Else only those that concern a mount namespace are.
+        kind: what it does to mounts.
+        always_recorded: every such call is. Else only those that concern a mount namespace are.
     """
 
     name: str
     tracepoint: str
     numbers: dict[str, int]
     arguments: tuple[Argument, ...]
-    does: Does = Does.NOTHING
-    always: bool = True
+    kind: SyscallKind = SyscallKind.NOTHING
+    always_recorded: bool = True
 
 
 def _numbers(x86_64: int, generic: int) -> dict[str, int]:
     return {"x86_64": x86_64, "aarch64": generic, "riscv64": generic}
 
 
-_A, _F = Argument, Fetch
-_DFD = _A("dfd", _F.VALUE, "dfd")
+_A, _K = Argument, ArgKind
+_DFD = _A("dfd", _K.VALUE, "dfd")
 
 SYSCALLS: tuple[Syscall, ...] = (
     Syscall(
@@ -86,35 +86,35 @@ SYSCALLS: tuple[Syscall, ...] = (
         "mount",
         _numbers(165, 40),
         (
-            _A("source", _F.PATH),
-            _A("target", _F.PATH),
-            _A("fstype", _F.STRING),
-            _A("flags", _F.VALUE, "mount"),
-            _A("data", _F.STRING),
+            _A("source", _K.PATH),
+            _A("target", _K.PATH),
+            _A("fstype", _K.STRING),
+            _A("flags", _K.VALUE, "mount"),
+            _A("data", _K.STRING),
         ),
-        does=Does.MOUNT,
+        kind=SyscallKind.MOUNT,
     ),
     Syscall(
         "umount2",
         "umount",
         _numbers(166, 39),
-        (_A("target", _F.PATH), _A("flags", _F.VALUE, "umount")),
-        does=Does.UMOUNT,
+        (_A("target", _K.PATH), _A("flags", _K.VALUE, "umount")),
+        kind=SyscallKind.UMOUNT,
     ),
     Syscall(
         "pivot_root",
         "pivot_root",
         _numbers(155, 41),
-        (_A("new_root", _F.PATH), _A("put_old", _F.PATH)),
-        does=Does.PIVOT,
+        (_A("new_root", _K.PATH), _A("put_old", _K.PATH)),
+        kind=SyscallKind.PIVOT,
     ),
-    Syscall("chroot", "chroot", _numbers(161, 51), (_A("path", _F.PATH),)),
+    Syscall("chroot", "chroot", _numbers(161, 51), (_A("path", _K.PATH),)),
     Syscall(
         "open_tree",
         "open_tree",
         _numbers(428, 428),
-        (_DFD, _A("path", _F.PATH_AT), _A("flags", _F.VALUE, "open_tree")),
-        does=Does.DESCRIPTOR,
+        (_DFD, _A("path", _K.PATH_AT), _A("flags", _K.VALUE, "open_tree")),
+        kind=SyscallKind.DESCRIPTOR,
     ),
     Syscall(
         "open_tree_attr",
@@ -122,63 +122,63 @@ SYSCALLS: tuple[Syscall, ...] = (
         _numbers(467, 467),
         (
             _DFD,
-            _A("path", _F.PATH_AT),
-            _A("flags", _F.VALUE, "open_tree"),
-            _A("attr", _F.MOUNT_ATTR),
+            _A("path", _K.PATH_AT),
+            _A("flags", _K.VALUE, "open_tree"),
+            _A("attr", _K.MOUNT_ATTR),
             _A("size"),
         ),
-        does=Does.DESCRIPTOR,
+        kind=SyscallKind.DESCRIPTOR,
     ),
     Syscall(
         "move_mount",
         "move_mount",
         _numbers(429, 429),
         (
-            _A("from_dfd", _F.VALUE, "dfd"),
-            _A("from_path", _F.PATH_AT),
-            _A("to_dfd", _F.VALUE, "dfd"),
-            _A("to_path", _F.PATH_AT),
-            _A("flags", _F.VALUE, "move_mount"),
+            _A("from_dfd", _K.VALUE, "dfd"),
+            _A("from_path", _K.PATH_AT),
+            _A("to_dfd", _K.VALUE, "dfd"),
+            _A("to_path", _K.PATH_AT),
+            _A("flags", _K.VALUE, "move_mount"),
         ),
-        does=Does.MOVE_MOUNT,
+        kind=SyscallKind.MOVE_MOUNT,
     ),
     Syscall(
         "fsopen",
         "fsopen",
         _numbers(430, 430),
-        (_A("fstype", _F.STRING), _A("flags", _F.VALUE, "fsopen")),
-        does=Does.DESCRIPTOR,
+        (_A("fstype", _K.STRING), _A("flags", _K.VALUE, "fsopen")),
+        kind=SyscallKind.DESCRIPTOR,
     ),
     Syscall(
         "fsconfig",
         "fsconfig",
         _numbers(431, 431),
         (
-            _A("fd", _F.DESCRIPTOR),
-            _A("command", _F.VALUE, "fsconfig"),
-            _A("key", _F.STRING),
-            _A("value", _F.VALUE_BY_COMMAND),
+            _A("fd", _K.DESCRIPTOR),
+            _A("command", _K.VALUE, "fsconfig"),
+            _A("key", _K.STRING),
+            _A("value", _K.VALUE_BY_COMMAND),
             _A("aux"),
         ),
-        does=Does.RECONFIGURE,
+        kind=SyscallKind.RECONFIGURE,
     ),
     Syscall(
         "fsmount",
         "fsmount",
         _numbers(432, 432),
         (
-            _A("fd", _F.DESCRIPTOR),
-            _A("flags", _F.VALUE, "fsmount"),
-            _A("attr_flags", _F.VALUE, "mount_attr"),
+            _A("fd", _K.DESCRIPTOR),
+            _A("flags", _K.VALUE, "fsmount"),
+            _A("attr_flags", _K.VALUE, "mount_attr"),
         ),
-        does=Does.DESCRIPTOR,
+        kind=SyscallKind.DESCRIPTOR,
     ),
     Syscall(
         "fspick",
         "fspick",
         _numbers(433, 433),
-        (_DFD, _A("path", _F.PATH_AT), _A("flags", _F.VALUE, "fspick")),
-        does=Does.DESCRIPTOR,
+        (_DFD, _A("path", _K.PATH_AT), _A("flags", _K.VALUE, "fspick")),
+        kind=SyscallKind.DESCRIPTOR,
     ),
     Syscall(
         "mount_setattr",
@@ -186,53 +186,54 @@ SYSCALLS: tuple[Syscall, ...] = (
         _numbers(442, 442),
         (
             _DFD,
-            _A("path", _F.PATH_AT),
-            _A("flags", _F.VALUE, "at"),
-            _A("attr", _F.MOUNT_ATTR),
+            _A("path", _K.PATH_AT),
+            _A("flags", _K.VALUE, "at"),
+            _A("attr", _K.MOUNT_ATTR),
             _A("size"),
         ),
-        does=Does.SETATTR,
+        kind=SyscallKind.SETATTR,
     ),
     Syscall(
         "setns",
         "setns",
         _numbers(308, 268),
-        (_A("fd", _F.DESCRIPTOR), _A("nstype", _F.VALUE, "setns")),
-        always=False,
+        (_A("fd", _K.DESCRIPTOR), _A("nstype", _K.VALUE, "setns")),
+        always_recorded=False,
     ),
     Syscall(
         "unshare",
         "unshare",
         _numbers(272, 97),
-        (_A("flags", _F.VALUE, "unshare"),),
-        does=Does.NAMESPACE,
-        always=False,
+        (_A("flags", _K.VALUE, "unshare"),),
+        kind=SyscallKind.NAMESPACE,
+        always_recorded=False,
     ),
     Syscall(
         "clone",
         "clone",
         _numbers(56, 220),
-        (_A("flags", _F.VALUE, "clone"),),
-        does=Does.NAMESPACE,
-        always=False,
+        (_A("flags", _K.VALUE, "clone"),),
+        kind=SyscallKind.NAMESPACE,
+        always_recorded=False,
     ),
     Syscall(
         "clone3",
         "clone3",
         _numbers(435, 435),
-        (_A("args", _F.CLONE_ARGS), _A("size")),
-        does=Does.NAMESPACE,
-        always=False,
+        (_A("args", _K.CLONE_ARGS), _A("size")),
+        kind=SyscallKind.NAMESPACE,
+        always_recorded=False,
     ),
 )
 
 
 def _remove(name: str, numbers: dict[str, int]) -> Syscall:
-    return Syscall(name, name, numbers, (), does=Does.REMOVE, always=False)
+    return Syscall(name, name, numbers, (), kind=SyscallKind.REMOVE, always_recorded=False)
 
 
-# Calls that detach mounts without being about mounts (detach_mounts() in fs/namespace.c): they are
-# operations where they did. Only their end is looked at, so that they cost others little.
+# Calls that are not about mounts and yet detach them, in other namespaces, from the file that they
+# remove (detach_mounts() in fs/namespace.c). They are recorded if they did; that is seen when they
+# end, so that no program runs when they begin.
 REMOVALS: tuple[Syscall, ...] = (
     _remove("rmdir", {"x86_64": 84}),
     _remove("unlink", {"x86_64": 87}),

@@ -16,11 +16,13 @@ from mnttrace.linux.bpf import missed, takes_cast, takes_may_goto
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.capabilities import lacking
 from mnttrace.linux.namespaces import namespace_id
-from mnttrace.linux.syscalls import Does, Syscall, by_number
+from mnttrace.linux.syscalls import Syscall, SyscallKind, by_number
 from mnttrace.linux.tracefs import open_tracefs, tracepoint_id
-from mnttrace.probes import layout, offsets
+from mnttrace.probes import offsets
 from mnttrace.probes.kernel_functions import definitions
+from mnttrace.probes.records import Loss
 from mnttrace.probes.ring import Ring
+from mnttrace.probes.sources import bpf_directory
 
 # Types that no namespace has, for setns(2); the same as in bpf/calls.h.
 _ASK_LIST, _ASK_WATCHED, _ASK_THREAD = 0x40, 0x20, 0x21
@@ -40,7 +42,7 @@ _BCC_HINT = "apt-get install python3-bpfcc (PyPI's package of the name bcc is an
 
 
 def _bcc() -> Any:
-    os.environ["BCC_KERNEL_SOURCE"] = str(layout.bpf_directory() / "kheaders")
+    os.environ["BCC_KERNEL_SOURCE"] = str(bpf_directory() / "kheaders")
     try:
         import bcc
     except ImportError as error:
@@ -80,7 +82,7 @@ def bcc_version() -> str:
 
 def _source() -> str:
     """The programs with our headers put in: bcc rewrites map accesses in the main file only."""
-    directory = layout.bpf_directory()
+    directory = bpf_directory()
 
     def header(match: re.Match[str]) -> str:
         return (directory / match[1]).read_text()
@@ -230,9 +232,9 @@ class Probes:
     def _fill_traits(self) -> None:
         table = self._bpf[b"traits"]
         for number, call in self._calls.items():
-            fetch = [int(argument.fetch) for argument in call.arguments]
-            fetch += [0] * (6 - len(fetch))
-            raw = bytes([*fetch, call.always, call.does, len(call.arguments), *[0] * 7])
+            kinds = [int(argument.kind) for argument in call.arguments]
+            kinds += [0] * (6 - len(kinds))
+            raw = bytes([*kinds, call.always_recorded, call.kind, len(call.arguments), *[0] * 7])
             table[ctypes.c_int(number)] = table.Leaf.from_buffer_copy(raw)
 
     def _name_recorder(self) -> None:
@@ -259,7 +261,7 @@ class Probes:
         tracefs = open_tracefs()
         try:
             for call in self._calls.values():
-                if call.does == Does.REMOVE:
+                if call.kind == SyscallKind.REMOVE:
                     self._attach_removal(tracefs, call)
                 else:
                     self._attach_call(tracefs, call)
@@ -343,9 +345,7 @@ class Probes:
 
     def losses(self) -> dict[str, int]:
         """What was sent, could not be sent, or was not seen whole, by kind."""
-        names = layout.constants()
-        kinds = [name for name in names if name.startswith(("LOST_", "TORN_", "CUT_", "SENT_"))]
-        found = {kind.lower(): self._losses[names[kind]] for kind in kinds}
+        found = {loss.name.lower(): self._losses[loss] for loss in Loss}
         runs = found.pop("lost_run")
         # Of calls' ends where there are no further rows for them; of the kernel's functions always.
         ends = (b"leave", b"leave_remove") if self._definitions["ROWS"] == 1 else ()

@@ -11,12 +11,15 @@ from typing import NamedTuple
 from mnttrace import __version__
 from mnttrace.errors import BadInput
 from mnttrace.linux import mountinfo
+from mnttrace.recording.rows import NamespaceRow
 from mnttrace.recording.snapshots import MountTable, Snapshots
 from mnttrace.recording.writer import Writer
 
 _LARGEST = 1 << 26  # bytes of one table: 300,000 mounts
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _HOST = "host"
+_TEXTS = ("id", "runtime", "image", "pod", "pod_namespace", "unit", "comm")
+_NOTHING_KNOWN = {"pid": 0, **dict.fromkeys(_TEXTS, "")}
 
 
 class Table(NamedTuple):
@@ -56,11 +59,7 @@ def import_tables(directory: Path, given: Iterable[str], force: bool = False) ->
     snapshots = Snapshots(writer.add)
     now = time.time_ns()
     for number, (name, (table, mounts)) in enumerate(tables.items(), 1):
-        kind = "host" if name == _HOST else "process"
-        writer.add(
-            "namespaces",
-            {"ns": number, "ns_id": number, "kind": kind, "name": name, "command": table.where},
-        )
+        writer.add("namespaces", _namespace(number, name, table.where))
         snapshots.take(MountTable(number, number, "start", 0, 0, mounts), 0)
     writer.meta |= {
         "mnttrace": __version__,
@@ -78,6 +77,27 @@ def import_tables(directory: Path, given: Iterable[str], force: bool = False) ->
     }
     writer.close()
     return len(tables)
+
+
+def _namespace(number: int, name: str, where: str) -> NamespaceRow:
+    return {
+        "ns": number,
+        "ns_id": number,
+        "seq": None,
+        "parent_ns": None,
+        "parent_ns_id": None,
+        "kind": "host" if name == _HOST else "process",
+        "name": name,
+        "id": "",
+        "runtime": "",
+        "image": "",
+        "pod": "",
+        "pod_namespace": "",
+        "unit": "",
+        "pid": 0,
+        "comm": "",
+        "command": where,
+    }
 
 
 def _tables(given: str) -> Iterator[Table]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mnttrace.errors import RecordingError
 from mnttrace.recording.schema import CATEGORIES, COLUMNS, FORMAT, schema
-from mnttrace.recording.upgrade import is_new, is_readable, lacks, upgrade
+from mnttrace.recording.upgrade import is_new, is_readable, lacks, upgrade, upgrade_meta
 
 
 def read_meta(directory: Path) -> dict[str, Any]:
@@ -38,6 +38,7 @@ def read_meta(directory: Path) -> dict[str, Any]:
             "use the mnttrace that made it, or a newer one",
         )
     if version != FORMAT:
+        meta = upgrade_meta(version, meta)
         meta |= {"upgraded_from": version, "lacks": lacks(version)}
     if meta.get("complete"):
         meta["missing_tables"] = [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from mnttrace.linux import mountinfo
+from mnttrace.recording.rows import Row
 
-Add = Callable[[str, dict[str, Any]], None]
+Add = Callable[[str, Row], None]
 
 
 @dataclass(slots=True)

@@ -15,20 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mnttrace.errors import OutputError
+from mnttrace.linux.text import clean
+from mnttrace.recording.rows import Row
 from mnttrace.recording.schema import COLUMNS, FORMAT, schema
 
 _AT_ONCE = 1 << 14  # rows of a table that wait
 _ROW_GROUP = 1 << 17  # rows that are in memory at once when a stream becomes Parquet
 
 
-def clean(value: Any) -> Any:
-    """Text without surrogates: bytes that are not UTF-8 become \\xNN."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return value
-
-
-def _columns(rows: list[dict[str, Any]], kind: pa.Schema) -> list[Sequence[Any]]:
+def _columns(rows: list[Row], kind: pa.Schema) -> list[Sequence[Any]]:
     """The values of rows by column, None for what a row lacks."""
     try:
         return list(zip(*map(itemgetter(*kind.names), rows), strict=True))
@@ -40,7 +35,7 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     try:
         return pa.array(values, kind)
     except UnicodeEncodeError:
-        return pa.array(map(clean, values), kind)
+        return pa.array([clean(value) if value else value for value in values], kind)
 
 
 def _pieces(stream: Path) -> Iterator[pa.Table]:
@@ -105,7 +100,7 @@ class Writer:
             raise OutputError(f"{directory}: {error.strerror}", "choose another place") from error
         _leave_pandas_alone()
         self.meta: dict[str, Any] = {"format": FORMAT}
-        self._rows: dict[str, list[dict[str, Any]]] = {table: [] for table in COLUMNS}
+        self._rows: dict[str, list[Row]] = {table: [] for table in COLUMNS}
         self._streams: dict[str, pa.RecordBatchStreamWriter] = {}
         self._files: dict[str, Any] = {}
 
@@ -123,7 +118,7 @@ class Writer:
         if not (directory / "meta.json").is_file():
             raise OutputError(f"{directory} is not a recording", "choose another name")
 
-    def add(self, table: str, row: dict[str, Any]) -> None:
+    def add(self, table: str, row: Row) -> None:
         """Take one row, to be written at the next flush, or when there are many.
 
         Raises:
@@ -152,7 +147,7 @@ class Writer:
                 "what was written until then is readable",
             ) from error
 
-    def _write(self, table: str, rows: list[dict[str, Any]]) -> None:
+    def _write(self, table: str, rows: list[Row]) -> None:
         kind = schema(table)
         arrays = [_array(*column) for column in zip(_columns(rows, kind), kind.types, strict=True)]
         if table not in self._streams:

@@ -50,9 +50,9 @@ def _pivot_root(row: Row) -> list[str]:
 
 def _move_mount(row: Row) -> list[str]:
     what = _quoted(row["source_path"])
-    if row["story"]:
+    if row["fs_context"]:
         made = safe(row["fstype"]) or f"copy of {_quoted(row['source'])}"
-        what = f"{made} of operation {row['story']}"
+        what = f"{made} of operation {row['fs_context']}"
     return [what, _quoted(row["path"]), row["flags"]]
 
 

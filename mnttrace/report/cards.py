@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.names import labels
-from mnttrace.analysis.replay import rows
-from mnttrace.analysis.targets import mounts_there
+from mnttrace.analysis.query.targets import mounts_there
+from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.analysis.why import Holder, Step, covered
 from mnttrace.errors import BadInput
 from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
@@ -112,7 +112,7 @@ def mount_tree(
 
     Args:
         name: what its namespace is called.
-        table: its rows of :func:`mnttrace.analysis.mount_tables.last_tables`.
+        table: its rows of :func:`mnttrace.analysis.state.mount_tables.last_tables`.
         leaked: (ns_id, mount id) → number of the leak that it belongs to.
         is_open: whether it is unfolded at first.
     """
@@ -195,10 +195,10 @@ class _Stories:
         if row["via"] == "namespace-copy":
             return self._held(row)
         way = (
-            f"peer group {markup(row['carried_by'])}: from {_code(row['carrier_path'])} "
+            f"peer group {markup(row['via_group'])}: from {_code(row['via_path'])} "
             f"to its {markup(row['via'])} {_code(row['receiver_path'])}"
         )
-        since = self._calls.call(row["carrier_seq"])
+        since = self._calls.call(row["via_seq"])
         if since:
             way += f"<br><small>since {html.escape(since)}</small>"
         if row["evidence"] == "ambiguous":
@@ -224,7 +224,7 @@ class _Stories:
         kind = "residue" if row["residue"] else "leak"
         if row["via"] == "namespace-copy":
             kind = "held"
-        step = [Step("carried", {"via": row["via"], "carrier_path": row["carrier_path"]})]
+        step = [Step("carried", {"via": row["via"], "via_path": row["via_path"]})]
         mounts = there or [row | {"ns": row["dst_ns"]}]
         holders = [Holder(mount, namespace, step, kind) for mount in mounts]
         if there:

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mnttrace.analysis.mount_tables import last_tables, peer_groups
+from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.names import labels
-from mnttrace.analysis.replay import rows
+from mnttrace.analysis.state.mount_tables import last_tables, peer_groups
 from mnttrace.report.text import safe
 
 if TYPE_CHECKING:

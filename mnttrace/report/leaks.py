@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mnttrace.analysis.replay import rows
+from mnttrace.analysis.dataframes import rows
 from mnttrace.report.calls import call_text
 from mnttrace.report.text import safe
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 # Columns of `run.leaks` that are operations, as their stories tell them.
-OPERATIONS = ("carrier_seq", "orphaned_seq", "freed_seq")
+OPERATIONS = ("via_seq", "orphaned_seq", "freed_seq")
 _TITLES = {"held": "held, ", "race": "held for a while, "}
 
 
@@ -44,7 +44,7 @@ def none(run: Recording) -> str:
 
 def unknowable(run: Recording) -> str:
     """Why a recording cannot tell whether there were leaks; "" if it can."""
-    if run.meta.get("way") == "none":
+    if run.meta.get("backend") == "none":
         return "calls were not recorded"
     if "effects" in run.meta.get("missing_tables", ()):
         return "the file of the table effects is gone"
@@ -107,10 +107,10 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
     if row["via"] == "namespace-copy":
         return lines + _held(row, calls)
     lines.append(
-        f"   carried by peer group {text('carried_by')}: from {text('carrier_path')} "
+        f"   carried by peer group {text('via_group')}: from {text('via_path')} "
         f"to its {row['via']} {text('receiver_path')}"
     )
-    since = calls.call(row["carrier_seq"])
+    since = calls.call(row["via_seq"])
     if since:
         lines.append(f"              since {since}")
     if row["evidence"] == "ambiguous":

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pandas as pd
 
+from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.names import labels
-from mnttrace.analysis.replay import rows
 from mnttrace.errors import MissingPrerequisite
 
 try:
@@ -38,8 +38,8 @@ _WHOLE_TABLES = ["namespace-copy", "namespace-death"]
 _CALL_NOTES = ["seq", "pid", "tid", "comm", "result", "error", "source_path", "path", "fstype"]
 _CALL_NOTES += ["flags", "propagation", "attributes", "data"]
 _EFFECT_NOTES = ["seq", "mounts", "mountpoint", "mount_id", "mnt_id_unique", "fstype", "source"]
-_EFFECT_NOTES += ["shared", "master", "before", "after", "copy_of_path", "carried_by"]
-_EFFECT_NOTES += ["carrier_path", "evidence", "pid", "tid"]
+_EFFECT_NOTES += ["shared", "master", "before", "after", "copy_of_path", "via_group"]
+_EFFECT_NOTES += ["via_path", "evidence", "pid", "tid"]
 
 
 def write(run: Recording, file: BinaryIO) -> None:

@@ -73,9 +73,9 @@ class Timeline:
         else:
             text += f"  {safe(row['fstype'])} {_tags(row)}"
         if row["via"] in ("peer", "slave"):
-            text += f", {row['via']} of peer group {row['carried_by'] or '?'}"
+            text += f", {row['via']} of peer group {row['via_group'] or '?'}"
             if row["copy_of_path"]:
-                text += f" at {safe(row['carrier_path'] or '?')}"
+                text += f" at {safe(row['via_path'] or '?')}"
         elif row["via"] == "namespace-copy" and row["before"] and row["before"] != row["after"]:
             text += f" (was {safe(row['before'])})"
         elif row["via"] not in ("direct", "", None):

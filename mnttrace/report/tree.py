@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from mnttrace.analysis.mount_tables import last_tables, peer_groups
+from mnttrace.analysis.state.mount_tables import last_tables, peer_groups
 from mnttrace.report.text import safe
 
 if TYPE_CHECKING:

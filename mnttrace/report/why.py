@@ -107,11 +107,11 @@ def _step(step: Step) -> Iterator[str]:
             yield f"  which made it {safe(effect['after'])}; it was {safe(effect['before'])}"
         return
     yield (
-        f"carried from {origin} in {source} by peer group {effect['carried_by'] or '?'}, "
+        f"carried from {origin} in {source} by peer group {effect['via_group'] or '?'}, "
         f"as a {effect['via']}: {by}"
     )
     since = f"since {_operation(step.shared_since)}" if step.shared_since else "before that began"
-    yield f"  {safe(effect['carrier_path'] or '?')} there was shared {since}"
+    yield f"  {safe(effect['via_path'] or '?')} there was shared {since}"
     if effect["evidence"] != "kernel":
         yield f"  evidence: {effect['evidence']}"
 
@@ -193,7 +193,7 @@ def advice(holder: Holder) -> str:
     if holder.kind == "held":
         return _to_reach(holder)
     carried = holder.steps[0].effect or {}
-    carrier = safe(carried.get("carrier_path") or path)
+    carrier = safe(carried.get("via_path") or path)
     if holder.namespace.get("kind") == "host":
         return (
             f"make {carrier} a slave where that was mounted (mount --make-rslave {carrier}; rslave "

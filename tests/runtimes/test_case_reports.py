@@ -11,10 +11,11 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from runtimes import RUNTIMES, Container, own_cgroups, script
 
+from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.recording import Recording
-from mnttrace.analysis.replay import rows
+from tests import CHECKOUT
+from tests.runtimes.runtimes import RUNTIMES, Container, own_cgroups, script
 
 Run = Callable[..., CompletedProcess[str]]
 runc = pytest.mark.kernel(*RUNTIMES["runc"].commands)
@@ -80,7 +81,6 @@ $MNTTRACE why run.mnttrace $PWD/data >answer
 """
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("propagation", ["private", "slave"])
 def test_a_service_with_private_mounts_holds_what_the_host_unmounts(
     propagation: str, in_namespace: Run, tmp_path: Path
@@ -136,7 +136,7 @@ def test_a_containers_own_mounts_escape_through_a_parent_that_is_shared(
     [row] = rows(came)
     assert row["direction"] == "other→host"
     assert row["mountpoint"] == f"{tmp_path}/bundle/rootfs/proc"
-    assert row["carrier_path"] == f"{tmp_path}/bundle"
+    assert row["via_path"] == f"{tmp_path}/bundle"
     # And pivot_root is refused for the same reason.
     assert (tmp_path / "refused").exists()
     [refused] = rows(run.refusals[run.refusals["syscall"] == "pivot_root"])
@@ -253,10 +253,9 @@ call("mount", b"pts", b"dev/pts", b"tmpfs", 0, 0)
 cover = call("open_tree", AT_FDCWD, "dev", OPEN_TREE_CLONE)  # not recursive
 call("move_mount", cover, "", AT_FDCWD, "dev", MOVE_EMPTY)
 """
-CALLS = Path(__file__).parents[1] / "record/calls.py"
+CALLS = CHECKOUT / "tests/kernel/calls.py"
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("private", [False, True])
 def test_a_detached_copy_stays_in_its_peer_group(
     private: bool, in_namespace: Run, tmp_path: Path
@@ -277,10 +276,10 @@ def test_a_detached_copy_stays_in_its_peer_group(
         return
     [row] = rows(came)
     assert row["direction"] == "other→host"
-    assert (row["carrier_path"], row["mountpoint"]) == (
+    assert (row["via_path"], row["mountpoint"]) == (
         f"{tmp_path}/inside",
         f"{tmp_path}/volume/x",
     )
     # What made it shared is the move of the copy, which open_tree had made a peer.
     operations = run.operations.set_index("seq")
-    assert operations.loc[row["carrier_seq"], "syscall"] == "move_mount"
+    assert operations.loc[row["via_seq"], "syscall"] == "move_mount"

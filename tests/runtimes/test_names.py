@@ -9,7 +9,8 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from runtimes import RUNTIMES, Container, own_cgroups, script
+
+from tests.runtimes.runtimes import RUNTIMES, Container, own_cgroups, script
 
 Run = Callable[..., CompletedProcess[str]]
 

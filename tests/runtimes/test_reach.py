@@ -7,10 +7,10 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from runtimes import RUNTIMES, Container, own_cgroups, script
 
 from mnttrace.analysis.recording import Recording
 from mnttrace.linux.mountinfo import parse
+from tests.runtimes.runtimes import RUNTIMES, Container, own_cgroups, script
 
 Run = Callable[..., CompletedProcess[str]]
 

@@ -6,9 +6,6 @@ import sys
 from collections.abc import Callable, Container
 from typing import Any
 
-from harness import Kernel, Likeness, error_name, is_modelled
-from worker import DEPTH
-
 from mnttrace.analysis.model import propagation
 from mnttrace.analysis.model.mounts import (
     DELETED,
@@ -20,6 +17,8 @@ from mnttrace.analysis.model.mounts import (
     Spot,
 )
 from mnttrace.analysis.model.tables import Tables
+from tests.truth.harness import Kernel, Likeness, error_name, is_modelled
+from tests.truth.worker import DEPTH
 
 
 class Both:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from both import Both, beside
-from harness import Kernel, is_modelled
-from witness import Witness
+
+from tests.truth.both import Both, beside
+from tests.truth.harness import Kernel, is_modelled
+from tests.truth.witness import Witness
 
 
 @pytest.fixture(scope="session")

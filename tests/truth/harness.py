@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from mnttrace.analysis.model.mounts import Mount, MountId, Namespace, place_of
 from mnttrace.analysis.model.tables import Tables
-from mnttrace.capture.join.tables import namespace_key
+from mnttrace.capture.join.events import namespace_key
 from mnttrace.linux import mountinfo, namespaces, statmount
 from mnttrace.linux.btf import Btf
 

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from harness import tells_unique_ids
-from witness import Witness
 
 from mnttrace.analysis.recording import Recording
-
-pytestmark = pytest.mark.kernel
+from tests.truth.harness import tells_unique_ids
+from tests.truth.witness import Witness
 
 LOOPS, TAKEN = (Path(__file__).with_name(name) for name in ("loops.py", "taken.py"))
 SECONDS = os.environ.get("MNTTRACE_LOOP_SECONDS", "3")

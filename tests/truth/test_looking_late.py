@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-from both import beside
-from harness import Kernel
-from witness import Witness
-
-pytestmark = pytest.mark.kernel
+from tests.truth.both import beside
+from tests.truth.harness import Kernel
+from tests.truth.witness import Witness
 
 
 def test_a_umount_after_a_removal_is_not_taken_for_a_part_of_it(tmp_path: Path) -> None:

@@ -8,10 +8,8 @@ import sys
 import pytest
 
 from mnttrace.probes.kernel import Probes
-from mnttrace.probes.layout import constants
+from mnttrace.probes.records import RecordKind
 from mnttrace.probes.ring import records
-
-pytestmark = pytest.mark.kernel
 
 # Two calls for the beginning, and two for each round.
 STORM = """
@@ -50,7 +48,7 @@ def test_nobody_reads_a_small_buffer(rounds: int) -> None:
     assert told["sent_mounts"] + told["lost_mounts"] >= 1 + rounds
     kinds = [record[0] for record in came]
     for kind in ("operation", "mounts", "path", "process"):
-        assert kinds.count(constants()[f"RECORD_{kind.upper()}"]) == told[f"sent_{kind}"]
+        assert kinds.count(RecordKind[kind.upper()]) == told[f"sent_{kind}"]
     assert (told["lost_operation"] > 0) == (rounds > 3)
 
 

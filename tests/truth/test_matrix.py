@@ -10,11 +10,9 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
-from both import Both
 
 from mnttrace.analysis.model.mounts import PropagationType
-
-pytestmark = pytest.mark.kernel
+from tests.truth.both import Both
 
 TYPES = ["private", "shared", "slave", "shared-and-slave", "unbindable"]
 

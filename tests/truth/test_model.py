@@ -4,11 +4,11 @@ The three are compared after each one; what the tests assert besides is what the
 """
 
 import pytest
-from both import Both
 
 from mnttrace.analysis.model import propagation
+from tests.truth.both import Both
 
-pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("kernel_that_is_modelled")]
+pytestmark = pytest.mark.usefixtures("kernel_that_is_modelled")
 
 
 def test_a_mount_comes_to_peers_and_slaves_and_goes_with_them(both: Both) -> None:

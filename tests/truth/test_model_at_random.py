@@ -9,8 +9,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from both import beside
-from harness import Kernel, is_modelled
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -22,8 +20,10 @@ from hypothesis.stateful import (
 )
 
 from mnttrace.analysis.model.mounts import MountId, PropagationType, Refused
+from tests.truth.both import beside
+from tests.truth.harness import Kernel, is_modelled
 
-pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("kernel_that_is_modelled")]
+pytestmark = pytest.mark.usefixtures("kernel_that_is_modelled")
 
 OPERATIONS = int(os.environ.get("MNTTRACE_MODEL_OPERATIONS", "1000"))
 SHRINK = os.environ.get("MNTTRACE_SHRINK", "") == "1"

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import harness
 import pytest
-from harness import Kernel
-from witness import Witness
 
 from mnttrace.capture import about
 from mnttrace.capture.survey import surveyor as surveys
@@ -16,8 +13,9 @@ from mnttrace.linux import namespaces, statmount
 from mnttrace.linux.btf import Btf
 from mnttrace.probes import kernel as probes
 from mnttrace.probes import offsets
-
-pytestmark = pytest.mark.kernel
+from tests.truth import harness
+from tests.truth.harness import Kernel
+from tests.truth.witness import Witness
 
 IDS = {"MOUNT_ID_UNIQUE", "MNT_NS_ID", "MNT_NS_TREE", "CAN_WALK", "FANOTIFY_MNT_ID"}
 
@@ -49,7 +47,7 @@ def test_a_namespace_with_the_number_of_one_that_ended(late: int, tmp_path: Path
         kernel.end("before")
         witness.step(kernel, "end")
         assert kernel.copy("host", "after").namespace_id == number
-        witness.session.look(timeout=5)  # what comes first is that birth
+        witness.session.poll(timeout=5)  # what comes first is that birth
         witness.step(kernel, "copy")
     # Of a root nothing is told here: its parent cannot be seen.
     assert witness.score.by_action == {"attach": 1, "detach": 1}

@@ -6,14 +6,13 @@ MNTTRACE_MODEL_OPERATIONS says how many there are to be, 1,000 if it does not.
 from __future__ import annotations
 
 import pytest
-from test_model_at_random import Operations, run_at_random
-from witness import Witness
+
+from tests.truth.test_model_at_random import Operations, run_at_random
+from tests.truth.witness import Witness
 
 # That a walk is too long (cut_walk) is none, as hundreds of mounts in one peer group are more than
 # one passes by: what it did not come to is found after it, and compared with all else.
 LOSSES = "lost", "torn", "cut_astray", "cut_strings"
-
-pytestmark = pytest.mark.kernel
 
 
 @pytest.mark.parametrize("late", [0, 7])

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Kernel, tells_unique_ids
-from witness import Witness
 
 from mnttrace.linux.bpf import takes_may_goto
 from mnttrace.probes import kernel as probes
-
-pytestmark = pytest.mark.kernel
+from tests.truth.harness import Kernel, tells_unique_ids
+from tests.truth.witness import Witness
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def older_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def long_walks() -> None:
-    """Skip where loops need a counter; tests/linux/test_bpf.py says which kernels these are."""
+    """Skip where loops need a counter: tests/kernel/linux/test_bpf.py says on which kernels."""
     if not takes_may_goto():
         pytest.skip("walks of so many turns are of Linux 6.14")
 
@@ -119,8 +117,8 @@ def test_a_thousand_receivers(kernel: Kernel, witness: Witness) -> None:
 
 def evidence_for(witness: Witness, action: str) -> Counter[str]:
     """That for the effects of what was just done, which are still to be compared."""
-    witness.session.look()
-    witness.session.settle()
+    witness.session.poll()
+    witness.session.drain()
     effects = witness.rows["effects"]
     return Counter(row["evidence"] for row in effects if row["action"] == action)
 
@@ -200,8 +198,8 @@ def test_namespaces_that_live_for_milliseconds(
         short.do("umount", path="/a", lazy=False)
         kernel.end("short")
         lived.append((short.namespace_id, time.monotonic() - begun))
-    witness.session.look()
-    witness.session.settle()
+    witness.session.poll()
+    witness.session.drain()
     assert min(seconds for _, seconds in lived) < 0.005 * patience
     effects = [row for row in witness.rows["effects"] if row["ns_id"] in dict(lived)]
     assert Counter((row["ns_id"], row["action"], row["via"]) for row in effects) == Counter(
@@ -235,7 +233,7 @@ def test_what_is_told_of_a_namespace_is_written_when_it_ends(witness: Witness) -
 
     with subprocess.Popen(["sh", "-ec", script]) as process:
         while process.poll() is None:
-            witness.session.look(0.01)
+            witness.session.poll(0.01)
     calls = (row for row in rows["operations"] if row["syscall"] == "unshare")
     born = {row["ns_target_id"] for row in calls}
     seen = born & snapshots("birth")
@@ -250,7 +248,7 @@ def test_what_is_told_of_a_namespace_is_written_when_it_ends(witness: Witness) -
 
     end = time.monotonic() + 30
     while (left() or not seen <= snapshots("gone")) and time.monotonic() < end:
-        witness.session.look(0.01)
+        witness.session.poll(0.01)
     assert not left()
     assert seen <= snapshots("gone")
     made, removed = mounts("initial"), mounts("removed")

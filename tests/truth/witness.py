@@ -12,15 +12,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from both import Both
-from harness import Kernel, tables_of, tells_unique_ids
-
 from mnttrace.analysis.model.mounts import DELETED, Mount
 from mnttrace.analysis.model.tables import Tables
-from mnttrace.analysis.replay import mount_of
-from mnttrace.capture.filters import Filter
+from mnttrace.analysis.state.replay import mount_of
+from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
 from mnttrace.probes.kernel import Probes
+from tests.truth.both import Both
+from tests.truth.harness import Kernel, tables_of, tells_unique_ids
 
 Seen = dict[int, Mount]
 What = tuple[str, int]  # action, id of the mount
@@ -110,8 +109,8 @@ class Witness:
 
     def begin(self, kernel: Kernel) -> None:
         """Begin with a kernel that has its first namespace."""
-        self.session.look()
-        self.session.settle()
+        self.session.poll()
+        self.session.drain()
         self.tables = Tables()
         self.names = {process.namespace_id: name for name, process in kernel.processes.items()}
         for row in self.rows.setdefault("effects", []):
@@ -156,8 +155,8 @@ class Witness:
         Raises:
             AssertionError: that names the operation, and what is missing or too much.
         """
-        self.session.look()
-        self.session.settle()
+        self.session.poll()
+        self.session.drain()
         told = self._told()
         alive = {process.namespace_id for process in kernel.processes.values()}
         problems = []

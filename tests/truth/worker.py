@@ -266,7 +266,7 @@ class Worker:
 if __name__ == "__main__":
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # Of two namespaces the later one then has the higher id, and can be mounted in the other
-    # (KEEP_BIND in tests/linux/children.py).
+    # (KEEP_BIND in tests/kernel/linux/children.py).
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead are not waited for
     Worker(socket.socket(fileno=int(sys.argv[1])), os.open("/proc", os.O_RDONLY)).serve()

@@ -106,6 +106,10 @@ class Refused(Exception):
         self.mounts = mounts
 
 
+class RefusedAsShared(Refused):
+    """The same: the mounts stand in the way because they are shared."""
+
+
 def lies_under(place: str, root: str) -> bool:
     """Whether a path is another one, or under it: is_subdir() of the kernel."""
     return root in (place, "/") or place.startswith(root + "/")

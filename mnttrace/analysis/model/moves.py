@@ -12,6 +12,7 @@ from mnttrace.analysis.model.mounts import (
     Mount,
     MountId,
     Refused,
+    RefusedAsShared,
     Spot,
     is_mounted,
     lies_under,
@@ -40,8 +41,8 @@ def move(tables: Tables, source: Spot, target: Spot, *, beneath: bool = False) -
         refuse_if(old.parent is None, "EINVAL", "the source is the root of its namespace")
         refuse_if(old.locked, "EINVAL", "the source is locked", old.id)
         parent = tables.mounts.get(old.parent)
-        shared = parent is not None and parent.group is not None
-        refuse_if(shared, "EINVAL", "the parent of the source is shared", old.parent)
+        if parent is not None and parent.group is not None:
+            raise RefusedAsShared("EINVAL", "the parent of the source is shared", parent.id)
         refuse_if(old.ns != to.ns, "EINVAL", "the target is in another namespace")
     if beneath:
         target = _beneath(tables, source, target)
@@ -143,7 +144,8 @@ def pivot_root(tables: Tables, new_root: Spot, put_old: Spot, *, root: Spot | No
     names = "the mount that put_old is on", "the parent of the new root", "the parent of the root"
     for name, mounted in zip(names, (on, *parents), strict=True):
         if mounted is not None and mounted.group is not None:
-            raise Refused("EINVAL", f"{name}, {tables.path(mounted.id)}, is shared", mounted.id)
+            reason = f"{name}, {tables.path(mounted.id)}, is shared"
+            raise RefusedAsShared("EINVAL", reason, mounted.id)
     refuse_if(new.ns != old.ns, "EINVAL", "the new root is in another namespace")
     refuse_if(new.locked, "EINVAL", "the new root is locked", new.id)
     refuse_if(new_root.place.endswith(DELETED), "ENOENT", "the new root was removed")

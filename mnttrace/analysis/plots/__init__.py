@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
+from mnttrace.analysis.run import Run
 from mnttrace.errors import MissingPrerequisite
 
 if TYPE_CHECKING:
     import altair as alt
-
-    from mnttrace.analysis.recording import Recording
 
 
 class Plots:
@@ -27,7 +26,7 @@ class Plots:
         MissingPrerequisite: Altair is not installed.
     """
 
-    def __init__(self, run: Recording) -> None:
+    def __init__(self, run: Run) -> None:
         if importlib.util.find_spec("altair") is None:
             raise MissingPrerequisite(
                 "pictures need the package altair", "pip install 'mnttrace[notebooks]'"

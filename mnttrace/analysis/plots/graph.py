@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -12,10 +12,8 @@ import pandas as pd
 from mnttrace.analysis.plots import parts
 from mnttrace.analysis.plots.groups import joined, mounts_at, place
 from mnttrace.analysis.plots.layout import Layout, lay_out
+from mnttrace.analysis.run import Run
 from mnttrace.errors import BadInput
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
 
 _LEFT, _TOP = 110, 34  # px: room for the names of rows and of columns
 _WIDE, _TALL = 190, 36  # px: a column, a row
@@ -29,7 +27,7 @@ _KINDS = {
 _PEERS, _SLAVES = "peers", "master to slave"
 
 
-def graph(run: Recording, seq: int | None = None) -> alt.LayerChart:
+def graph(run: Run, seq: int | None = None) -> alt.LayerChart:
     """A column a mount namespace, in it its mounts that have peers, slaves or masters elsewhere.
 
     Args:
@@ -54,7 +52,7 @@ def graph(run: Recording, seq: int | None = None) -> alt.LayerChart:
         )
     wanted = wanted.assign(
         stands_out=is_on_way[mounts.index.isin(wanted.index)],
-        carried=wanted["shared"].isin(run.propagations["carried_by"].dropna()),
+        carried=wanted["shared"].isin(run.propagations["via_group"].dropna()),
     )
     names = parts.names(run, pd.Index(wanted["ns_id"].unique()))
     layout = lay_out(wanted, _weight(run, wanted), names.index.to_list())
@@ -74,7 +72,7 @@ def graph(run: Recording, seq: int | None = None) -> alt.LayerChart:
     )
 
 
-def _copies(run: Recording, seq: int | None) -> pd.DataFrame:
+def _copies(run: Run, seq: int | None) -> pd.DataFrame:
     """What the operation carried: its copies, or the umounts if it made none."""
     all_of_them = run.propagations
     copies = all_of_them[all_of_them["seq"] == seq] if seq is not None else all_of_them.head(0)
@@ -88,7 +86,7 @@ def _copies(run: Recording, seq: int | None) -> pd.DataFrame:
     return made if len(made) else copies
 
 
-def _last_carried(run: Recording) -> int | None:
+def _last_carried(run: Run) -> int | None:
     """The last operation that mounted something in another namespace, too."""
     copies = run.propagations
     is_copy = (copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])
@@ -101,7 +99,7 @@ def _way(mounts: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
     receivers = copies["mnt_id_unique"].astype("Int64").map(mounts["parent_unique"])
     pairs = pd.DataFrame(
         {
-            "from": pd.concat([copies["copy_of_unique"], copies["carrier_unique"]]),
+            "from": pd.concat([copies["copy_of_unique"], copies["via_unique"]]),
             "to": pd.concat([copies["mnt_id_unique"], receivers]),
         }
     ).drop_duplicates()
@@ -109,7 +107,7 @@ def _way(mounts: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
     return pairs[pairs["from"].isin(mounts.index) & pairs["to"].isin(mounts.index)]
 
 
-def _weight(run: Recording, wanted: pd.DataFrame) -> pd.Series:
+def _weight(run: Run, wanted: pd.DataFrame) -> pd.Series:
     """How much a namespace matters: what was carried from and to it, and what it has."""
     copies = run.propagations
     ends = pd.concat([copies["src_ns_id"], copies["dst_ns_id"]]).value_counts()
@@ -189,7 +187,7 @@ def _slaves(nodes: pd.DataFrame) -> list[tuple[str, Any, Any]]:
     return found
 
 
-def _when(run: Recording, seq: int | None, before: bool) -> str:
+def _when(run: Run, seq: int | None, before: bool) -> str:
     if seq is None:
         return "As they were at the end of the recording"
     row = run.operations.set_index("seq").loc[seq]

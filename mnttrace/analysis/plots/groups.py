@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from mnttrace.analysis.mount_tables import last_tables
-from mnttrace.analysis.replay import rows
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.dataframes import rows
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.state.mount_tables import last_tables
 
 _COLUMNS = ["ns_id", "parent_unique", "parent_path", "mountpoint", "shared", "master"]
 _COLUMNS += ["fstype", "source", "device"]
 _DEEPEST = 1000  # mounts on mounts; more are a circle
 
 
-def mounts_at(run: Recording, seq: int | None = None, *, before: bool = False) -> pd.DataFrame:
+def mounts_at(run: Run, seq: int | None = None, *, before: bool = False) -> pd.DataFrame:
     """The mounts of all namespaces, as the tables and what is known of each since tell.
 
     Peer groups have numbers that are used again: only at one moment does each mean one group. And a
@@ -61,7 +59,7 @@ def _there(told: pd.DataFrame) -> pd.DataFrame:
     return told.loc[is_last, ["mnt_id_unique", *_COLUMNS]]
 
 
-def _is_first(run: Recording) -> pd.Series:
+def _is_first(run: Run) -> pd.Series:
     first = run.snapshots.loc[run.snapshots["reason"] == "start", "snapshot"]
     return run.mounts["snapshot"].isin(first)
 
@@ -81,7 +79,7 @@ def _of_tables(tables: pd.DataFrame) -> pd.DataFrame:
     return found.assign(action=action)[["mnt_id_unique", "action", *_COLUMNS]]
 
 
-def _without_ids(run: Recording) -> pd.DataFrame:
+def _without_ids(run: Run) -> pd.DataFrame:
     """The last tables of kernels without unique ids, and of imported ones."""
     last = last_tables(run)
     last = last[last["mnt_id_unique"].isna() & ~last["gone"]].reset_index(drop=True)

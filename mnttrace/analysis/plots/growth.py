@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
 import pandas as pd
 
 from mnttrace.analysis.plots import parts
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
 
 _LINES = 7  # as many colors can be told apart
 _BINS = 300  # of time; two points of each line in a bin
@@ -20,7 +16,7 @@ _COLORS = [parts.BLUE, parts.ORANGE, parts.GREEN, parts.VERMILION]
 _COLORS += [parts.PURPLE, parts.SKY, "#8C6D31"]
 
 
-def growth(run: Recording) -> alt.LayerChart:
+def growth(run: Run) -> alt.LayerChart:
     """A line a mount namespace, for those that had the most mounts; one for the largest of others.
 
     Args:
@@ -81,7 +77,7 @@ def growth(run: Recording) -> alt.LayerChart:
     return parts.picture(layers, _title(run, heading, *notes), width=_WIDTH, height=320, zooms=True)
 
 
-def mounts_over_time(run: Recording) -> pd.DataFrame:
+def mounts_over_time(run: Run) -> pd.DataFrame:
     """How many mounts each namespace had after each change.
 
     A mount is there from when it was attached, or from the first snapshot that has it, to when it
@@ -162,5 +158,5 @@ def _limit(limit: int) -> list[alt.Chart]:
     return [rule, words.encode(x=alt.value(_WIDTH), y="mounts:Q", text="text:N")]
 
 
-def _title(run: Recording, text: str, *notes: str) -> alt.TitleParams:
+def _title(run: Run, text: str, *notes: str) -> alt.TitleParams:
     return parts.title(run, text, *notes, untouched_by=parts.TEXT_LOSSES)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
 import pandas as pd
 
 from mnttrace.analysis.plots import parts
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
 
 _LANES = 30
 _WITH_NUMBERS = 14  # lanes up to which there is room for them
 
 
-def heatmap(run: Recording) -> alt.LayerChart:
+def heatmap(run: Run) -> alt.LayerChart:
     """A cell a pair of mount namespaces: how many copies came from the one to the other.
 
     Args:
@@ -75,7 +71,7 @@ def counts(copies: pd.DataFrame, lane: pd.Series) -> pd.DataFrame:
     """Copies counted by lanes.
 
     Args:
-        copies: rows of `Recording.propagations`.
+        copies: rows of `Run.propagations`.
         lane: of each namespace, see :func:`parts.lanes`.
 
     Returns:
@@ -88,5 +84,5 @@ def counts(copies: pd.DataFrame, lane: pd.Series) -> pd.DataFrame:
     ).reset_index()
 
 
-def _title(run: Recording, text: str, *notes: str) -> alt.TitleParams:
+def _title(run: Run, text: str, *notes: str) -> alt.TitleParams:
     return parts.title(run, text, *notes, untouched_by=parts.TEXT_LOSSES)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from mnttrace.analysis.plots import parts
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
 
 _PER_DECADE = 8  # bins
 _UNITS = (
@@ -22,7 +18,7 @@ _UNITS = (
 )
 
 
-def latency(run: Recording) -> alt.LayerChart:
+def latency(run: Run) -> alt.LayerChart:
     """The distribution of latencies: a row a syscall and outcome, darker where more calls are.
 
     Args:
@@ -132,7 +128,7 @@ def distribution(calls: pd.DataFrame) -> pd.DataFrame:
     return bins.drop(columns="bin")
 
 
-def _title(run: Recording, text: str, *notes: str) -> alt.TitleParams:
+def _title(run: Run, text: str, *notes: str) -> alt.TitleParams:
     return parts.title(run, text, *notes, untouched_by=parts.TEXT_LOSSES | parts.MOUNT_LOSSES)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
 
-from mnttrace.analysis.losses import warnings
+from mnttrace.analysis.frames.losses import warnings
 from mnttrace.analysis.names import labels
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
 
 # A browser draws as many without delay, and Altair refuses more rows in one table.
 MOST_MARKS = 5000
@@ -21,7 +19,7 @@ BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#009E73"
 PURPLE, VERMILION = "#CC79A7", "#D55E00"
 INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
 
-# What is missing of calls, of their text, and of what they did; see `Recording.meta`.
+# What is missing of calls, of their text, and of what they did; see `Run.meta`.
 TEXT_LOSSES = frozenset({"lost_path", "cut_strings"})
 MOUNT_LOSSES = frozenset(
     {
@@ -40,7 +38,7 @@ MOUNT_LOSSES = frozenset(
 
 
 def title(
-    run: Recording, text: str, *notes: str, untouched_by: frozenset[str] = frozenset()
+    run: Run, text: str, *notes: str, untouched_by: frozenset[str] = frozenset()
 ) -> alt.TitleParams:
     """A title with a subtitle, which begins with what the recording lacks.
 
@@ -141,7 +139,7 @@ def fitted(texts: pd.Series, most: int = 80) -> pd.Series:
     return pd.Series(texts.map(fits), dtype="string[pyarrow]")
 
 
-def names(run: Recording, ids: pd.Index) -> pd.Series:
+def names(run: Run, ids: pd.Index) -> pd.Series:
     """What to call mount namespaces in a picture, where no two can have one name.
 
     Args:
@@ -161,7 +159,7 @@ def names(run: Recording, ids: pd.Index) -> pd.Series:
     return name.where(~name.duplicated(keep=False), name + " #" + number)
 
 
-def lanes(run: Recording, activity: pd.Series, most: int) -> pd.Series:
+def lanes(run: Run, activity: pd.Series, most: int) -> pd.Series:
     """A lane a mount namespace; those with the least activity share the last one.
 
     Args:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import altair as alt
 import pandas as pd
 
 from mnttrace.analysis.plots import parts
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.recording import Recording
+from mnttrace.analysis.run import Run
 
 _LANES = 24
 _POINTS = 1200  # operations that are a mark each; where there are more they are counted
@@ -45,7 +42,7 @@ _LOOKS = {
 }
 
 
-def timeline(run: Recording) -> alt.LayerChart:
+def timeline(run: Run) -> alt.LayerChart:
     """Operations as marks by family of syscall, failed ones marked; arrows for what was carried.
 
     Long recordings have bars in place of marks.
@@ -116,7 +113,7 @@ def between_lanes(copies: pd.DataFrame, lane: pd.Series) -> pd.DataFrame:
     """What propagation carried from one lane to another.
 
     Args:
-        copies: rows of `Recording.propagations`.
+        copies: rows of `Run.propagations`.
         lane: of each namespace.
 
     Returns:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from mnttrace.capture.identity.hints import Claim
+from mnttrace.capture.identity.hints import ContainerHint
 
 _LARGEST = 4 << 20  # bytes of a file; the largest, podman's list, has some 700 a container
 _LARGEST_RECORD = 1 << 18  # runc's are 6 to 30 KB
@@ -109,14 +109,14 @@ class Record(NamedTuple):
     Attributes:
         pid: its first process.
         start: that process's start time as in /proc/PID/stat, 0 if not told.
-        claim: which container it is.
+        hint: which container it is.
         cgroups: paths that end with those of its cgroups.
         foreign: another user than root can write the record.
     """
 
     pid: int
     start: int
-    claim: Claim
+    hint: ContainerHint
     cgroups: tuple[str, ...] = ()
     foreign: bool = False
 
@@ -197,8 +197,8 @@ def _runc_record(path: str) -> Record | None:
     labels = map(_text, _list(_object(state.get("config")).get("labels")))
     bundle = next((label[7:] for label in labels if label.startswith("bundle=/")), "")
     cgroups = tuple(map(_text, islice(_object(state.get("cgroup_paths")).values(), 16)))
-    claim = Claim("runc", _folder(path), bundle=bundle)
-    return Record(pid, _number(state.get("init_process_start")), claim, cgroups) if pid else None
+    hint = ContainerHint("runc", _folder(path), bundle=bundle)
+    return Record(pid, _number(state.get("init_process_start")), hint, cgroups) if pid else None
 
 
 def _crun_record(path: str) -> Record | None:
@@ -206,9 +206,9 @@ def _crun_record(path: str) -> Record | None:
     state = _object(_json(path, _LARGEST_RECORD))
     pid = _number(state.get("pid"))
     bundle = _text(state.get("bundle"))
-    claim = Claim("crun", _folder(path), bundle=bundle if bundle.startswith("/") else "")
+    hint = ContainerHint("crun", _folder(path), bundle=bundle if bundle.startswith("/") else "")
     cgroups = (_text(state.get("cgroup-path")),)
-    return Record(pid, _number(state.get("process-start-time")), claim, cgroups) if pid else None
+    return Record(pid, _number(state.get("process-start-time")), hint, cgroups) if pid else None
 
 
 def _folder(path: str) -> str:
@@ -222,7 +222,7 @@ def _machine_record(path: str) -> Record | None:
     pid = said.get("LEADER", "")
     if said.get("CLASS") != "container" or not re.fullmatch(r"[0-9]{1,10}", pid, re.ASCII):
         return None
-    return Record(int(pid), 0, Claim(said.get("SERVICE", ""), name=path.rpartition("/")[2]))
+    return Record(int(pid), 0, ContainerHint(said.get("SERVICE", ""), name=path.rpartition("/")[2]))
 
 
 # ---- their names
@@ -266,27 +266,27 @@ class Containers:
         self._root = root
         self._cache = _Cache()
 
-    def describe(self, claim: Claim) -> Details:
+    def describe(self, hint: ContainerHint) -> Details:
         """The names of a claimed container, and its runtime by the name that a user knows."""
-        hex_id = re.fullmatch(r"[0-9a-f]{64}", claim.id)
-        name = claim.name or (claim.id[:12] if hex_id else claim.id)
-        plain = Details(claim.runtime, name, pod_uid=claim.pod_uid)
-        if claim.runtime == "lxc":
+        hex_id = re.fullmatch(r"[0-9a-f]{64}", hint.id)
+        name = hint.name or (hint.id[:12] if hex_id else hint.id)
+        plain = Details(hint.runtime, name, pod_uid=hint.pod_uid)
+        if hint.runtime == "lxc":
             return plain._replace(name=self._lxc_name(name))
-        if not _NAME.fullmatch(claim.id):
+        if not _NAME.fullmatch(hint.id):
             return plain
-        bundle = claim.bundle
-        if not bundle and (hex_id or claim.runtime == "containerd"):  # others' ids may be the same
-            bundle = self._bundle(claim.id)
-        if claim.runtime == "docker" or f"/{_TASKS}/moby/" in bundle:
-            return self._docker(claim.id, bundle, plain._replace(runtime="docker"))
-        if claim.runtime == "podman":
-            return self._podman(claim.id, bundle, plain)
+        bundle = hint.bundle
+        if not bundle and (hex_id or hint.runtime == "containerd"):  # others' ids may be the same
+            bundle = self._bundle(hint.id)
+        if hint.runtime == "docker" or f"/{_TASKS}/moby/" in bundle:
+            return self._docker(hint.id, bundle, plain._replace(runtime="docker"))
+        if hint.runtime == "podman":
+            return self._podman(hint.id, bundle, plain)
         config = _object(_json(f"{bundle}/config.json")) if bundle else {}
         notes = _object(config.get("annotations"))
         manager = notes.get("io.container.manager")
         if manager == "libpod":
-            return self._podman(claim.id, bundle, plain._replace(runtime="podman"))
+            return self._podman(hint.id, bundle, plain._replace(runtime="podman"))
         if manager == "cri-o":
             plain = plain._replace(runtime="cri-o")
         elif f"/{_TASKS}/" in bundle:

@@ -1,6 +1,6 @@
 """What the text of a cgroup or a command line says about the container that a process is of.
 
-Pure functions on text that others have written: it can claim anything, and is kept as it is.
+Pure functions on text that others have written: it can hint anything, and is kept as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class Claim(NamedTuple):
+class ContainerHint(NamedTuple):
     """That something belongs to a container, as a cgroup, a runtime's record or an argument says.
 
     `runtime` may be that of a lower level than the one that a user knows, "" if it is not told;
@@ -75,26 +75,26 @@ def unit_of_cgroups(paths: Sequence[str]) -> str:
     return ""
 
 
-def claim_of_cgroups(paths: Sequence[str]) -> Claim | None:
+def hint_of_cgroups(paths: Sequence[str]) -> ContainerHint | None:
     """The innermost container that a cgroup path names; of several paths, the deepest one."""
-    found = max(map(_claim_of_path, paths), key=lambda found: found[0], default=(-1, None))
+    found = max(map(_hint_of_path, paths), key=lambda found: found[0], default=(-1, None))
     return found[1]
 
 
-def _claim_of_path(path: str) -> tuple[int, Claim | None]:
+def _hint_of_path(path: str) -> tuple[int, ContainerHint | None]:
     """(depth, container) of one path; depth -1 and None where it names none."""
     parts = path.split("/")
     at = len(parts) - 1
     while at >= 0:
         watcher = _WATCHER.fullmatch(parts[at])
-        claim = None if watcher else _claim_of_part(parts, at)
-        if claim:
-            return at, claim
+        hint = None if watcher else _hint_of_part(parts, at)
+        if hint:
+            return at, hint
         at -= 2 if watcher and watcher["below"] else 1
     return -1, None
 
 
-def _claim_of_part(parts: Sequence[str], at: int) -> Claim | None:
+def _hint_of_part(parts: Sequence[str], at: int) -> ContainerHint | None:
     part, parent = parts[at], parts[at - 1] if at else ""
     match = _PART.fullmatch(part) or _UNPARSED.fullmatch(part)
     if match:
@@ -104,24 +104,28 @@ def _claim_of_part(parts: Sequence[str], at: int) -> Claim | None:
         if not engine and any("kubepods" in part for part in slices):
             engine = "kubernetes"
         runtime = _ENGINES.get(engine, engine)
-        return Claim(runtime, match["id"], pod_uid=uid.replace("_", "-"))
+        return ContainerHint(runtime, match["id"], pod_uid=uid.replace("_", "-"))
     if part.startswith("lxc.payload.") or parent in ("lxc", "lxc.payload"):
-        return Claim("lxc", name=part.removeprefix("lxc.payload.")) if part else None
+        return ContainerHint("lxc", name=part.removeprefix("lxc.payload.")) if part else None
     if parent == "buildkit" and part:
-        return Claim("buildkit", part)
+        return ContainerHint("buildkit", part)
     match = _SCOPE.fullmatch(part)
     if match:
-        return Claim(match["engine"], match["id"])
+        return ContainerHint(match["engine"], match["id"])
     match = _MACHINE.fullmatch(part)
     return _machine(_unescaped(match[1] or match[2])) if match else None
 
 
-def _machine(name: str) -> Claim | None:
+def _machine(name: str) -> ContainerHint | None:
     """The container of a machine's unit; libvirt names its own qemu-N-NAME and lxc-N-NAME."""
     if name.startswith("qemu-"):
         return None
     libvirt = re.fullmatch(r"lxc-\d+-(.+)", name)
-    return Claim("lxc", name=libvirt[1]) if libvirt else Claim("systemd-nspawn", name=name)
+    return (
+        ContainerHint("lxc", name=libvirt[1])
+        if libvirt
+        else ContainerHint("systemd-nspawn", name=name)
+    )
 
 
 def _unescaped(text: str) -> str:
@@ -154,7 +158,7 @@ def program(command: Sequence[str]) -> str:
     return command[0].rpartition("/")[2] if command else ""
 
 
-def claim_of_command(command: Sequence[str]) -> Claim | None:
+def hint_of_command(command: Sequence[str]) -> ContainerHint | None:
     """The container that a process makes or watches over, by its command line.
 
     Known are conmon, containerd's shims, runc and crun (as they create or start), the LXC tools,
@@ -166,27 +170,27 @@ def claim_of_command(command: Sequence[str]) -> Claim | None:
         return _conmon(arguments)
     if name.startswith("containerd-shim"):
         engine = "docker" if _option(arguments, "-namespace") == "moby" else "containerd"
-        return _claim(engine, id=_option(arguments, "-id"))
+        return _hint(engine, id=_option(arguments, "-id"))
     if name in ("runc", "crun"):
         return _oci_runtime(name, arguments)
     if command and command[0].startswith("[lxc monitor] "):  # then its folder and NAME
-        return _claim("lxc", name=command[0].rpartition(" ")[2])
+        return _hint("lxc", name=command[0].rpartition(" ")[2])
     if name == "bwrap":
-        return _claim("bubblewrap", name=program(_bwrap_command(arguments)) or name)
+        return _hint("bubblewrap", name=program(_bwrap_command(arguments)) or name)
     if name in FORKING:
         own = list(arguments)
         own = own[: own.index("--")] if "--" in own else own
         if name == "systemd-nspawn":
             root = _option(own, "-D", "--directory", "-i", "--image").rstrip("/").rpartition("/")[2]
-            return _claim(name, name=_option(own, "-M", "--machine") or root or name)
-        return _claim("lxc", name=_option(own, "-n", "--name"))
+            return _hint(name, name=_option(own, "-M", "--machine") or root or name)
+        return _hint("lxc", name=_option(own, "-n", "--name"))
     return None
 
 
-def _claim(runtime: str, *, id: str = "", name: str = "", bundle: str = "") -> Claim | None:
+def _hint(runtime: str, *, id: str = "", name: str = "", bundle: str = "") -> ContainerHint | None:
     if not (id or name):
         return None
-    return Claim(runtime, id, name, bundle if bundle.startswith("/") else "")
+    return ContainerHint(runtime, id, name, bundle if bundle.startswith("/") else "")
 
 
 def _option(arguments: Sequence[str], *names: str) -> str:
@@ -200,9 +204,9 @@ def _option(arguments: Sequence[str], *names: str) -> str:
     return ""
 
 
-def _conmon(arguments: Sequence[str]) -> Claim | None:
+def _conmon(arguments: Sequence[str]) -> ContainerHint | None:
     crio = any("/crio" in argument for argument in arguments)  # such as --exit-dir /run/crio/exits
-    return _claim(
+    return _hint(
         "cri-o" if crio else "podman",
         id=_option(arguments, "-c", "--cid"),
         name="" if crio else _option(arguments, "-n", "--name"),  # CRI-O's is k8s_NAME_POD_...
@@ -210,14 +214,14 @@ def _conmon(arguments: Sequence[str]) -> Claim | None:
     )
 
 
-def _oci_runtime(runtime: str, arguments: Sequence[str]) -> Claim | None:
+def _oci_runtime(runtime: str, arguments: Sequence[str]) -> ContainerHint | None:
     at = 0
     while at < len(arguments) and arguments[at].startswith("-"):
         at += 2 if arguments[at] in _RUNTIME_VALUES else 1
     own = arguments[at:]  # such as create --bundle FOLDER ID
     if len(own) < 2 or own[0] not in _STARTING or own[-1].startswith("-"):
         return None
-    return _claim(runtime, id=own[-1], bundle=_option(own, "-b", "--bundle"))
+    return _hint(runtime, id=own[-1], bundle=_option(own, "-b", "--bundle"))
 
 
 def _bwrap_command(arguments: Sequence[str]) -> Sequence[str]:

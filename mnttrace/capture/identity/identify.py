@@ -3,7 +3,7 @@
 What is asked, cheapest first: the process's cgroup and the files that runtimes keep for the
 container it names; the runtimes' records of running containers, for one whose first process is in
 the same mount namespace; the command lines of the ancestors, for a process that makes or watches
-over a container. All are claims of others, and none is asked over a socket. Nothing here raises for
+over a container. All are hints of others, and none is asked over a socket. Nothing here raises for
 a process that is gone or a file that cannot be read, and no descriptor stays open.
 """
 
@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from mnttrace.capture.identity import hints as claims
+from mnttrace.capture.identity import hints
 from mnttrace.capture.identity.containers import Containers, Record, Records, head
-from mnttrace.capture.identity.hints import Claim
+from mnttrace.capture.identity.hints import ContainerHint
+from mnttrace.capture.join.identity import Identity, ProcessHints
 
 _GENERATIONS = 16  # of ancestors that are looked at
 _LONGEST_COMMAND = 1 << 14  # bytes; conmon's has 3 KB
@@ -25,60 +26,7 @@ _LONGEST_CGROUP = 1 << 16  # bytes; a path has up to 4 KB, and there are some 13
 _LINK = re.compile(r"(?:mnt|user):\[(\d{1,20})\]", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a mount namespace belongs to. Text is as others wrote it; what is not known is "".
-
-    Attributes:
-        kind: "container"; "unit", a systemd service; "process"; or "host", the namespace of pid 1.
-        name: what to call it: the container's or the unit's name, NAMESPACE/POD/CONTAINER in
-            Kubernetes, else "COMM[PID]", or "host".
-        id: the container's, all of it.
-        runtime: the container's, by the name that its user knows: "docker", "podman", "cri-o",
-            "containerd", "lxc", "systemd-nspawn", "bubblewrap"; "runc" or "crun" where nothing
-            stands above it; "kubernetes" where no more is known.
-        image: the container's, as the user named it.
-        pod, pod_namespace, pod_container, pod_uid: its names in Kubernetes; `pod_container` is ""
-            for the one that holds a pod's namespaces.
-        unit: the systemd unit that the process is in, whatever `kind` is.
-        comm, pid, command: the process that was asked about.
-    """
-
-    kind: str
-    name: str
-    id: str = ""
-    runtime: str = ""
-    image: str = ""
-    pod: str = ""
-    pod_namespace: str = ""
-    pod_container: str = ""
-    pod_uid: str = ""
-    unit: str = ""
-    comm: str = ""
-    pid: int = 0
-    command: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a tracer saw of a process that may be gone by now; what it did not see stays out.
-
-    Attributes:
-        comm, command: its name and its command line.
-        cgroup: the text of its /proc/PID/cgroup, or a path of that.
-        parent: the pid of its parent.
-        ns: its mount namespace, inode number. If the process with this pid is in another one, it
-            is another process or has moved on, and only what was seen is used.
-    """
-
-    comm: str = ""
-    cgroup: str = ""
-    parent: int = 0
-    command: tuple[str, ...] = ()
-    ns: int = 0
-
-
-_NOTHING = Seen()
+_NOTHING = ProcessHints()
 
 
 class Identities:
@@ -97,11 +45,11 @@ class Identities:
         self._containers = Containers(root)
         self._host = 0
 
-    def of(self, pid: int, seen: Seen = _NOTHING) -> Identity:
+    def of(self, pid: int, seen: ProcessHints = _NOTHING) -> Identity:
         """Who the mount namespace of a process belongs to."""
         process = self._look(pid, seen)
-        paths = claims.cgroup_paths(process.cgroup)
-        unit = claims.unit_of_cgroups(paths)
+        paths = hints.cgroup_paths(process.cgroup)
+        unit = hints.unit_of_cgroups(paths)
         mine = Identity(
             kind="process",
             name=f"{process.comm or '?'}[{pid}]",
@@ -112,10 +60,10 @@ class Identities:
         )
         if process.ns and process.ns == self.host():
             return replace(mine, kind="host", name="host")
-        claim = self._claim(process, paths)
-        if claim:
-            details = self._containers.describe(claim)._asdict()
-            return replace(mine, kind="container", id=claim.id, **details)
+        hint = self._hint(process, paths)
+        if hint:
+            details = self._containers.describe(hint)._asdict()
+            return replace(mine, kind="container", id=hint.id, **details)
         if unit and not unit.endswith(".scope"):  # a scope's processes are others' than systemd's
             return replace(mine, kind="unit", name=unit)
         return mine
@@ -132,27 +80,27 @@ class Identities:
                 self._host = self._namespace(2)
         return self._host
 
-    # ---- claims
+    # ---- hints
 
-    def _claim(self, process: Seen, paths: Sequence[str]) -> Claim | None:
-        told = claims.claim_of_cgroups(paths)
+    def _hint(self, process: ProcessHints, paths: Sequence[str]) -> ContainerHint | None:
+        told = hints.hint_of_cgroups(paths)
         if process.comm.startswith("runc:["):
             # It makes a container, and may be still in the cgroup of whoever wants that.
-            return self._claim_of_ancestors(process) or told or self._claim_of_records(process, [])
+            return self._hint_of_ancestors(process) or told or self._hint_of_records(process, [])
         if told and told.runtime == "podman":  # its conmon knows the name, and where it is kept
-            watched = self._claim_of_ancestors(process)
+            watched = self._hint_of_ancestors(process)
             return watched if watched and watched.id == told.id else told
-        return told or self._claim_of_records(process, paths) or self._claim_of_ancestors(process)
+        return told or self._hint_of_records(process, paths) or self._hint_of_ancestors(process)
 
-    def _claim_of_records(self, process: Seen, paths: Sequence[str]) -> Claim | None:
+    def _hint_of_records(self, process: ProcessHints, paths: Sequence[str]) -> ContainerHint | None:
         """The running container with the same mount namespace, else with the same cgroup."""
         paths = [path for path in paths if path.strip("/")]
         same_cgroup = None
         for record in self._records:
             if process.ns and self._namespace(record.pid) == process.ns and self._holds(record):
-                return record.claim
+                return record.hint
             if not (same_cgroup or record.foreign) and _ends_with_any(record.cgroups, paths):
-                same_cgroup = record.claim
+                same_cgroup = record.hint
         return same_cgroup
 
     def _holds(self, record: Record) -> bool:
@@ -166,19 +114,19 @@ class Identities:
             return True
         return self._link(record.pid, "user") not in (0, self._link("self", "user"))
 
-    def _claim_of_ancestors(self, process: Seen) -> Claim | None:
+    def _hint_of_ancestors(self, process: ProcessHints) -> ContainerHint | None:
         """What the nearest ancestor says that is outside of a namespace and made or watches it."""
         inside, command, parent = process.ns, process.command, process.parent
         # A child that runs on without an exec has the arguments of its parent, if that is gone.
-        if claims.program(command) in claims.FORKING and self._is_gone(parent):
-            return claims.claim_of_command(command)
+        if hints.program(command) in hints.FORKING and self._is_gone(parent):
+            return hints.hint_of_command(command)
         for _ in range(_GENERATIONS):
             if not parent:
                 return None
             if self._is_outside(parent, inside):
-                claim = claims.claim_of_command(self._command(parent))
-                if claim:
-                    return claim
+                hint = hints.hint_of_command(self._command(parent))
+                if hint:
+                    return hint
             inside, parent = self._namespace(parent), self._parent(parent)
         return None
 
@@ -190,12 +138,12 @@ class Identities:
 
     # ---- /proc
 
-    def _look(self, pid: int, seen: Seen) -> Seen:
+    def _look(self, pid: int, seen: ProcessHints) -> ProcessHints:
         """A process as it is now; what is not there now, as it was seen."""
         ns = self._namespace(pid)
         if seen.ns and ns and ns != seen.ns:
             return seen
-        return Seen(
+        return ProcessHints(
             comm=self._file(pid, "comm", 64).removesuffix("\n") or seen.comm,
             cgroup=self._file(pid, "cgroup", _LONGEST_CGROUP) or seen.cgroup,
             parent=self._parent(pid) or seen.parent,

@@ -8,11 +8,13 @@ made after only if the call was about that mount.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from mnttrace.capture.join.effect_rows import EffectRows, Row, settings
-from mnttrace.capture.join.tables import Known, MountTables
-from mnttrace.linux.options import MNT_SHOWN, SB_SHOWN, super_options
+from mnttrace.capture.join.effect_rows import EffectRows, Evidence, Via
+from mnttrace.capture.join.mount_state import MountState
+from mnttrace.capture.join.mount_tables import MountTables
+from mnttrace.capture.join.outbox import Cause
+from mnttrace.linux.options import super_options
+from mnttrace.probes.records import MountEntry
 
 
 class Changes:
@@ -26,81 +28,84 @@ class Changes:
     def __init__(self, tables: MountTables, rows: EffectRows) -> None:
         self._tables = tables
         self._rows = rows
-        self._expected: dict[int, tuple[int, Row]] = {}
+        # Mount → the master that it is to get, and by what.
+        self._expected: dict[int, tuple[int, Cause]] = {}
 
-    def direct(self, known: Known, entry: Any, cause: Row) -> None:
+    def by_call(self, mount: MountState, entry: MountEntry, cause: Cause) -> None:
         """A mount is set as an entry of a list has it, and the call before the list did that.
 
         Args:
-            known: the mount.
-            entry: a mount_entry.
-            cause: the call, a row of `operations`.
+            mount: as it is known.
+            entry: as the kernel has it after the call.
+            cause: the call.
         """
-        master, earlier = self._expected.pop(known.unique, (0, cause))
-        if earlier is not cause and entry.master != known.master:
+        master, earlier = self._expected.pop(mount.unique, (0, cause))
+        if earlier != cause and entry.master != mount.master:
             # It happened before the call, which would have left the master alone or taken it.
-            self._write(known, known.group, master, known.flags, "slave", "model", earlier)
-        if is_set_otherwise(known, entry):
-            self._set(known, entry, "direct", "kernel", cause)
+            self._write(mount, mount.group, master, mount.flags, "slave", "model", earlier)
+        if mount.is_set_otherwise(entry):
+            self._set(mount, entry, "direct", "kernel", cause)
 
-    def found(self, known: Known, entry: Any, when: Row, current: Row | None = None) -> None:
-        """A mount turns out to be set as an entry has it: by what was expected, or by nobody.
+    def found(
+        self, mount: MountState, entry: MountEntry, when: Cause, current: Cause | None = None
+    ) -> None:
+        """A mount turns out to be set as an entry has it: as was expected, or without any cause.
 
         Args:
-            known, entry: as above.
-            when: columns `ts` and `monotonic` of what nobody is known to have done.
+            mount, entry: as above.
+            when: the time, where no cause is known.
             current: the call that the list was made after, if it was.
         """
-        if not is_set_otherwise(known, entry):
+        if not mount.is_set_otherwise(entry):
             return
-        if self.explains(known, entry):
-            _, cause = self._expected.pop(known.unique)
-            evidence = "kernel" if cause is current else "snapshot"
-            self._set(known, entry, "slave", evidence, cause)
+        if self.explains(mount, entry):
+            _, cause = self._expected.pop(mount.unique)
+            evidence: Evidence = "kernel" if cause == current else "snapshot"
+            self._set(mount, entry, "slave", evidence, cause)
         else:
-            self._set(known, entry, "", "snapshot", when)
+            self._set(mount, entry, "", "snapshot", when)
 
-    def super_blocks(self, entries: Iterable[Any], evidence: str, cause: Row) -> None:
+    def super_blocks(self, entries: Iterable[MountEntry], evidence: Evidence, cause: Cause) -> None:
         """Super blocks are set as entries of a list have them; all mounts of each show that.
 
         Args:
-            entries: mount_entry.
+            entries: of the list.
             evidence: the column of that name.
-            cause: the call, or columns `ts` and `monotonic` of what nobody is known to have done.
+            cause: the call, or the time, where no cause is known.
         """
         for entry in entries:
             known = self._tables.get(entry.unique)
-            if known is None or not is_super_set_otherwise(known, entry):
+            if known is None or not known.is_super_set_otherwise(entry):
                 continue
-            before, after = super_options(known.super_flags), super_options(entry.super_flags)
-            for mount in self._tables.of_device(known.device):
-                mount.super_flags = entry.super_flags
+            before = super_options(known.filesystem.flags)
+            after = super_options(entry.super_flags)
+            for mount in self._tables.of_device(known.filesystem.device):
+                mount.filesystem = mount.filesystem._replace(flags=entry.super_flags)
                 self._rows.super_block(mount, evidence, cause, before, after)
 
     def are_expected(self, unique: int) -> bool:
         """Whether a mount is to be set otherwise by what happened to its master."""
         return unique in self._expected
 
-    def explains(self, known: Known, entry: Any) -> bool:
+    def explains(self, mount: MountState, entry: MountEntry) -> bool:
         """Whether what is different about a mount was expected."""
-        master, _ = self._expected.get(known.unique, (None, None))
-        shown = entry.flags & MNT_SHOWN, known.flags & MNT_SHOWN
-        return bool(entry.master == master and entry.group == known.group and shown[0] == shown[1])
+        master, _ = self._expected.get(mount.unique, (None, None))
+        is_as_expected = entry.master == master and entry.group == mount.group
+        return is_as_expected and not mount.has_other_options(entry)
 
-    def namespaces_to_look_at(self) -> set[int]:
+    def expecting_namespaces(self) -> set[int]:
         """The keys of the namespaces in which something is expected."""
-        mounts = (self._tables.get(unique) for unique in self._expected)
-        return {mount.namespace for mount in mounts if mount}
+        return {mount.key for mount in self._tables.attached(self._expected)}
 
     def looked_at(self, namespace: int) -> None:
-        """A namespace was looked at: what was expected in it has come true, or never will."""
+        """A namespace was listed: what was expected in it has come true, or never will."""
         for unique in list(self._expected):
             mount = self._tables.get(unique)
-            if mount is None or mount.namespace == namespace:
+            if mount is None or mount.key == namespace:
                 del self._expected[unique]
 
-    def left(self, mount: Known, group: int, master: int, cause: Row) -> None:
-        """A mount has left its peer group.
+    def left_group(self, mount: MountState, group: int, master: int, cause: Cause) -> None:
+        """A mount left its peer group.
 
         If it was the last one, its group's slaves get the master that it had
         (transfer_propagation() in fs/pnode.c). That is only expected here: a member can be in a
@@ -117,35 +122,23 @@ class Changes:
             for slave in self._tables.slaves(group):
                 self._expected[slave] = (master, cause)
 
-    def _set(self, known: Known, entry: Any, via: str, evidence: str, cause: Row) -> None:
-        self._write(known, entry.group, entry.master, entry.flags, via, evidence, cause)
+    def _set(
+        self, mount: MountState, entry: MountEntry, via: Via, evidence: Evidence, cause: Cause
+    ) -> None:
+        self._write(mount, entry.group, entry.master, entry.flags, via, evidence, cause)
 
     def _write(
         self,
-        known: Known,
+        mount: MountState,
         group: int,
         master: int,
         flags: int,
-        via: str,
-        evidence: str,
-        cause: Row,
+        via: Via,
+        evidence: Evidence,
+        cause: Cause,
     ) -> None:
-        before, old_group, old_master = settings(known), known.group, known.master
-        self._tables.set(known, group, master, flags)
-        self._rows.change(known, via, evidence, cause, before)
+        before, old_group, old_master = mount.settings, mount.group, mount.master
+        self._tables.set(mount, group, master, flags)
+        self._rows.change(mount, via, evidence, cause, before)
         if group != old_group:
-            self.left(known, old_group, old_master, cause)
-
-
-def is_super_set_otherwise(known: Known, entry: Any) -> bool:
-    """Whether the super block of a mount is not set as an entry has it."""
-    return bool((known.super_flags ^ entry.super_flags) & SB_SHOWN)
-
-
-def is_set_otherwise(known: Known, entry: Any) -> bool:
-    """Whether a mount's groups or options are not those of an entry."""
-    return bool(
-        entry.group != known.group
-        or entry.master != known.master
-        or (entry.flags ^ known.flags) & MNT_SHOWN
-    )
+            self.left_group(mount, old_group, old_master, cause)

@@ -1,124 +1,109 @@
-"""What a survey finds to be other than it was known: effects whose cause nobody told.
+"""What a survey finds to be other than it was known: effects whose cause nothing reported.
 
-A survey can come between what a call did and the end of that call, when it tells of it. So a
+A survey can come between what a call did and the end of that call, which reports it. So a
 difference counts only if another survey finds it again later.
 """
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from typing import Literal, NamedTuple
 
-from mnttrace.capture.join.changes import Changes, is_set_otherwise, is_super_set_otherwise
-from mnttrace.capture.join.detached import Detached
-from mnttrace.capture.join.effect_rows import EffectRows, Row
-from mnttrace.capture.join.naming import Naming, place_in
-from mnttrace.capture.join.pending import Notes
-from mnttrace.capture.join.tables import Known, MountTables, namespace_key
-from mnttrace.capture.stream.decode import MountList
-from mnttrace.capture.survey.surveyor import Survey
+from mnttrace.capture.join.events import namespace_key
+from mnttrace.capture.join.known_mounts import KnownMounts
+from mnttrace.capture.join.limits import CONFIRM_DIFFERENCE
+from mnttrace.capture.join.mount_state import Dentry, MountState
+from mnttrace.capture.join.naming import Lines, place_in
+from mnttrace.capture.join.outbox import Cause
 from mnttrace.linux.mountinfo import Mount
+from mnttrace.probes.records import MountEntry
 
-_GRACE = 0.5  # seconds after which a call that was not over when a survey was made is over
 
-# Action, unique id, and for what is there the mount_entry as it is now.
-_Difference = tuple[str, int, Any]
+class Found(NamedTuple):
+    """What a survey found in a namespace.
+
+    Attributes:
+        ns, ns_id: of the namespace, as of events.
+        entries: its mounts.
+        is_complete: whether these are all of them.
+        lines: its mount table, by mount id, for the names; empty where it could not be read.
+        newest: the highest unique id that was known when the survey began.
+        when: the time of effects that it shows.
+        is_final: no other survey will follow, so that each difference counts.
+    """
+
+    ns: int
+    ns_id: int
+    entries: list[MountEntry]
+    is_complete: bool
+    lines: Lines
+    newest: int
+    when: Cause
+    is_final: bool
+
+    @property
+    def key(self) -> int:
+        """What the namespace is known by."""
+        return namespace_key(self.ns, self.ns_id)
+
+
+class _Difference(NamedTuple):
+    what: Literal["attach", "detach", "change", "super block"]
+    unique: int
+    entry: MountEntry | None  # of what is there, as it is now
+
+    @property
+    def doubt(self) -> _Difference:
+        """What another survey has to find: how a mount is set by then makes no difference but for
+        a change."""
+        return self if self.what == "change" else self._replace(entry=None)
 
 
 class Differences:
     """Compares surveys with the tables.
 
     Args:
-        tables, notes, rows: as of :class:`mnttrace.capture.effects.Effects`.
-        naming, changes, detached: what makes, changes and takes away mounts.
+        known: kept up to date.
     """
 
-    def __init__(
-        self,
-        tables: MountTables,
-        notes: Notes,
-        rows: EffectRows,
-        naming: Naming,
-        changes: Changes,
-        detached: Detached,
-    ) -> None:
-        self._tables = tables
-        self._notes = notes
-        self._rows = rows
-        self._naming = naming
-        self._changes = changes
-        self._detached = detached
-        self._doubts: dict[int, dict[_Difference, float]] = {}
+    def __init__(self, known: KnownMounts) -> None:
+        self._known = known
+        # Namespace → what one survey found, and when that was first.
+        self._doubts: dict[int, dict[_Difference, int]] = {}
 
-    def survey(
-        self,
-        found: MountList,
-        complete: bool,
-        survey: Survey,
-        when: Row,
-        final: bool = False,
-    ) -> None:
-        """Take a list of a namespace's mounts that the recorder asked for.
+    def survey(self, found: Found) -> None:
+        """Take what a survey found.
 
         A namespace that was not known becomes known. Else each difference that an earlier survey
-        has found, too, is an effect with the evidence `snapshot`.
-
-        Args:
-            found: the kernel's list.
-            complete: whether it has all of the namespace's mounts.
-            survey: what it is of, with a table for the names, empty where it could not be read.
-            when: columns `ts` and `monotonic` of such effects.
-            final: no other survey will follow, so that each difference counts.
+        found, too, is an effect with the evidence `snapshot`.
         """
-        key = namespace_key(found.ns, found.ns_id)
-        is_new = not self._tables.of_namespace(key)
-        lines = {line.mount_id: line for line in survey.table}
-        self._naming.from_table(lines)
-        found_here: list[_Difference] = []
-        for entry in found.entries:
-            known = self._tables.get(entry.unique)
-            if known is not None:
-                # A later one may have got the mount id of one that is in the table, and gone since.
-                if entry.unique <= survey.newest and not known.has_moved(entry):
-                    self._naming.from_line(known, lines.get(entry.mount_id), lines)
-                if self._changes.explains(known, entry):
-                    self._changes.found(known, entry, when)
-                if is_super_set_otherwise(known, entry):
-                    found_here.append(("super block", entry.unique, entry))
-                if known.has_moved(entry) or is_set_otherwise(known, entry):
-                    found_here.append(("change", entry.unique, entry))
-                else:
-                    self._tables.learn_keys(known, entry)
-            elif not self._tables.is_gone(entry.unique):
-                found_here.append(("attach", entry.unique, entry))
-        if complete:
-            self._changes.looked_at(key)
+        is_new = not self._known.tables.of_namespace(found.key)
+        self._known.naming.learn_filesystems(found.lines)
+        differences = [one for entry in found.entries for one in self._of_entry(entry, found)]
+        if found.is_complete:
+            self._known.changes.looked_at(found.key)
             present = {entry.unique for entry in found.entries}
-            gone = self._tables.of_namespace(key) - present
-            found_here += [("detach", u, None) for u in gone if not self._notes.has_detached(u)]
-        certain = self._certain(key, found_here, at_once=is_new or final)
+            gone = self._known.tables.of_namespace(found.key) - present
+            differences += [
+                _Difference("detach", unique, None)
+                for unique in sorted(gone)
+                if not self._known.pending.has_detached(unique)
+            ]
+        certain = self._confirmed(found, differences, at_once=is_new or found.is_final)
         # What went first: what lay on it has moved by that.
-        self._detached.lost([unique for what, unique, _ in certain if what == "detach"], when)
+        self._known.detaches.missing(
+            [one.unique for one in certain if one.what == "detach"], found.when
+        )
         for what, _, entry in certain:
+            if entry is None:
+                continue
             if what == "attach":
-                self._attach(entry, lines, None if is_new else when)
+                self._attach(entry, found.lines, None if is_new else found.when)
             elif what == "change":
-                self._change(entry, lines, when)
+                self._change(entry, found.lines, found.when)
             elif what == "super block":
-                self._changes.super_blocks([entry], "snapshot", when)
+                self._known.changes.super_blocks([entry], "snapshot", found.when)
         if is_new:
-            self._hide(key, lines)
-
-    def _hide(self, key: int, lines: dict[int, Mount]) -> None:
-        """Find the mounts on which the root directory of all processes was mounted."""
-        below: list[Known] = []
-        at = self._tables.root_of(key)
-        while at is not None and at.mount_id not in lines:
-            below.append(at)
-            at = self._tables.child_at(at.unique, at.root_key)
-        if at is not None:
-            for mount in below:
-                mount.is_hidden = True
+            self._hide(found)
 
     def forget(self, namespace: int) -> None:
         """A namespace has ended."""
@@ -128,45 +113,76 @@ class Differences:
         """Whether another survey of a namespace is needed, some time later."""
         return namespace in self._doubts
 
-    def missed(self, mount: Known, when: Row) -> None:
-        """Write that a mount was attached, and that no call had it in its list."""
-        self._rows.attach(mount, "", "snapshot", self._notes.cause_of(mount.unique) or when)
+    def _of_entry(self, entry: MountEntry, found: Found) -> list[_Difference]:
+        mount = self._known.tables.get(entry.unique)
+        if mount is None:
+            is_gone = self._known.tables.was_detached(entry.unique)
+            return [] if is_gone else [_Difference("attach", entry.unique, entry)]
+        # A later one may have got the mount id of one that is in the table, and gone since.
+        if entry.unique <= found.newest and not mount.has_moved(entry):
+            self._known.naming.from_line(mount, found.lines)
+        if self._known.changes.explains(mount, entry):
+            self._known.changes.found(mount, entry, found.when)
+        differences = []
+        if mount.is_super_set_otherwise(entry):
+            differences.append(_Difference("super block", entry.unique, entry))
+        if mount.has_moved(entry) or mount.is_set_otherwise(entry):
+            differences.append(_Difference("change", entry.unique, entry))
+        else:
+            self._known.tables.learn_dentries(mount, entry)
+        return differences
 
-    def _certain(
-        self, key: int, differences: list[_Difference], at_once: bool
+    def _hide(self, found: Found) -> None:
+        """Find the mounts on which the root directory of all processes was mounted."""
+        below: list[MountState] = []
+        at = self._known.tables.root_of(found.key)
+        while at is not None and at.mount_id not in found.lines:
+            if at in below:
+                return
+            below.append(at)
+            at = self._known.tables.child_at(at.unique, at.root.key)
+        if at is not None:
+            for mount in below:
+                mount.is_hidden = True
+
+    def _confirmed(
+        self, found: Found, differences: list[_Difference], at_once: bool
     ) -> list[_Difference]:
-        """The differences that an earlier survey has found, too; the others are remembered."""
-        known_since = self._doubts.pop(key, {})
-        now = time.monotonic()
-        certain, doubts = [], {}
+        """The differences that an earlier survey found, too; the others are remembered."""
+        known_since = self._doubts.pop(found.key, {})
+        now = found.when.monotonic
+        confirmed, doubts = [], {}
         for difference in differences:
-            what, unique, _ = difference
-            # That it is there at all is the difference, however it is set by now.
-            told = difference if what == "change" else (what, unique, None)
-            since = known_since.get(told, now)
-            if at_once or now - since >= _GRACE:
-                certain.append(difference)
+            since = known_since.get(difference.doubt, now)
+            if at_once or now - since >= CONFIRM_DIFFERENCE:
+                confirmed.append(difference)
             else:
-                doubts[told] = since
+                doubts[difference.doubt] = since
         if doubts:
-            self._doubts[key] = doubts
-        return certain
+            self._doubts[found.key] = doubts
+        return confirmed
 
-    def _attach(self, entry: Any, lines: dict[int, Mount], when: Row | None) -> None:
-        mount = self._naming.make(entry, {}, None)
-        self._naming.from_line(mount, lines.get(entry.mount_id), lines)
-        self._tables.attach(mount)
-        if when is not None:
-            self.missed(mount, when)
+    def _attach(self, entry: MountEntry, lines: Lines, when: Cause | None) -> None:
+        if entry.unique in self._known.tables:
+            return  # twice in the list
+        mount = self._known.naming.make(entry, {}, None)
+        self._known.naming.from_line(mount, lines)
+        if when is None:
+            self._known.tables.attach(mount)
+        else:
+            self._known.missed(mount, when)
 
-    def _change(self, entry: Any, lines: dict[int, Mount], when: Row) -> None:
-        known = self._tables.get(entry.unique)
-        if known is None:
+    def _change(self, entry: MountEntry, lines: Lines, when: Cause) -> None:
+        mount = self._known.tables.get(entry.unique)
+        if mount is None:
             return
-        if known.has_moved(entry):
-            before = self._rows.place(known)
-            at = entry.mountpoint, entry.mountpoint_hash
-            place = self._tables.name(*at) or place_in(lines.get(entry.mount_id), lines)
-            self._tables.move(known, entry.parent_unique, *at, place)
-            self._rows.move(known, "", "snapshot", when, before)
-        self._changes.found(known, entry, when)
+        if mount.has_moved(entry):
+            before = self._known.rows.place(mount)
+            path = self._known.tables.path_of_dentry(entry.mountpoint, entry.mountpoint_hash)
+            line: Mount | None = lines.get(entry.mount_id)
+            if path is None and line is not None:
+                path = place_in(line, lines)
+            mountpoint = Dentry(entry.mountpoint, entry.mountpoint_hash, path)
+            self._known.tables.move(mount, entry.parent_unique, mountpoint)
+            self._known.rows.move(mount, "", "snapshot", when, before)
+        self._known.changes.found(mount, entry, when)

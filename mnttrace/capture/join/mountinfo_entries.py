@@ -9,42 +9,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from mnttrace.capture.join.naming import place_in
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.linux.options import MNT_UNBINDABLE, mount_bits, super_bits
-from mnttrace.probes.layout import constants
+from mnttrace.probes.records import HOW_LISTED, MountEntry
 
-_LISTED = constants()["HOW_LISTED"]
 FIRST_MADE_UP = 1 << 62  # unique ids from here on are not the kernel's
 
 
-class Entry(NamedTuple):
-    """A mount: the members of struct mount_entry in bpf/records.h that are read by name."""
-
-    unique: int
-    parent_unique: int
-    origin_unique: int
-    mntns_id: int
-    root: int
-    mountpoint: int
-    mount_id: int
-    parent_id: int
-    mntns: int
-    group: int
-    master: int
-    device: int
-    flags: int
-    how: int
-    root_hash: int
-    mountpoint_hash: int
-    super_flags: int
-    fstype: bytes
-    devname: bytes
-
-
-class Entries:
+class MountinfoEntries:
     """Makes entries of the mount tables of namespaces, from survey to survey."""
 
     def __init__(self) -> None:
@@ -52,7 +26,9 @@ class Entries:
         self._made_up: dict[int, dict[tuple[int, int, int], int]] = {}
         self._dentries: dict[tuple[str, str], int] = {}
 
-    def of(self, ns: int, ns_id: int, table: list[Mount], unique: dict[int, int]) -> list[Entry]:
+    def of(
+        self, ns: int, ns_id: int, table: list[Mount], unique: dict[int, int]
+    ) -> list[MountEntry]:
         """The entries of one namespace's table.
 
         Args:
@@ -71,19 +47,17 @@ class Entries:
 
     def _entry(
         self, ns: int, ns_id: int, line: Mount, lines: dict[int, Mount], unique: dict[int, int]
-    ) -> Entry:
+    ) -> MountEntry:
         parent = lines.get(line.parent_id)
         own = unique.get(line.mount_id, 0)
-        place, above = "/", line.device
-        if parent is not None:
-            place, above = place_in(line, lines) or "/", parent.device
-        return Entry(
+        above = parent.device if parent else line.device
+        return MountEntry(
             unique=own,
             parent_unique=unique.get(line.parent_id, own) if parent else own,
             origin_unique=0,
             mntns_id=ns_id,
             root=self._dentry(line.device, line.root),
-            mountpoint=self._dentry(above, place),
+            mountpoint=self._dentry(above, place_in(line, lines) or "/"),
             mount_id=line.mount_id,
             parent_id=line.parent_id,
             mntns=ns,
@@ -91,12 +65,13 @@ class Entries:
             master=line.master or 0,
             device=line.major << 20 | line.minor,
             flags=mount_bits(line.options) | (MNT_UNBINDABLE if line.unbindable else 0),
-            how=_LISTED,
+            how=HOW_LISTED,
             root_hash=0,
             mountpoint_hash=0,
             super_flags=super_bits(line.super_options),
-            fstype=line.fstype.encode(errors="surrogateescape"),
-            devname=line.source.encode(errors="surrogateescape"),
+            spare=0,
+            fstype=line.fstype.encode(),
+            devname=line.source.encode(),
         )
 
     def _numbered(self, key: int, lines: dict[int, Mount]) -> dict[int, int]:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 
-from mnttrace.capture.join.effect_rows import Row
-from mnttrace.capture.join.tables import Known, MountTables, device_text, folder, namespace_key
-from mnttrace.capture.stream.decode import Call
-from mnttrace.linux import statmount
-from mnttrace.linux.flags import mount_action
+from mnttrace.capture.join.events import CallEnded, MountNamed, namespace_key
+from mnttrace.capture.join.mount_state import (
+    Dentry,
+    Filesystem,
+    MountState,
+    NamespaceRef,
+    device_text,
+    folder,
+)
+from mnttrace.capture.join.mount_tables import MountTables
+from mnttrace.capture.join.requests import NameMount
 from mnttrace.linux.mountinfo import Mount
-from mnttrace.linux.syscalls import Does
+from mnttrace.linux.syscalls import SyscallKind
+from mnttrace.probes.records import MountEntry
 
 _DEVNAME_KEPT = 31  # bytes of a source that a mount_entry has at most
-_TEXTS_KEPT = 1 << 12
+
+Lines = dict[int, Mount]  # mount id → line of a mount table
 
 
 class Naming:
@@ -26,153 +34,175 @@ class Naming:
 
     def __init__(self, tables: MountTables) -> None:
         self._tables = tables
+        # Device → file system type with its subtype, and source in full.
         self._filesystems: dict[str, tuple[str, str]] = {}
+        self._answers: dict[int, MountNamed] = {}
 
-    def make(self, entry: Any, names: dict[int, str], origin: Known | None) -> Known:
+    # ---- asking for names
+
+    def unnamed(self, entries: Iterable[MountEntry], names: dict[int, str]) -> list[NameMount]:
+        """What is to be asked before mounts can be made of these entries.
+
+        Args:
+            entries: of mounts that are not in the tables.
+            names: dentry → path within its file system, as the kernel sent them.
+        """
+        self._answers.clear()
+        return [
+            NameMount(entry.unique, entry.mntns_id)
+            for entry in entries
+            if entry.unique != entry.parent_unique
+            and (self._root(entry, names) is None or self._mountpoint(entry, names) is None)
+        ]
+
+    def learn(self, answer: MountNamed) -> None:
+        """Take an answer, until something else is asked."""
+        self._answers[answer.unique] = answer
+
+    # ---- mounts
+
+    def make(
+        self, entry: MountEntry, names: dict[int, str], origin: MountState | None
+    ) -> MountState:
         """A mount as an entry of a list has it.
 
         Args:
-            entry: a mount_entry.
+            entry: the entry.
             names: dentry → path within its file system, as the kernel sent them.
             origin: the mount that it is a copy of.
         """
-        device = device_text(entry.device)
-        fstype, source = self._filesystem(device, entry)
-        root = names.get(entry.root) or self._tables.name(entry.root, entry.root_hash)
-        place = self._place(entry, names)
+        root, mountpoint = self._root(entry, names), self._mountpoint(entry, names)
         if root is None and origin is not None:
-            root = origin.root
+            root = origin.root.path
         if entry.unique == entry.parent_unique:
-            root = place = "/"
-        elif root is None or place is None:
-            told, path = _ask(entry)
-            root = root or told
-            place = place or self._place_at(entry.parent_unique, entry.mountpoint, path)
-        return Known(
+            root = mountpoint = "/"
+        elif root is None or mountpoint is None:
+            answer = self._answers.get(entry.unique)
+            if answer is not None:
+                root = root or answer.root
+                mountpoint = mountpoint or self._place_at(
+                    entry.parent_unique, entry.mountpoint, answer.mountpoint
+                )
+        return MountState(
             unique=entry.unique,
             mount_id=entry.mount_id,
+            namespace=NamespaceRef(namespace_key(entry.mntns, entry.mntns_id), entry.mntns),
             parent=entry.parent_unique,
-            namespace=namespace_key(entry.mntns, entry.mntns_id),
-            ns=entry.mntns,
-            place=place,
-            root=root,
-            place_key=entry.mountpoint,
-            root_key=entry.root,
-            place_hash=entry.mountpoint_hash,
-            root_hash=entry.root_hash,
-            device=device,
-            fstype=origin.fstype if origin else fstype,
-            source=origin.source if origin else source,
+            parent_id=entry.parent_id,
+            mountpoint=Dentry(entry.mountpoint, entry.mountpoint_hash, mountpoint),
+            root=Dentry(entry.root, entry.root_hash, root),
+            filesystem=self._filesystem(entry, origin),
             group=entry.group,
             master=entry.master,
             flags=entry.flags,
-            super_flags=entry.super_flags,
-            parent_id=entry.parent_id,
         )
 
-    def from_table(self, lines: dict[int, Mount]) -> None:
-        """Learn the file systems in a mount table, by mount id."""
+    def learn_filesystems(self, lines: Lines) -> None:
+        """Learn the file systems in a mount table."""
         for line in lines.values():
             self._filesystems[line.device] = (line.fstype, line.source)
 
-    def from_line(self, mount: Known, line: Mount | None, lines: dict[int, Mount]) -> None:
-        """Name a mount as its mount table does."""
+    def from_line(self, mount: MountState, lines: Lines) -> None:
+        """Name a mount as its mount table does, if it has a line there."""
+        line = lines.get(mount.mount_id)
         if line is None:
             return
-        place = place_in(line, lines) or mount.place or line.mountpoint
-        mount.fstype, mount.source = line.fstype, line.source
+        place = place_in(line, lines) or mount.mountpoint.path or line.mountpoint
+        mount.filesystem = mount.filesystem._replace(fstype=line.fstype, source=line.source)
         self._tables.rename(mount, line.root, place)
 
-    def from_call(self, mount: Known, call: Call) -> None:
+    def from_call(self, mount: MountState, call: CallEnded) -> None:
         """Name a new mount by the arguments of the call that made it."""
-        row = call.row
-        is_new = call.does == Does.MOVE_MOUNT or mount_action(call.mount_flags) == "new"
-        if is_new and row["fstype"].partition(".")[0] == mount.fstype.partition(".")[0]:
-            mount.fstype = row["fstype"]
-            mount.source = row["source"] or mount.source
-            self._filesystems[mount.device] = (mount.fstype, mount.source)
-        if mount.place is None:
-            mount.place = self._place_at(mount.parent, mount.place_key, row["path"])
+        row, known = call.row, mount.filesystem
+        is_new = call.kind == SyscallKind.MOVE_MOUNT or call.mount_action == "new"
+        if is_new and row["fstype"].partition(".")[0] == known.fstype.partition(".")[0]:
+            source = row["source"] or known.source
+            mount.filesystem = known._replace(fstype=row["fstype"], source=source)
+            self._filesystems[known.device] = (row["fstype"], source)
+        if mount.mountpoint.path is None:
+            path = self._place_at(mount.parent, mount.mountpoint.key, row["path"])
+            mount.mountpoint = mount.mountpoint._replace(path=path)
 
-    def from_names(self, mount: Known, names: dict[int, str]) -> None:
+    def from_names(self, mount: MountState, names: dict[int, str]) -> None:
         """Name a mount whose names were not known when it was listed first."""
-        if mount.place is None or mount.root is None:
-            root = mount.root or names.get(mount.root_key)
-            self._tables.rename(mount, root, mount.place or names.get(mount.place_key))
+        root, mountpoint = mount.root, mount.mountpoint
+        if mountpoint.path is None or root.path is None:
+            self._tables.rename(
+                mount,
+                root.path or names.get(root.key),
+                mountpoint.path or names.get(mountpoint.key),
+            )
 
-    def new_place(self, entry: Any, cause: Row, names: dict[int, str]) -> str | None:
-        """Where a mount was moved to within the file system of its parent; None: not known."""
-        name = self._place(entry, names)
-        if name is not None:
-            return name
+    def new_mountpoint(self, entry: MountEntry, call: CallEnded) -> str | None:
+        """Where a call moved a mount to, within the file system of its parent; None: not known."""
+        path = self._mountpoint(entry, call.names)
+        if path is not None:
+            return path
         # pivot_root moves what was the root to its second argument.
-        column = "source_path" if cause.get("syscall") == "pivot_root" else "path"
-        return self._place_at(entry.parent_unique, entry.mountpoint, cause.get(column) or "")
+        is_pivot = call.kind == SyscallKind.PIVOT
+        asked = call.row["source_path"] if is_pivot else call.row["path"]
+        return self._place_at(entry.parent_unique, entry.mountpoint, asked)
 
-    def path(self, entry: Any, names: dict[int, str]) -> str | None:
+    def path(self, entry: MountEntry, names: dict[int, str]) -> str | None:
         """Where a mount is that is not in the tables yet; None: not known."""
         parent = self._tables.get(entry.parent_unique)
-        place = self._place(entry, names)
-        if parent is None or parent.root is None:
+        mountpoint = self._mountpoint(entry, names)
+        if parent is None or parent.root.path is None:
             return None
-        if entry.mountpoint == parent.root_key:
+        if entry.mountpoint == parent.root.key:
             return self._tables.path(parent)
-        if place is None or not place.startswith(folder(parent.root)):
+        above = folder(parent.root.path)
+        if mountpoint is None or not mountpoint.startswith(above):
             return None
-        below = place[len(folder(parent.root)) :]
-        return self._tables.path(parent).rstrip("/") + below
+        return self._tables.path(parent).rstrip("/") + mountpoint[len(above) :]
 
-    def _filesystem(self, device: str, entry: Any) -> tuple[str, str]:
-        """Type and source of a mount: the kernel's list has no subtype and cuts a long source; a
-        device that is known may be another file system's by now."""
+    # ---- parts of that
+
+    def _filesystem(self, entry: MountEntry, origin: MountState | None) -> Filesystem:
+        """The kernel's list has no subtype and cuts a long source; a device that is known may be
+        another file system's by now."""
+        device = device_text(entry.device)
+        if origin is not None:
+            kept = origin.filesystem
+            return Filesystem(device, kept.fstype, kept.source, entry.super_flags)
         fstype, source = _text(entry.fstype), _text(entry.devname)
         known_type, known_source = self._filesystems.get(device, ("", ""))
         if known_type.partition(".")[0] == fstype:
             fstype = known_type
             if len(source) == _DEVNAME_KEPT and known_source.startswith(source):
                 source = known_source
-        return fstype, source
+        return Filesystem(device, fstype, source, entry.super_flags)
 
-    def _place(self, entry: Any, names: dict[int, str]) -> str | None:
-        known = self._tables.name(entry.mountpoint, entry.mountpoint_hash)
+    def _root(self, entry: MountEntry, names: dict[int, str]) -> str | None:
+        return names.get(entry.root) or self._tables.path_of_dentry(entry.root, entry.root_hash)
+
+    def _mountpoint(self, entry: MountEntry, names: dict[int, str]) -> str | None:
+        known = self._tables.path_of_dentry(entry.mountpoint, entry.mountpoint_hash)
         return names.get(entry.mountpoint) or known
 
-    def _place_at(self, parent_unique: int, place_key: int, path: str) -> str | None:
-        """The place below a parent that a path in its namespace leads to."""
+    def _place_at(self, parent_unique: int, mountpoint: int, path: str) -> str | None:
+        """The mount point in the file system of a parent that a path in its namespace leads to."""
         parent = self._tables.get(parent_unique)
-        if parent is None or parent.root is None:
+        if parent is None or parent.root.path is None:
             return None
-        if place_key == parent.root_key:
-            return parent.root
+        if mountpoint == parent.root.key:
+            return parent.root.path
         above = self._tables.path(parent).rstrip("/")
         if not path.startswith(f"{above}/"):
             return None
-        return folder(parent.root) + path[len(above) :]
+        return folder(parent.root.path) + path[len(above) :]
 
 
-def place_in(line: Mount | None, lines: dict[int, Mount]) -> str | None:
-    """The place of a mount within the file system of its parent, as a mount table tells; None if
-    that has not both.
-
-    Args:
-        line: of the mount.
-        lines: mount id → line.
-    """
-    parent = lines.get(line.parent_id) if line else None
-    if line is None or parent is None:
+def place_in(line: Mount, lines: Lines) -> str | None:
+    """The mount point of a mount within the file system of its parent, as a mount table has it;
+    None if that has no line for the parent."""
+    parent = lines.get(line.parent_id)
+    if parent is None:
         return None
     below = line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
     return (folder(parent.root) + below) or "/"
 
 
-def _ask(entry: Any) -> tuple[str | None, str]:
-    """The root and the mount point of a mount, None and "" if it is no longer there."""
-    try:
-        return statmount.names(entry.unique, entry.mntns_id)
-    except OSError:
-        return None, ""
-
-
-@lru_cache(_TEXTS_KEPT)
+@lru_cache(1 << 12)
 def _text(raw: bytes) -> str:
-    return raw.split(b"\0")[0].decode("utf-8", "surrogateescape")
+    return raw.split(b"\0")[0].decode("utf-8", "backslashreplace")

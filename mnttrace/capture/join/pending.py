@@ -1,59 +1,70 @@
-"""What fanotify told, until a call accounts for it.
+"""Mounts that threads attached and detached, until a call accounts for them.
 
-Within one thread all is in order: its calls, and the mounts that it was told to have detached.
-What is to be found is where the events of one call end and those of the next begin.
+Within one thread all is in order: its calls, and the mounts that it is reported to have detached.
+What is to be found is where the mounts of one call end and those of the next begin.
 """
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
 
-from mnttrace.capture.stream.decode import Call
+from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.limits import ASK_ABOUT_THREAD, CALL_TOLD_WITHIN, CUT_CALLS_KEPT
+from mnttrace.capture.join.outbox import Cause, Outbox
+from mnttrace.capture.join.requests import CheckThread
 from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW, MountEvent
-from mnttrace.probes.layout import constants
-
-_BY_RELEASE_READ = constants()["BY_RELEASE_READ"]
-_GRACE = 200_000_000  # ns after its events from which on a thread is asked whether its call goes on
-_TOLD = 200_000_000  # ns within which what ended is told of
-_CUT_KEPT = 256
+from mnttrace.probes.records import BY_RELEASE_READ
 
 
-class Notes:
-    """Events of fanotify by thread, or those that inner probes tell in its place.
+class _Thread:
+    """What a thread detached, and whether it may be still in the call that did so.
+
+    Attributes:
+        detached: (unique id, when that had been reported), in the kernel's order.
+        since: when something was reported last, or it was asked whether it is in a call.
+        left: since when it is known to be in no call, None: it may be in one.
+    """
+
+    __slots__ = ("detached", "left", "since")
+
+    def __init__(self) -> None:
+        self.detached: deque[tuple[int, int]] = deque()
+        self.since = 0
+        self.left: int | None = None
+
+
+class PendingMountEvents:
+    """Attached and detached mounts by thread, as kernel hooks or fanotify report them.
 
     Args:
-        is_in_call: whether a thread is in a call that may account for what it detached.
-        of_all: whether all namespaces are told of, from before the first call on.
+        out: to ask whether a thread is in a call that may account for what it detached.
+        reports_all: whether all namespaces are reported of, from before the first call on.
 
     Attributes:
         overflows: how often events were lost.
         unlisted: how many mounts were attached and detached again that no list had; where all
-            namespaces are told of, the probes count them.
+            namespaces are reported of, the probes count them.
     """
 
-    def __init__(self, is_in_call: Callable[[int], bool], of_all: bool = False) -> None:
+    def __init__(self, out: Outbox, reports_all: bool = False) -> None:
         self.overflows = self.unlisted = 0
-        self._is_in_call = is_in_call
-        self._of_all = of_all
-        # Thread → what it detached, with the time at which that had come.
-        self._detached: OrderedDict[int, deque[tuple[int, int]]] = OrderedDict()
+        self._out = out
+        self._reports_all = reports_all
+        self._threads: OrderedDict[int, _Thread] = OrderedDict()
         self._detached_by: dict[int, int] = {}
-        self._since: dict[int, int] = {}
-        # Threads that were found to be in no call, and when that was.
-        self._out: dict[int, int] = {}
-        self._attached: dict[int, int] = {}
-        self._cut: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        self._attached_by: dict[int, int] = {}
+        self._cut: OrderedDict[int, Cause] = OrderedDict()
         self._watched: dict[int, int] = {}
 
+    # ---- which namespaces are reported of
+
     def watch(self, namespace: int, since: int) -> None:
-        """Say that the mounts which are detached from a namespace are told of.
+        """Say that mounts which are detached from a namespace are reported.
 
         Args:
             namespace: its key.
-            since: what began after that is told of; CLOCK_MONOTONIC, ns.
+            since: calls that began after that are reported of; CLOCK_MONOTONIC, ns.
         """
         self._watched.setdefault(namespace, since)
 
@@ -62,125 +73,141 @@ class Notes:
         self._watched.pop(namespace, None)
 
     def is_watched(self, namespace: int, at: int) -> bool:
-        """Whether they were told of what began at a time."""
-        return self._of_all or self._watched.get(namespace, at) < at
+        """Whether what began at a time is reported of a namespace."""
+        return self._reports_all or self._watched.get(namespace, at) < at
+
+    def reports_of(self, namespace: int) -> bool:
+        """Whether what happens in a namespace from now on is reported."""
+        return self._reports_all or namespace in self._watched
+
+    # ---- what is reported
 
     def take(self, events: Iterable[MountEvent], at: int) -> None:
-        """Add events, in the order of the queue, that had come at a time (CLOCK_MONOTONIC, ns)."""
+        """Add events, in the kernel's order, that had come at a time (CLOCK_MONOTONIC, ns)."""
         for mask, tid, unique in events:
             if mask & FAN_MNT_ATTACH and mask & FAN_MNT_DETACH:
                 continue  # moved: the call's own list has it
             if mask & FAN_MNT_ATTACH:
-                self._attached[unique] = tid
+                self._attached_by[unique] = tid
             elif mask & FAN_MNT_DETACH:
-                self._detached.setdefault(tid, deque()).append((unique, at))
+                if unique in self._detached_by:
+                    continue  # reported twice: the first one holds
+                thread = self._threads.get(tid)
+                if thread is None:
+                    thread = self._threads[tid] = _Thread()
+                thread.detached.append((unique, at))
+                thread.since, thread.left = at, None
                 self._detached_by[unique] = tid
-                self._since[tid] = at
-                self._out.pop(tid, None)
             elif mask & FAN_Q_OVERFLOW:
                 self.overflows += 1
 
+    def thread_checked(self, tid: int, is_in_call: bool, at: int) -> None:
+        """A thread is in a call, or in none, at a time."""
+        thread = self._threads.get(tid)
+        if thread and not is_in_call:
+            thread.left = at
+
+    # ---- attached mounts
+
     def claim(self, unique: int) -> None:
         """An attached mount is accounted for."""
-        self._attached.pop(unique, None)
+        self._attached_by.pop(unique, None)
 
-    def is_anothers(self, unique: int, call: Call) -> bool:
+    def is_of_other_thread(self, unique: int, call: CallEnded) -> bool:
         """Whether a mount was attached by another thread than the one of a call."""
-        owner = self._attached.get(unique)
+        owner = self._attached_by.get(unique)
         return owner is not None and owner != call.row["tid"]
+
+    def remember_cut(self, call: CallEnded) -> None:
+        """The list of a call is not complete: what else its thread attached may be its."""
+        self._cut[call.row["tid"]] = Cause.of(call.row)
+        if len(self._cut) > CUT_CALLS_KEPT:
+            self._cut.popitem(last=False)
+
+    def was_cut(self, unique: int) -> bool:
+        """Whether a mount was attached by a thread whose call's list was cut."""
+        return self._attached_by.get(unique) in self._cut
+
+    def cause_of(self, unique: int) -> Cause | None:
+        """The call whose list was cut and whose thread attached a mount."""
+        tid = self._attached_by.pop(unique, None)
+        return None if tid is None else self._cut.get(tid)
+
+    # ---- detached mounts
 
     def has_detached(self, unique: int) -> bool:
         """Whether a mount is known to be detached, and by whom is to be found out."""
         return unique in self._detached_by
 
-    def remember_cut(self, call: Call) -> None:
-        """The list of a call is not complete: what else its thread attached may be its."""
-        self._cut[call.row["tid"]] = call.row
-        if len(self._cut) > _CUT_KEPT:
-            self._cut.popitem(last=False)
-
-    def was_cut(self, unique: int) -> bool:
-        """Whether a mount was attached by a thread whose call's list was cut."""
-        return self._attached.get(unique) in self._cut
-
-    def cause_of(self, unique: int) -> dict[str, Any] | None:
-        """The call whose list was cut and whose thread attached a mount."""
-        tid = self._attached.pop(unique, None)
-        return None if tid is None else self._cut.get(tid)
-
-    def of_call(self, call: Call) -> list[int]:
-        """The mounts that a call detached, up to the one that it was told to have detached last, in
-        the kernel's order, with what the thread detached before it and no call has accounted for;
-        none where that one is not known."""
+    def of_call(self, call: CallEnded) -> list[int]:
+        """The mounts that a call detached, up to the last one that the kernel has for it, in the
+        kernel's order, with what the thread detached before it and no call has accounted for;
+        none where that last one is not known."""
         tid = call.row["tid"]
-        told: list[int] = []
-        if self._detached_by.get(call.notified) != tid:
-            return told
-        while call.notified in self._detached_by:
-            told.append(self._next(tid))
+        found: list[int] = []
+        if self._detached_by.get(call.last_detached) != tid:
+            return found
+        while call.last_detached in self._detached_by:
+            found.append(self._next(tid))
         self._forget_empty(tid)
-        return told
+        return found
 
-    def detached_by(self, tid: int) -> Iterator[int]:
+    def detached_by(self, tid: int) -> list[int]:
         """The mounts that a thread detached and no call accounted for, in the kernel's order."""
-        return (unique for unique, _ in self._detached.get(tid, ()))
+        thread = self._threads.get(tid)
+        return [unique for unique, _ in thread.detached] if thread else []
 
-    def more_of_call(self, call: Call) -> Iterator[int]:
+    def more_of_call(self, call: CallEnded) -> Iterator[int]:
         """Of these, what may be of a call that may have detached more than :meth:`of_call` knows:
         if all of it had been read when the call ended, nothing that came after that."""
-        end = call.row["monotonic"] + call.row["latency"]
-        for unique, came in self._detached.get(call.row["tid"], ()):
-            if call.notified_by == _BY_RELEASE_READ and came > end:
+        thread = self._threads.get(call.row["tid"])
+        for unique, came in thread.detached if thread else ():
+            if call.last_detached_known_by == BY_RELEASE_READ and came > call.end:
                 return
             yield unique
 
     def drop(self, tid: int, uniques: Collection[int]) -> None:
         """Some of these are accounted for."""
         wanted = {unique for unique in uniques if self._detached_by.get(unique) == tid}
-        passed = []
-        while wanted:
-            one = self._detached[tid].popleft()
-            if one[0] in wanted:
-                wanted.remove(one[0])
-                self._account_for(one[0])
-            else:
-                passed.append(one)
-        if passed:
-            self._detached[tid].extendleft(reversed(passed))
+        if not wanted:
+            return
+        thread = self._threads[tid]
+        thread.detached = deque(one for one in thread.detached if one[0] not in wanted)
+        for unique in wanted:
+            self._account_for(unique)
         self._forget_empty(tid)
 
-    def unclaimed(self, at: int, everything: bool) -> Iterator[tuple[int, list[int]]]:
+    def take_unclaimed(self, at: int, everything: bool) -> Iterator[tuple[int, list[int]]]:
         """(thread, mounts that it detached) for what no call has accounted for in time, or at all,
         of what had come at a time."""
-        for tid in list(self._detached):
+        for tid in list(self._threads):
             if everything or self._is_over(tid, at):
-                yield tid, [self._next(tid) for _ in range(len(self._detached[tid]))]
+                yield tid, [self._next(tid) for _ in range(len(self._threads[tid].detached))]
                 self._forget_empty(tid)
 
     def _is_over(self, tid: int, at: int) -> bool:
-        """Whether the call in which a thread detached something would have been told of, if there
-        was one: it was in none, and what had ended by then has been told."""
-        if at - self._since[tid] <= _GRACE:
+        """Whether the call in which a thread detached something would have been reported, if there
+        was one: it was in none, and what had ended by then has been reported."""
+        thread = self._threads[tid]
+        if at - thread.since <= ASK_ABOUT_THREAD:
             return False
-        if tid not in self._out:
-            if self._is_in_call(tid):
-                self._since[tid] = at
-            else:
-                self._out[tid] = time.monotonic_ns()
+        if thread.left is None:
+            thread.since = at
+            self._out.ask(CheckThread(tid))
             return False
-        return at - self._out[tid] > _TOLD
+        return at - thread.left > CALL_TOLD_WITHIN
 
     def _next(self, tid: int) -> int:
-        unique, _ = self._detached[tid].popleft()
+        unique, _ = self._threads[tid].detached.popleft()
         self._account_for(unique)
         return unique
 
     def _account_for(self, unique: int) -> None:
         del self._detached_by[unique]
-        if self._attached.pop(unique, None) is not None and not self._of_all:
+        if self._attached_by.pop(unique, None) is not None and not self._reports_all:
             self.unlisted += 1
 
     def _forget_empty(self, tid: int) -> None:
-        if not self._detached.get(tid, True):
-            del self._detached[tid], self._since[tid]
-            self._out.pop(tid, None)
+        thread = self._threads.get(tid)
+        if thread and not thread.detached:
+            del self._threads[tid]

@@ -1,4 +1,4 @@
-"""Calls that work on the same descriptor read as one story: fsopen, fsconfig, fsmount, move_mount.
+"""Calls that work on the same descriptor belong together: fsopen, fsconfig, fsmount, move_mount.
 
 A file system that is being set up is told apart by the kernel's context behind its descriptor, a
 mount by its unique id, so that duplicated and passed-on descriptors are followed, too.
@@ -7,15 +7,16 @@ mount by its unique id, so that duplicated and passed-on descriptors are followe
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
 
-from mnttrace.linux.syscalls import Does, Syscall
-from mnttrace.probes.layout import constants
+from mnttrace.capture.stream.arguments import Bases, Strings
+from mnttrace.linux.syscalls import Syscall, SyscallKind
+from mnttrace.probes.records import ARGUMENT_RESULT, PathRecord
+from mnttrace.recording.rows import OperationRow
 
-_KEPT = 4096  # stories; the oldest are forgotten
+_KEPT = 4096  # descriptors; the oldest are forgotten
 
 
-class _Story:
+class _FsContext:
     __slots__ = ("begin", "fstype", "source")
 
     def __init__(self, begin: int, fstype: str, source: str) -> None:
@@ -24,60 +25,58 @@ class _Story:
         self.source = source
 
 
-class Stories:
-    """Fills the column `story`, and what the later calls of one do not say themselves."""
+class FsContexts:
+    """Fills the column `fs_context`, and what the later calls of one do not say themselves."""
 
     def __init__(self) -> None:
-        self._result = constants()["ARGUMENT_RESULT"]
-        self._known: OrderedDict[tuple[str, int], _Story] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int], _FsContext] = OrderedDict()
 
-    def tell(
+    def complete(
         self,
-        row: dict[str, Any],
+        row: OperationRow,
         call: Syscall,
-        bases: dict[int, tuple[Any, str]],
-        strings: dict[int, str],
+        bases: Bases,
+        strings: Strings,
     ) -> None:
         """Complete a row of `operations` by the calls before it.
 
         Args:
-            row: seq, syscall, result, source, fstype, source_path are read; story, and where they
-                are empty fstype and source, are set.
+            row: fs_context, and where they are empty fstype and source, are set.
             bases: argument → what its descriptor leads to (path_record).
             strings: argument → text.
         """
-        row["story"] = None
-        story = self._find(call, bases)
-        if story is None and call.does == Does.DESCRIPTOR and row["result"] >= 0:
-            story = _Story(row["seq"], row["fstype"], row["path"])
-        if story is None:
+        row["fs_context"] = None
+        context = self._find(call, bases)
+        if context is None and call.kind == SyscallKind.DESCRIPTOR and row["result"] >= 0:
+            context = _FsContext(row["seq"], row["fstype"], row["path"])
+        if context is None:
             return
         if call.name == "fsconfig" and strings.get(2) == "source":
-            story.source = strings.get(3, "")
-        row["story"] = story.begin
-        row["fstype"] = row["fstype"] or story.fstype
-        row["source"] = row["source"] or story.source
-        self._remember(story, call, bases)
+            context.source = strings.get(3, "")
+        row["fs_context"] = context.begin
+        row["fstype"] = row["fstype"] or context.fstype
+        row["source"] = row["source"] or context.source
+        self._remember(context, call, bases)
 
-    def _find(self, call: Syscall, bases: dict[int, tuple[Any, str]]) -> _Story | None:
+    def _find(self, call: Syscall, bases: Bases) -> _FsContext | None:
         # What a call works on is its first descriptor: argument 0, or the path at it (1).
         for argument in (0, 1):
             if argument in bases:
-                for key in _keys(bases[argument][0]):
+                for key in _keys(bases[argument].record):
                     if key in self._known:
                         return self._known[key]
         return None
 
-    def _remember(self, story: _Story, call: Syscall, bases: dict[int, tuple[Any, str]]) -> None:
-        if call.does == Does.DESCRIPTOR and self._result in bases:
-            for key in _keys(bases[self._result][0]):
-                self._known[key] = story
+    def _remember(self, context: _FsContext, call: Syscall, bases: Bases) -> None:
+        if call.kind == SyscallKind.DESCRIPTOR and ARGUMENT_RESULT in bases:
+            for key in _keys(bases[ARGUMENT_RESULT].record):
+                self._known[key] = context
                 self._known.move_to_end(key)
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
 
 
-def _keys(record: Any) -> list[tuple[str, int]]:
+def _keys(record: PathRecord) -> list[tuple[str, int]]:
     """By what the thing behind a descriptor is known: a detached mount, or a context."""
     if record.mntns == 0 and record.at_mount_root and not record.context:
         return [("mount", record.mount_unique)]

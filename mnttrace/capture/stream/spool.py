@@ -46,7 +46,7 @@ _GIVEN_BACK = 1 << 22  # bytes of the file at a time: each time costs as much as
 _PUNCH_HOLE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 
-class Portion(NamedTuple):
+class Batch(NamedTuple):
     """What had come by one time.
 
     Attributes:
@@ -60,13 +60,13 @@ class Portion(NamedTuple):
     events: bytes
 
 
-class Intake:
-    """Takes portions from the kernel's buffers, in a process of its own.
+class Spool:
+    """Takes batches from the kernel's buffers, in a process of its own.
 
     Args:
         ring: what the probes write to.
         group: what fanotify tells, if it does.
-        directory: where the file is made in which portions wait.
+        directory: where the file is made in which batches wait.
 
     Raises:
         CaptureError: no file can be made there.
@@ -90,8 +90,8 @@ class Intake:
             _copy_and_exit(ring, group, self._file, self._shared, ours)
         ours.close()
 
-    def next(self, timeout: float = 0) -> Portion | None:
-        """The oldest portion that waits, None if there is none.
+    def next(self, timeout: float = 0) -> Batch | None:
+        """The oldest batch that waits, None if there is none.
 
         Args:
             timeout: seconds to wait for one.
@@ -103,7 +103,7 @@ class Intake:
                 self._hear()
         return self._pop() if self._is_behind else None
 
-    def all(self) -> Iterator[Portion]:
+    def all(self) -> Iterator[Batch]:
         """What waits, and what is in the buffers by now."""
         self._copier.settimeout(None)
         self._copier.send(_CAUGHT_UP)
@@ -147,7 +147,7 @@ class Intake:
             "the process that copies the kernel's buffers has ended", "was it killed, by whom?"
         )
 
-    def _pop(self) -> Portion:
+    def _pop(self) -> Batch:
         end = self._read_to
         at, records, events = _HEADER.unpack(self._read(_HEADER.size, end))
         end += _HEADER.size
@@ -159,7 +159,7 @@ class Intake:
             hole = (ctypes.c_longlong(self._kept_from), ctypes.c_longlong(end - self._kept_from))
             self._libc.fallocate(self._file.fileno(), _PUNCH_HOLE, *hole)
             self._kept_from = end
-        return Portion(at, data[:records], data[records:])
+        return Batch(at, data[:records], data[records:])
 
     def _read(self, size: int, at: int) -> bytes:
         parts = []
@@ -173,17 +173,17 @@ class Intake:
         return b"".join(parts)
 
 
-class Idle:
-    """In the place of an intake, where nothing tells."""
+class NullSpool:
+    """In the place of an spool, where nothing tells."""
 
     lost = 0
 
-    def next(self, timeout: float = 0) -> Portion | None:
+    def next(self, timeout: float = 0) -> Batch | None:
         """Nothing, after that time."""
         time.sleep(timeout)
         return None
 
-    def all(self) -> Iterator[Portion]:
+    def all(self) -> Iterator[Batch]:
         """Nothing."""
         return iter(())
 
@@ -198,7 +198,7 @@ class _Priority:
     """Whether the recorder competes for processors.
 
     Args:
-        shared: as of :class:`Intake`.
+        shared: as of :class:`Spool`.
     """
 
     def __init__(self, shared: memoryview) -> None:

@@ -8,110 +8,77 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 
-from mnttrace.capture.join.tables import namespace_key
-from mnttrace.capture.stream.decode import MountList
+from mnttrace.capture.join.events import Reason, TableRead, namespace_key
 from mnttrace.linux import mountinfo, statmount
 from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.namespaces import (
     MountNamespace,
+    mount_namespaces,
     namespace_id,
     opened_by_id,
     read_mountinfo,
     representative,
 )
-from mnttrace.probes.kernel import Probes
-from mnttrace.probes.null import Blind
-from mnttrace.recording.snapshots import MountTable
-
-
-@dataclass(slots=True)
-class Survey:
-    """A namespace and its mounts at one time.
-
-    Attributes:
-        ns, ns_id: its inode number and unique id (0 where the kernel has none).
-        pid: a process in it, None if there is none.
-        reason: start, birth, operation or end.
-        started, ended: CLOCK_MONOTONIC around the read, ns.
-        table: its mountinfo.
-        unique_ids: mount id → unique id, where the kernel tells.
-        newest: the highest unique id that was known when it began.
-        listed: whether the kernel's list was asked for.
-        lists: that list, once it has come.
-    """
-
-    ns: int
-    ns_id: int
-    pid: int | None
-    reason: str
-    started: int
-    ended: int
-    table: list[mountinfo.Mount]
-    unique_ids: dict[int, int] = field(default_factory=dict)
-    newest: int = 0
-    listed: bool = False
-    lists: list[MountList] = field(default_factory=list)
-
-    @property
-    def key(self) -> int:
-        """What the namespace is known by."""
-        return namespace_key(self.ns, self.ns_id)
-
-    def as_mount_table(self) -> MountTable:
-        """What was read, for the snapshots."""
-        return MountTable(
-            self.ns, self.key, self.reason, self.started, self.ended, self.table, self.unique_ids
-        )
-
-    def take_lists(self) -> MountList | None:
-        """The parts of the kernel's list as one, None if none came; fills in the unique ids."""
-        if not self.lists:
-            return None
-        whole = self.lists[0]
-        for more in self.lists[1:]:
-            whole.entries.extend(more.entries)
-        self.lists.clear()
-        self.unique_ids = {entry.mount_id: entry.unique for entry in whole.entries}
-        return whole
+from mnttrace.linux.text import clean
+from mnttrace.probes.kernel import KernelProbes
+from mnttrace.probes.null import NullProbes
 
 
 class Surveyor:
-    """Looks at namespaces, and has fanotify tell of those that it has not seen before.
+    """Reads mount tables, and has fanotify report of the namespaces that it had not seen before.
 
     Args:
-        probes: to ask the kernel for lists of mounts; None: mount tables only.
+        probes: to ask the kernel for lists of mounts.
         group: to watch the namespaces with; None: they are not watched.
 
     Attributes:
         unreadable: how many tables could not be read.
+        hidden_processes: how many processes could not be looked at when all was surveyed last.
     """
 
-    def __init__(
-        self, probes: Probes | Blind | None = None, group: MountGroup | None = None
-    ) -> None:
+    def __init__(self, probes: KernelProbes | NullProbes, group: MountGroup | None = None) -> None:
         self._probes = probes
         self._group = group
         self._watched: set[int] = set()
-        self.unreadable = 0
-
-    def watched(self, key: int) -> bool:
-        """Whether fanotify tells what is detached from a namespace."""
-        return key in self._watched
+        self.unreadable = self.hidden_processes = 0
 
     def forget(self, key: int) -> None:
         """A namespace is no more."""
         self._watched.discard(key)
 
-    def survey(self, namespace: MountNamespace, reason: str) -> Survey | None:
+    def all(self, reason: Reason, everywhere: bool = False) -> Iterator[TableRead]:
+        """Survey all namespaces that there are, one after the other.
+
+        Args:
+            reason: why.
+            everywhere: also look for those that only descriptors and bind mounts keep alive, which
+                takes longer.
+        """
+        found = mount_namespaces(descriptors=everywhere, binds=everywhere, kernel=True)
+        self.hidden_processes = len(found.unreadable)
+        for namespace in found.namespaces.values():
+            read = self.survey(namespace, reason)
+            if read is not None:
+                yield read
+
+    def some(self, keys: Iterable[int]) -> Iterator[TableRead]:
+        """Survey some namespaces, by their keys."""
+        wanted = set(keys)
+        for namespace in mount_namespaces(kernel=True).namespaces.values():
+            if namespace_key(namespace.inum, namespace.namespace_id or 0) in wanted:
+                read = self.survey(namespace, "operation")
+                if read is not None:
+                    yield read
+
+    def survey(self, namespace: MountNamespace, reason: Reason) -> TableRead | None:
         """Survey a namespace that was found, None if it is gone by now.
 
         Args:
             namespace: one of :func:`mnttrace.linux.namespaces.mount_namespaces`.
-            reason: why, see :class:`Survey`.
+            reason: why.
         """
         if namespace.path:
             return self.at(namespace.path, namespace.pids, namespace.inum, reason)
@@ -123,14 +90,14 @@ class Surveyor:
         except OSError:
             return None
 
-    def at(self, path: str, pids: Iterable[int], ns: int, reason: str) -> Survey | None:
+    def at(self, path: str, pids: Iterable[int], ns: int, reason: Reason) -> TableRead | None:
         """Survey the namespace at a path, None if it is gone.
 
         Args:
             path: where it can be opened.
             pids: the processes in it.
             ns: its inode number: another one at that path is not looked at.
-            reason: why, see :class:`Survey`.
+            reason: why.
         """
         try:
             if os.stat(path).st_ino != ns:
@@ -140,26 +107,31 @@ class Surveyor:
         except OSError:
             return None
         pid = representative(pids)
-        survey = Survey(ns, ns_id, pid, reason, time.monotonic_ns(), 0, [])
+        started = time.monotonic_ns()
         is_readable = True
+        table: list[mountinfo.Mount] = []
         try:
-            survey.table = _mount_table(pid, path, ns_id)
+            table = [_cleaned(line) for line in _mount_table(pid, path, ns_id)]
         except OSError:
             is_readable = False
             if _leads_to(path, ns):  # else it ended meanwhile, and there is no table
                 self.unreadable += 1
         # After the table: what was there before both, and is listed, had its mount id all the time.
-        survey.listed = bool(self._probes and self._probes.survey(path))
-        if not is_readable and not survey.listed:
+        is_listed = self._probes.survey(path)
+        if not is_readable and not is_listed:
             return None
-        survey.ended = time.monotonic_ns()
-        if not survey.listed and statmount.available() and ns_id:
+        ended = time.monotonic_ns()
+        unique_ids: dict[int, int] = {}
+        if not is_listed and statmount.available() and ns_id:
             with suppress(OSError):
-                survey.unique_ids = statmount.unique_ids(ns_id)
-        return survey
+                unique_ids = statmount.unique_ids(ns_id)
+        is_watched = namespace_key(ns, ns_id) in self._watched
+        return TableRead(
+            started, ns, ns_id, pid, reason, ended, table, unique_ids, is_watched, is_listed
+        )
 
     def _watch(self, path: str, key: int) -> None:
-        if self._group is None or self._probes is None or key in self._watched:
+        if self._group is None or key in self._watched:
             return
         with suppress(OSError):
             self._group.mark(path)
@@ -197,6 +169,22 @@ def _as_line(mount: statmount.StatMount) -> mountinfo.Mount:
         mount.filesystem,
         mount.source or "",
         mount.super_options,
+    )
+
+
+def _cleaned(line: mountinfo.Mount) -> mountinfo.Mount:
+    """A line of valid Unicode."""
+    texts = (line.root, line.mountpoint, line.fstype, line.source, line.super_options)
+    if all(map(str.isascii, texts)):
+        return line
+    root, mountpoint, fstype, source, super_options = map(clean, texts)
+    return line._replace(
+        root=root,
+        mountpoint=mountpoint,
+        fstype=fstype,
+        source=source,
+        super_options=super_options,
+        other=tuple(map(clean, line.other)),
     )
 
 

@@ -12,9 +12,9 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from mnttrace import __version__
-from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.names import labels
-from mnttrace.analysis.replay import rows
+from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.analysis.summary import card
 from mnttrace.report.cards import doubling, leaks, markup, mount_tree
 from mnttrace.report.html.pictures import Pictures, pictures

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mnttrace.analysis.births import births
-from mnttrace.analysis.mount_tables import last_tables
+from mnttrace.analysis.dataframes import rows
+from mnttrace.analysis.frames.births import births
+from mnttrace.analysis.frames.refusals import refused
 from mnttrace.analysis.names import labels
-from mnttrace.analysis.refusals import refused
-from mnttrace.analysis.replay import rows
+from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.report.calls import call_text
 from mnttrace.report.text import safe
 
@@ -114,8 +114,8 @@ def _propagations(run: Recording) -> Table:
             "mount point": _text(first["mountpoint"]),
             "file system": _text(first["fstype"]),
             "via": _text(first["via"]),
-            "group": first["carried_by"],
-            "carrier": _text(first["carrier_path"]),
+            "group": first["via_group"],
+            "carrier": _text(first["via_path"]),
             "receiver": _text(first["receiver_path"]),
             "evidence": _text(first["evidence"]),
             "present": _text(first["present"].map({True: "yes", False: "no"})),

@@ -1,0 +1,284 @@
+"""Leaks: copies that reached other mount namespaces, grouped by cause, worst first."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mnttrace.analysis.frames.propagations import COLUMNS as PROPAGATIONS
+from mnttrace.analysis.names import kinds, labels
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.state.mount_tables import last_tables
+
+# What a namespace is, for directions; the first ones are the worst.
+_WORST = (
+    "container→host",
+    "container→container",
+    "container→other",
+    "other→host",
+    "other→container",
+    "other→other",
+    "host→container",
+    "host→other",
+    "host→host",
+)
+# What a leak can be called by (`--fail-on`): of what has several kinds the first one counts.
+KINDS = (
+    "doubling",  # of these :mod:`mnttrace.analysis.frames.doublings` tells
+    "held",
+    "residue",
+    "escape",
+    "container-to-container",
+    "host-to-container",
+    "race",
+    "refused",  # of these :mod:`mnttrace.analysis.frames.refusals` tells
+    "other",
+)
+_BY_DIRECTION = {
+    "container→host": "escape",
+    "container→container": "container-to-container",
+    "host→container": "host-to-container",
+}
+# What something that was bound from an inherited mount has of that one.
+_ORIGIN = ["seq", "ts", "pid", "tid", "via", "copy_of", "copy_of_unique", "copy_of_path"]
+_ORIGIN += ["copy_of_ns", "copy_of_ns_id"]
+_HELD: dict[str, Any] = {
+    "orphaned": "datetime64[ns, UTC]",
+    "orphaned_seq": "UInt64",
+    "freed": "datetime64[ns, UTC]",
+    "freed_seq": "UInt64",
+}
+_CAUSE = ["src_ns_id", "dst_ns_id", "via_group", "via", "comm"]
+_TOLD_LATE = pd.Timedelta(milliseconds=100)  # the end of a namespace, by the recorder's polls
+_GROUPED = [*_CAUSE, "present", "seq", "mount_id", "copy_of_unique"]
+COLUMNS = [
+    "kind",
+    "direction",
+    "src_name",
+    "dst_name",
+    "src_ns",
+    "dst_ns",
+    "src_ns_id",
+    "dst_ns_id",
+    "via",
+    "via_group",
+    "mounts",
+    "present",
+    "residue",
+    "mountpoint",
+    "copy_of_path",
+    "fstype",
+    "source",
+    "seq",
+    "ts",
+    "pid",
+    "comm",
+    "command",
+    "syscall",
+    "evidence",
+    "via_path",
+    "via_seq",
+    "receiver_path",
+    "mount_ids",
+    *_HELD,
+]
+
+
+def leaks(run: Run) -> pd.DataFrame:
+    """Copies in other namespaces than their operation's: one row a cause, worst first.
+
+    And what namespaces hold, or held for a while: copies that they inherited when they were made,
+    and that stayed when what they were copied from was unmounted.
+
+    A cause is a program in one namespace (`src_ns`), the peer group that carried what it mounted
+    (`via_group`) and the namespace that it came to (`dst_ns`).
+
+    Returns:
+        A frame with COLUMNS: `mounts` is how many came, `present` how many were still attached at
+        the end, `residue` how many of those whose original is gone; `mountpoint`, `seq` and so on
+        are of the first that is still there, else of the first. `via_path` leads, in
+        `src_ns`, to the mount whose peer group carried them, `via_seq` is the operation that
+        attached it (null: it was there before), `receiver_path` leads to its peer or slave in
+        `dst_ns`. `direction` is like "container→host"; `mount_ids` are those of all that are
+        present, comma separated. `kind` is one of KINDS: "held" (`via` is namespace-copy), "race"
+        if all of these went later, "residue" where the original is gone, else what the direction
+        is. Of what is or was held, `orphaned` and `orphaned_seq` are when the original was
+        unmounted, and by which operation; `freed` and `freed_seq` the same of the copy (null: it
+        is still there; null operation: its namespace ended, or nobody was seen, and it is when
+        that was told, up to 0.1 s late: what was held for less is left out then).
+
+    Raises:
+        RecordingError: a table cannot be read.
+    """
+    whole = run.whole
+    copies = run.propagations
+    # Millions of rows are grouped by a few columns; the others are of the first rows alone.
+    elsewhere = (copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])
+    rows = np.flatnonzero(elsewhere.fillna(False).to_numpy(bool))
+    inherited = run.chosen("propagations", held(whole))
+    narrow = copies[_GROUPED].iloc[rows]
+    if len(inherited):
+        narrow = pd.concat([narrow, inherited[_GROUPED]], ignore_index=True)
+    if narrow.empty:
+        none = pd.DataFrame({name: pd.Series(dtype="string[pyarrow]") for name in COLUMNS})
+        none.attrs["warnings"] = run.warnings
+        return none
+    gone = whole.effects.loc[whole.effects["action"] == "detach", "mnt_id_unique"]
+    narrow = narrow.assign(residue=narrow["present"] & narrow["copy_of_unique"].isin(gone))
+    order = np.lexsort(
+        (
+            narrow["seq"].to_numpy("int64", na_value=np.iinfo(np.int64).max),
+            ~narrow["present"].to_numpy(bool),
+        )
+    )
+    counts = _by_cause(narrow.iloc[order])
+    first = order[counts.pop("row").to_numpy()]
+    found = _rows_at(first, copies, rows, inherited)
+    for name in counts.columns:
+        found[name] = counts[name].array
+    found = _where_they_are(found, whole)
+    found = _with_carriers(found, whole)
+    found = _with_names(found, whole)
+    found["kind"] = _kinds(found)
+    worst = found["direction"].map(_WORST.index).astype("int64")
+    found = found.assign(worst=worst, gone=found["present"] == 0)
+    found = found.sort_values(["gone", "worst", "seq"], kind="stable")
+    found = found[COLUMNS].reset_index(drop=True)
+    found.attrs["warnings"] = run.warnings
+    return found
+
+
+def _by_cause(copies: pd.DataFrame) -> pd.DataFrame:
+    """How many copies each cause has, and `row`, the position of its first one."""
+    groups = copies.groupby(_CAUSE, dropna=False, observed=True, sort=False)
+    codes = groups.ngroup().to_numpy()  # in the order in which they come
+    _, first = np.unique(codes, return_index=True)
+    present, residue = (copies[name].to_numpy(dtype=bool) for name in ("present", "residue"))
+    left = codes[present]
+    order = np.argsort(left, kind="stable")
+    ids = copies["mount_id"].to_numpy()[present][order].astype(str)
+    ends = np.searchsorted(left[order], np.arange(len(first) + 1))
+    return pd.DataFrame(
+        {
+            "row": first,
+            "mounts": np.bincount(codes),
+            "present": np.bincount(codes, present).astype("int64"),
+            "residue": np.bincount(codes, residue).astype("int64"),
+            "mount_ids": pd.array(
+                [",".join(ids[start:end]) for start, end in pairwise(ends)], "string[pyarrow]"
+            ),
+        }
+    )
+
+
+def _rows_at(
+    places: np.ndarray, copies: pd.DataFrame, rows: np.ndarray, inherited: pd.DataFrame
+) -> pd.DataFrame:
+    """Whole rows, of carried copies (those at `rows`) and, behind them, of inherited ones."""
+    is_carried = places < len(rows)
+    carried = copies.iloc[rows[places[is_carried]]]
+    nothing = {name: pd.Series(index=carried.index, dtype=dtype) for name, dtype in _HELD.items()}
+    parts = [carried.assign(**nothing).set_index(np.flatnonzero(is_carried))]
+    if len(inherited):
+        kept = inherited.iloc[places[~is_carried] - len(rows)]
+        parts.append(kept.set_index(np.flatnonzero(~is_carried)))
+    whole: pd.DataFrame = pd.concat(parts)
+    return whole.sort_index()
+
+
+def _kinds(found: pd.DataFrame) -> pd.Series:
+    kind = found["direction"].map(_BY_DIRECTION).fillna("other")
+    kind = kind.mask(found["residue"] > 0, "residue")
+    was_held = found["via"] == "namespace-copy"
+    kind = kind.mask(was_held, "held").mask(was_held & (found["present"] == 0), "race")
+    return kind.astype("string[pyarrow]")
+
+
+def _where_they_are(copies: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """With the mount points of the last tables: what was mounted may have moved since, as a
+    container's root does."""
+    tables = last_tables(run)
+    there = tables[~tables["gone"] & tables["mnt_id_unique"].notna()]
+    now = there.drop_duplicates("mnt_id_unique").set_index("mnt_id_unique")["mountpoint"]
+    moved = copies["mnt_id_unique"].map(now).astype("string[pyarrow]")
+    return copies.assign(mountpoint=moved.fillna(copies["mountpoint"]))
+
+
+def held(run: Run) -> pd.DataFrame:
+    """What namespaces inherited and kept, though it was unmounted where it came from.
+
+    Returns:
+        Rows with the columns of :mod:`mnttrace.analysis.frames.propagations`, `via` namespace-copy
+        and `seq` the operation that made the namespace; and orphaned, orphaned_seq, freed and
+        freed_seq, as of :func:`leaks`.
+    """
+    effects = run.effects
+    is_attach, via = effects["action"] == "attach", effects["via"]
+    gone = effects.loc[effects["action"] == "detach", ["mnt_id_unique", "via", "ts", "seq"]]
+    gone = gone.drop_duplicates("mnt_id_unique", keep="last").set_index("mnt_id_unique")
+    unmounted = gone.index[gone["via"].isin(["direct", "peer", "slave"])]
+    is_orphan = is_attach & (via == "namespace-copy") & effects["copy_of_unique"].isin(unmounted)
+    orphans = _last_of_each(effects[is_orphan])
+    if orphans.empty:
+        return orphans.reindex(columns=[*PROPAGATIONS, *_HELD])
+    # And what was bound from these, as a container's volumes are.
+    is_bound = is_attach & (via == "direct") & effects["copy_of_unique"].notna()
+    bound = _last_of_each(effects[is_bound])
+    copies, source = [orphans], orphans["mnt_id_unique"]
+    while len(source):
+        more = bound[bound["copy_of_unique"].isin(source)]
+        first = pd.concat(copies).loc[more["copy_of_unique"].to_numpy()]
+        copies.append(more.assign(**{name: first[name].array for name in _ORIGIN}))
+        source = more["mnt_id_unique"]
+    found = pd.concat(copies)
+    for end, of in (("orphaned", "copy_of_unique"), ("freed", "mnt_id_unique")):
+        for name, column in ((end, "ts"), (f"{end}_seq", "seq")):
+            found[name] = found[of].map(gone[column]).astype(_HELD[name])
+    # What went along with the original, or before it, was not held. An operation's time is exact;
+    # the end of a namespace is told a little late, so that which came first is not known then.
+    together = (found["freed_seq"] == found["orphaned_seq"]).fillna(False)
+    longer = found["freed"] - found["orphaned"]
+    least = longer.where(found["freed_seq"].notna(), longer - _TOLD_LATE)
+    found = found[found["freed"].isna() | ((least > pd.Timedelta(0)) & ~together)]
+    operations = run.operations[["seq", "syscall", "comm"]]
+    operations = operations[operations["seq"].isin(found["seq"])].set_index("seq")
+    found = found.rename(columns={"ns": "dst_ns", "ns_id": "dst_ns_id"}).assign(
+        src_ns=found["copy_of_ns"],
+        src_ns_id=found["copy_of_ns_id"],
+        syscall=found["seq"].map(operations["syscall"].astype("string[pyarrow]")),
+        comm=found["seq"].map(operations["comm"]),
+        receiver_path=found["parent_path"],
+        present=found["freed"].isna(),
+    )
+    return found[[*PROPAGATIONS, *_HELD]]
+
+
+def _last_of_each(effects: pd.DataFrame) -> pd.DataFrame:
+    last = effects.drop_duplicates("mnt_id_unique", keep="last")
+    return last.set_index("mnt_id_unique", drop=False)
+
+
+def _with_carriers(found: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """Who attached the mounts whose groups carried."""
+    effects = run.effects
+    is_carrier = effects["mnt_id_unique"].isin(found["via_unique"])
+    attached = effects.loc[is_carrier & (effects["action"] == "attach"), ["mnt_id_unique", "seq"]]
+    attached = attached.drop_duplicates("mnt_id_unique", keep="last").set_index("mnt_id_unique")
+    return found.assign(via_seq=found["via_unique"].map(attached["seq"]))
+
+
+def _with_names(found: pd.DataFrame, run: Run) -> pd.DataFrame:
+    processes = run.processes.drop_duplicates("pid", keep="last").set_index("pid")
+    kind, name = kinds(run), labels(run)
+    sides = {}
+    for end in ("src", "dst"):
+        ns = found[f"{end}_ns_id"]
+        sides[end] = ns.map(kind).astype("string[pyarrow]").fillna("other")
+        inode = "mnt:[" + found[f"{end}_ns"].astype("string[pyarrow]") + "]"
+        found[f"{end}_name"] = ns.map(name).astype("string[pyarrow]").fillna(inode)
+    found["direction"] = sides["src"] + "→" + sides["dst"]
+    found["command"] = found["pid"].map(processes["command"])
+    return found

@@ -1,0 +1,295 @@
+"""Operations that the kernel refused, and what stands in their way, where mount tables tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mnttrace.analysis.dataframes import Row, rows
+from mnttrace.analysis.model import propagation
+from mnttrace.analysis.model.mounts import MountId, Namespace, Refused, RefusedAsShared, Spot
+from mnttrace.analysis.model.operation import refusal_of
+from mnttrace.analysis.model.tables import Tables
+from mnttrace.analysis.names import labels
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.settings import is_shared
+from mnttrace.analysis.state.replay import Replay
+from mnttrace.linux import flags
+from mnttrace.linux.flags import MOUNT, MOUNT_ATTR
+
+COLUMNS = ["seq", "ts", "ns", "ns_id", "name", "pid", "comm", "syscall", "path", "source_path"]
+COLUMNS += ["error", "reason", "in_the_way", "since_seq"]
+# The errors that tables can account for.
+_ERRORS = {"EINVAL", "EBUSY", "ELOOP", "ENOSPC", "EPERM"}
+_ASKED = ["seq", "monotonic", "syscall", "error", "ns_id", "root_unique", "path", "source_path"]
+_ASKED += ["fstype", "flags_value", "attributes", "propagation"]
+# Options that a less privileged namespace may not clear (lock_mnt_tree() in fs/namespace.c), in the
+# words of mountinfo: the flag of mount(2) that keeps each, and the attribute of mount_setattr(2).
+_LOCKABLE = {
+    "ro": (MOUNT["MS_RDONLY"], MOUNT_ATTR["MOUNT_ATTR_RDONLY"]),
+    "nosuid": (MOUNT["MS_NOSUID"], MOUNT_ATTR["MOUNT_ATTR_NOSUID"]),
+    "nodev": (MOUNT["MS_NODEV"], MOUNT_ATTR["MOUNT_ATTR_NODEV"]),
+    "noexec": (MOUNT["MS_NOEXEC"], MOUNT_ATTR["MOUNT_ATTR_NOEXEC"]),
+}
+_SHOWN = 5  # of what stands in the way
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why one operation was refused.
+
+    Attributes:
+        seq: the operation.
+        reason: in words.
+        mounts: unique ids of those in the way.
+        in_the_way: these, or the processes that use the mount, in words; "" if not known.
+        is_shared: whether these are in the way because they are shared.
+    """
+
+    seq: int
+    reason: str
+    mounts: tuple[MountId, ...]
+    in_the_way: str
+    is_shared: bool = False
+
+
+def refused(run: Run, most: int | None = None) -> list[Refusal]:
+    """The failed operations that the rules of shared subtrees refuse, in order.
+
+    Args:
+        run: the whole recording.
+        most: of all failed operations, look only at so many, the first ones; None: at all.
+
+    An operation is tried on the tables as they were when it began; where the model refuses it with
+    the same error as the kernel did, its reason is the kernel's.
+    """
+    operations = run.operations
+    failed = operations[operations["error"] != ""].head(most or len(operations))
+    failed = failed[failed["error"].isin(_ERRORS) & failed["syscall"].isin(_TRIALS)]
+    if failed.empty:
+        return []
+    # Copies in other namespaces matter where these have too many mounts alone.
+    narrow = bool((failed["error"] != "ENOSPC").all())
+    trial = _Trial(run, Replay(run, failed[["seq", "monotonic", "ns_id"]], narrow))
+    return [one for row in rows(failed, _ASKED) if (one := trial.of(row))]
+
+
+def refusals(run: Run) -> pd.DataFrame:
+    """What was refused, by what, and since when that was so.
+
+    Not what has nothing in its way: runtimes unmount what is not mounted as a matter of course.
+
+    Returns:
+        A frame with COLUMNS, a row an operation: `seq` to `error` are its own (`ns` and `ns_id` the
+        namespace of the caller, `name` that one's label), `reason` why, `in_the_way` the mounts or
+        processes that stand in the way, `since_seq` the operation that put the first of these
+        mounts there, or made it shared where that is the reason; null if it was there before.
+
+    Raises:
+        RecordingError: a table cannot be read.
+    """
+    busy = set(run.operations.loc[run.operations["error"].isin(["EBUSY", "ENOSPC"]), "seq"])
+    found = [one for one in refused(run) if one.mounts or one.seq in busy]
+    told = pd.DataFrame(
+        {
+            "seq": pd.array([one.seq for one in found], "UInt64"),
+            "reason": pd.array([one.reason for one in found], "string[pyarrow]"),
+            "in_the_way": pd.array([one.in_the_way for one in found], "string[pyarrow]"),
+            "since_seq": pd.array(_since(run, found), "UInt64"),
+        }
+    ).merge(run.operations, on="seq")
+    inode = "mnt:[" + told["ns"].astype("string[pyarrow]") + "]"
+    return told.assign(name=told["ns_id"].map(labels(run)).astype(inode.dtype).fillna(inode))[
+        COLUMNS
+    ]
+
+
+def _since(run: Run, found: list[Refusal]) -> list[int | None]:
+    """The operations that made the first mount in the way what it was."""
+    effects = run.effects
+    theirs = effects[effects["mnt_id_unique"].isin({one.mounts[0] for one in found if one.mounts})]
+    theirs = theirs[theirs["action"].isin(["attach", "change"]) & theirs["seq"].notna()]
+    told: dict[MountId, list[Row]] = {}
+    for row in rows(theirs, ["seq", "mnt_id_unique", "action", "shared", "before"]):
+        told.setdefault(row["mnt_id_unique"], []).append(row)
+
+    def since(one: Refusal) -> int | None:
+        for row in reversed(told.get(one.mounts[0], []) if one.mounts else []):
+            became_shared = row["shared"] is not None and not is_shared(row["before"])
+            counts = row["action"] == "attach" or (one.is_shared and became_shared)
+            if counts and row["seq"] < one.seq:
+                return int(row["seq"])
+        return None
+
+    return [since(one) for one in found]
+
+
+class _Trial:
+    """Tries operations on the tables of their moment."""
+
+    def __init__(self, run: Run, replay: Replay) -> None:
+        self._replay = replay
+        self._names = labels(run)
+        self._most = run.meta.get("mount_max")
+        users = run.users
+        self._users = {seq: list(rows(some)) for seq, some in users.groupby("seq")}
+        effects = run.effects
+        births = effects[(effects["via"] == "namespace-copy") & effects["locked"]]
+        self._options = dict(zip(births["mnt_id_unique"], births["after"], strict=True))
+
+    def of(self, row: Row) -> Refusal | None:
+        tables = self._replay.to(row["seq"], row["monotonic"])
+        try:
+            why = self._locks(tables, row) if row["error"] == "EPERM" else None
+            why = why or _TRIALS[row["syscall"]](tables, row)
+        except Refused as error:
+            why = error  # a path leads nowhere
+        except KeyError:
+            return None  # what it worked on is not in the tables
+        if why:
+            if why.errno != row["error"]:
+                return None
+            way = [self._mount(tables, mount) for mount in why.mounts if mount in tables.mounts]
+            as_shared = isinstance(why, RefusedAsShared)
+            return Refusal(row["seq"], why.reason, why.mounts, _listed(way), as_shared)
+        if row["error"] == "ENOSPC":
+            return self._too_many(tables, row)
+        if row["syscall"] == "umount2" and row["error"] == "EBUSY":
+            reason = "processes use it: as working or root directory, or through open files"
+            return Refusal(row["seq"], reason, (), _listed(self._users_of(row)))
+        return None
+
+    def _mount(self, tables: Tables, mount: MountId) -> str:
+        found = tables.mounts[mount]
+        where = self._names.get(found.ns, "")
+        return f"{tables.path(mount)} in {where}" if where else tables.path(mount)
+
+    def _users_of(self, row: Row) -> list[str]:
+        users = self._users.get(row["seq"], [])
+        return [f"{user['comm']}[{user['pid']}] ({user['how']} {user['path']})" for user in users]
+
+    def _locks(self, tables: Tables, row: Row) -> Refused | None:
+        """Flags that a less privileged namespace got its mount with, and would clear."""
+        mount = tables.top(_spot(tables, row, "path")).mount
+        has = str(self._options.get(mount, "")).partition(" ")[2].split(",")
+        if row["syscall"] == "mount_setattr":
+            _, clear = flags.attributes_values(row["attributes"])
+            cleared = [name for name, (_, attribute) in _LOCKABLE.items() if clear & attribute]
+        elif row["syscall"] == "mount" and _action(row) == "reconfigure":
+            kept = row["flags_value"]
+            cleared = [name for name, (flag, _) in _LOCKABLE.items() if not kept & flag]
+        else:
+            return None
+        locked = [name for name in cleared if name in has]
+        if not locked:
+            return None
+        reason = f"a less privileged namespace may not clear {', '.join(locked)}"
+        return Refused("EPERM", f"{reason}: the mount came with it", mount)
+
+    def _too_many(self, before: Tables, row: Row) -> Refusal | None:
+        """Which namespace would get more mounts than it may have: count_mounts()."""
+        if not self._most or row["syscall"] != "mount":
+            return None
+        after = before.copy()
+        target = _spot(after, row, "path")
+        if _action(row) == "bind":
+            source = _spot(after, row, "source_path")
+            propagation.bind(after, source, target, recursive=_has(row, MOUNT["MS_REC"]))
+        else:  # some file system, new or not
+            propagation.mount(after, target, "")
+        touched = {mount.ns for mount in after.mounts.values() if mount.id not in before.mounts}
+        for ns in touched:
+            has, would = _count(before, ns), _count(after, ns)
+            if would > self._most:
+                name = self._names.get(ns, f"mnt:[{ns}]")
+                reason = f"{name} has {has} mounts and would have {would}"
+                return Refusal(row["seq"], f"{reason}: fs.mount-max is {self._most}", (), "")
+        return None
+
+
+def _count(tables: Tables, ns: Namespace) -> int:
+    """How many mounts a namespace has: with the root below all, which mountinfo does not show."""
+    mounts = tables.in_namespace(ns)
+    hidden = {mount.parent for mount in mounts} - {None} - tables.mounts.keys()
+    return len(mounts) + len(hidden)
+
+
+def _listed(things: list[str]) -> str:
+    more = f" and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
+    return ", ".join(dict.fromkeys(things[:_SHOWN])) + more
+
+
+def _has(row: Row, flag: int) -> bool:
+    return bool(row["flags_value"] & flag)
+
+
+def _action(row: Row) -> str:
+    """What a mount(2) is for, see :func:`mnttrace.linux.flags.mount_action`."""
+    return flags.mount_action(row["flags_value"])
+
+
+def _spot(tables: Tables, row: Row, column: str) -> Spot:
+    root = tables.mounts.get(row["root_unique"])
+    return tables.resolve(
+        row["ns_id"], row[column], root=Spot(root.id, root.root) if root else None
+    )
+
+
+def _pivot_root(tables: Tables, row: Row) -> Refused | None:
+    root = tables.mounts.get(row["root_unique"])
+    return refusal_of(
+        tables,
+        propagation.pivot_root,
+        _spot(tables, row, "path"),
+        _spot(tables, row, "source_path"),
+        root=Spot(root.id, root.root) if root else None,
+    )
+
+
+def _umount(tables: Tables, row: Row) -> Refused | None:
+    lazy = _has(row, flags.UMOUNT["MNT_DETACH"])
+    return refusal_of(tables, propagation.umount, _spot(tables, row, "path"), lazy=lazy)
+
+
+def _mount(tables: Tables, row: Row) -> Refused | None:
+    action = _action(row)
+    target = _spot(tables, row, "path")
+    recursive = _has(row, MOUNT["MS_REC"])
+    if action == "bind":
+        source = _spot(tables, row, "source_path")
+        return refusal_of(tables, propagation.bind, source, target, recursive=recursive)
+    if action == "propagation":
+        to = row["propagation"]
+        return refusal_of(tables, propagation.change, target, to, recursive=recursive)
+    if action == "move":
+        return refusal_of(tables, propagation.move, _spot(tables, row, "source_path"), target)
+    return None
+
+
+def _move_mount(tables: Tables, row: Row) -> Refused | None:
+    return refusal_of(
+        tables,
+        propagation.move,
+        _spot(tables, row, "source_path"),
+        _spot(tables, row, "path"),
+        beneath=_has(row, flags.MOVE_MOUNT["MOVE_MOUNT_BENEATH"]),
+    )
+
+
+def _setattr(tables: Tables, row: Row) -> Refused | None:
+    if not row["propagation"]:
+        return None
+    recursive = _has(row, flags.AT["AT_RECURSIVE"])
+    target = _spot(tables, row, "path")
+    return refusal_of(tables, propagation.change, target, row["propagation"], recursive=recursive)
+
+
+_TRIALS: dict[str, Callable[[Tables, Row], Refused | None]] = {
+    "mount": _mount,
+    "mount_setattr": _setattr,
+    "move_mount": _move_mount,
+    "pivot_root": _pivot_root,
+    "umount2": _umount,
+}

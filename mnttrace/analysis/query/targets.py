@@ -1,0 +1,142 @@
+"""What someone asks about (a path, a device, a mount id, a namespace), found in a recording."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mnttrace.analysis.run import Run
+from mnttrace.analysis.state.mount_tables import last_tables
+from mnttrace.errors import BadInput
+
+# What tells one mounted file system, and what of it is mounted, from others. A device number is
+# used again; its type and source make it likely that it is the same one.
+IDENTITY = ["device", "root", "fstype", "source"]
+_COLUMNS = ["ns_id", "ns", "mount_id", "mnt_id_unique", "parent_id", "mountpoint", *IDENTITY]
+_COLUMNS += ["shared", "master", "propagation"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was found.
+
+    Attributes:
+        said: how it was understood, as "path" or "device".
+        mounts: those that it means, rows of :func:`known_mounts`.
+    """
+
+    said: str
+    mounts: pd.DataFrame
+
+
+def known_mounts(run: Run) -> pd.DataFrame:
+    """Every mount that was there at some time.
+
+    Returns:
+        A row a mount: ns_id, ns, mount_id, mnt_id_unique, parent_id, mountpoint, device, root,
+        fstype, source, shared, master, propagation, and `present`: whether it was still there at
+        the end. Those that are gone come first.
+    """
+    effects = run.effects
+    gone = effects.loc[effects["action"] == "detach", _COLUMNS]
+    found = _together([gone.assign(present=False), mounts_there(run).assign(present=True)])
+    return found[~(found["mnt_id_unique"].notna() & found["mnt_id_unique"].duplicated())]
+
+
+def mounts_there(run: Run) -> pd.DataFrame:
+    """The mounts that were there at the end.
+
+    Returns:
+        A frame as :func:`known_mounts` gives, without `present`.
+    """
+    effects = run.effects
+    gone = effects.loc[effects["action"] == "detach", "mnt_id_unique"].dropna()
+    tables = last_tables(run)
+    there = tables.loc[~tables["gone"] & ~tables["mnt_id_unique"].isin(gone), _COLUMNS]
+    # A mount that was attached after the last look at its table, and has not gone since.
+    made = effects.loc[effects["action"] == "attach", "mnt_id_unique"]
+    unseen = made.index[~made.isin(gone) & ~made.isin(there["mnt_id_unique"])]
+    return _together([effects.loc[unseen, _COLUMNS], there])
+
+
+def _together(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    texts = dict.fromkeys(("fstype", "propagation"), "string[pyarrow]")
+    return pd.concat([part.astype(texts) for part in parts], ignore_index=True)
+
+
+def find(run: Run, text: str) -> Target:
+    """Find what a text means.
+
+    Args:
+        run: the recording.
+        text: a path, "8:1", a source such as /dev/loop0, a mount id, the name or (the beginning of)
+            the id of a container, a unit's or a process's name, or a pid.
+
+    Raises:
+        BadInput: nothing in the recording is that; the hint has what is most like it.
+    """
+    known = known_mounts(run)
+    for said, found in _readings(run, known, text):
+        if len(found):
+            return Target(said, found)
+    raise BadInput(f"nothing in the recording is {text!r}", _closest(run, known, text))
+
+
+def _readings(run: Run, known: pd.DataFrame, text: str) -> list[tuple[str, pd.DataFrame]]:
+    """How a text can be read, the likeliest first."""
+    number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
+    path = os.path.normpath(text) if text.startswith("/") else ""
+    return [
+        ("device", known[known["device"] == text]),
+        ("source", known[(known["source"] == text) & (text != "none")]),
+        ("mount id", known[(known["mount_id"] == number) & known["present"]]),
+        ("path", _at(run, known, path) if path else known.head(0)),
+        ("namespace", known[known["ns_id"].isin(_namespaces(run, text, number))]),
+        ("what the path is on", _below(run, known, path) if path else known.head(0)),
+    ]
+
+
+def _at(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
+    """The mounts at a path; in the host's namespace, if there are any."""
+    there = known[known["mountpoint"] == path]
+    at_home = there[there["ns_id"] == run.meta.get("home_ns_id")]
+    return at_home if len(at_home) else there
+
+
+def _below(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
+    """The mount that a path on the host is on; not what is at "/", where everything is."""
+    there = known[known["present"] & (known["ns_id"] == run.meta.get("home_ns_id"))]
+    above = [place for place in there["mountpoint"] if path.startswith(place.rstrip("/") + "/")]
+    longest = max(above, key=len, default="/")
+    return there[(there["mountpoint"] == longest) & (longest != "/")]
+
+
+def _namespaces(run: Run, text: str, number: int) -> set[int]:
+    names = run.namespaces
+    is_it = (names["name"] == text) | (names["unit"] == text) | (names["pid"] == number)
+    is_it |= names["ns"] == number
+    if len(text) >= 4:
+        is_it |= names["id"].str.startswith(text)
+    found = set(names.loc[is_it.fillna(False), "ns_id"])
+    processes = run.processes
+    return found | set(processes.loc[processes["pid"] == number, "ns_id"])
+
+
+def _closest(run: Run, known: pd.DataFrame, text: str) -> str:
+    names = run.namespaces
+    words = {
+        str(word)
+        for column in (known["mountpoint"], known["source"], names["name"], names["id"])
+        for word in column.dropna().unique()
+        if word
+    }
+    close = difflib.get_close_matches(text, sorted(words), n=3, cutoff=0.5)
+    under = [word for word in sorted(words) if text in word][:3]
+    found = list(dict.fromkeys([*close, *under]))
+    if not found:
+        return "mnttrace tree shows all mounts, mnttrace info the namespaces"
+    return "is it " + " or ".join(repr(word) for word in found) + "?"

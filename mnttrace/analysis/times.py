@@ -1,0 +1,49 @@
+"""Moments of a recording: as a time, or as seconds since it began."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pandas as pd
+
+from mnttrace.analysis.run import Run
+from mnttrace.errors import BadInput
+
+Moment = pd.Timestamp | datetime | str | float
+
+
+def moment(run: Run, when: Moment) -> pd.Timestamp:
+    """A moment of a recording.
+
+    Args:
+        run: the recording.
+        when: a time (UTC, if it has no zone), or seconds since the recording began.
+
+    Raises:
+        BadInput: it is no time, or one before or after the recording.
+    """
+    start, end = span(run)
+    try:
+        if isinstance(when, (int, float)):
+            found = start + pd.Timedelta(seconds=when)
+        else:
+            found = pd.Timestamp(when)
+            found = found.tz_localize("UTC") if found.tzinfo is None else found.tz_convert("UTC")
+    except ValueError as error:
+        raise BadInput(f"{when!r} is no time", "as '2026-01-31 12:00:00', or seconds") from error
+    if not start <= found <= end:
+        raise BadInput(f"{found} is not within the recording", f"it is from {start} to {end}")
+    return found
+
+
+def span(run: Run) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """When a recording began and ended; of one that was not closed, the last that is known."""
+    start, stop = run.meta["started"], run.meta.get("stopped")
+    if stop is None:
+        stop = start
+        if len(run.snapshots):
+            stop = max(stop, int(run.snapshots["ended"].max()) + run.meta["wall_offset"])
+        if len(run.operations):
+            last = run.operations["monotonic"] + run.operations["latency"].fillna(0)
+            stop = max(stop, int(last.max()) + run.meta["wall_offset"])
+    return pd.Timestamp(start, tz="UTC"), pd.Timestamp(stop, tz="UTC")

@@ -1,0 +1,87 @@
+"""What one call did, in every namespace.
+
+The kernel's lists at the end of a call say which mounts it made, with their peers and slaves, or
+what is mounted in its namespace, or in one that it made. What it detached is reported by thread
+(:mod:`mnttrace.capture.join.pending`). All is joined by unique ids, so what is reported twice is
+one effect.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mnttrace.capture.join.born_mounts import take_born
+from mnttrace.capture.join.changed_mounts import ChangedMounts
+from mnttrace.capture.join.events import CallEnded, namespace_key
+from mnttrace.capture.join.known_mounts import KnownMounts
+from mnttrace.capture.join.made_mounts import MadeMounts
+from mnttrace.capture.join.requests import NameMount
+from mnttrace.linux.syscalls import SyscallKind
+from mnttrace.probes.records import (
+    HOW_COVERED,
+    HOW_PROPAGATED,
+    LIST_AFTER,
+    LIST_BIRTH,
+    LIST_CHANGED,
+    LIST_MADE,
+)
+
+
+class Birth(NamedTuple):
+    """A mount namespace that a call made: its inode number and its unique id."""
+
+    ns: int
+    ns_id: int
+
+    @property
+    def key(self) -> int:
+        """What the namespace is known by."""
+        return namespace_key(self.ns, self.ns_id)
+
+
+class CallEffects:
+    """Writes the effects of calls.
+
+    Args:
+        known: kept up to date.
+    """
+
+    def __init__(self, known: KnownMounts) -> None:
+        self._known = known
+        self._made = MadeMounts(known)
+        self._changed = ChangedMounts(known, self._made)
+
+    def unnamed(self, call: CallEnded) -> list[NameMount]:
+        """What is to be asked before a call is taken."""
+        known = self._known
+        new = [
+            entry
+            for found in call.lists
+            for entry in found.entries
+            if entry.mntns_id
+            and entry.unique not in known.tables
+            and (
+                found.reason in (LIST_MADE, LIST_BIRTH)
+                or entry.how in (HOW_PROPAGATED, HOW_COVERED)
+                or known.pending.was_cut(entry.unique)
+            )
+        ]
+        return known.naming.unnamed(new, call.names) if new else []
+
+    def take(self, call: CallEnded) -> Birth | None:
+        """Write the effects of a call that succeeded; the namespace that it made, if it did."""
+        self._made.take(call)
+        after = [found for found in call.lists if found.reason in (LIST_AFTER, LIST_CHANGED)]
+        missing = self._changed.take(call, after) if after else []
+        born = [found for found in call.lists if found.reason == LIST_BIRTH]
+        if born:
+            take_born(call, born, self._known)
+        if call.kind == SyscallKind.UMOUNT:
+            self._known.detaches.by_umount(call, missing)
+        elif call.kind == SyscallKind.REMOVE:
+            self._known.detaches.by_removal(call)
+        elif call.row["ns_after"] != call.row["ns"]:
+            self._known.detaches.by_leaving(call)
+        if call.is_cut:
+            self._known.pending.remember_cut(call)
+        return Birth(born[0].ns, born[0].ns_id) if born else None

@@ -1,0 +1,257 @@
+"""Effects of mounts that went: by umount, with their namespace, or with their mount point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import NamedTuple
+
+from mnttrace.capture.join.changes import Changes
+from mnttrace.capture.join.effect_rows import EffectRows, Evidence, Via
+from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.mount_state import MountState
+from mnttrace.capture.join.mount_tables import MountTables
+from mnttrace.capture.join.outbox import Cause
+from mnttrace.capture.join.pending import PendingMountEvents
+from mnttrace.capture.join.umounted import (
+    is_peer_copy,
+    likely_of,
+    origin_of,
+    propagates,
+    taken_directly,
+)
+from mnttrace.probes.records import BY_EVENT
+
+
+class _Expected(NamedTuple):
+    """A mount is to go, or has gone: with what call, along with what, and how it came to that."""
+
+    cause: Cause
+    origin: MountState | None
+    via: Via
+
+
+class Detaches:
+    """Takes mounts out of the tables, and writes why they went.
+
+    Args:
+        tables: kept up to date.
+        pending: what threads detached.
+        rows: what is written to.
+        changes: is told which mounts leave their peer groups.
+    """
+
+    def __init__(
+        self, tables: MountTables, pending: PendingMountEvents, rows: EffectRows, changes: Changes
+    ) -> None:
+        self._tables = tables
+        self._pending = pending
+        self._rows = rows
+        self._changes = changes
+        self._expected: dict[int, _Expected] = {}
+
+    # ---- by calls
+
+    def by_umount(self, call: CallEnded, missing: Iterable[int]) -> None:
+        """What a umount detached.
+
+        Args:
+            call: the umount.
+            missing: what the kernel's list of its namespace lacked after it, where there is one.
+        """
+        tid, cause = call.row["tid"], Cause.of(call.row)
+        missing = list(missing)
+        reported = self._pending.of_call(call)
+        if not reported or call.last_detached_known_by != BY_EVENT:
+            gone = self._tables.attached([*missing, *reported])
+            more = likely_of(call, self._pending, self._tables, reported, gone)
+            self._pending.drop(tid, more)
+            reported += more
+        mounts = self._tables.attached(dict.fromkeys([*missing, *reported]))
+        if not mounts:
+            return
+        direct, is_at_path = taken_directly(call, mounts, self._tables, self._expected)
+        # No report says who detached what is missing: others may have done it meanwhile.
+        evidence: Evidence = "kernel" if reported or is_at_path else "ambiguous"
+        sources = [one for one in mounts if one.unique in direct and propagates(one, self._tables)]
+        origins = {mount.unique: origin_of(mount, sources) for mount in mounts}
+        # What was to go with an earlier call did, if it is not reported to have gone with this one.
+        origins |= dict.fromkeys(self._expected.keys() & origins.keys() - set(reported))
+        others = [m for m in mounts if m.unique not in direct and origins[m.unique] is None]
+        # What the thread did before the call, without one. What else is missing may be of calls
+        # that are not over: they or a survey tell.
+        of_thread = set(reported)
+        before = [mount for mount in others if mount.unique in of_thread]
+        self._without_call(before, cause._replace(seq=None, pid=None, tid=tid))
+        gone_otherwise = {mount.unique for mount in others}
+        gone = [mount for mount in mounts if mount.unique not in gone_otherwise]
+        for mount in gone:
+            origin = None if mount.unique in direct else origins[mount.unique]
+            via: Via = "direct" if mount.unique in direct else self._via(mount, origin)
+            self._rows.detach(mount, via, evidence, cause, origin)
+        self._expect_copies(gone, {**origins, **direct}, cause)
+        self._take_away([(mount, cause) for mount in gone])
+
+    def _expect_copies(
+        self, gone: list[MountState], origins: Mapping[int, MountState | None], cause: Cause
+    ) -> None:
+        """What is at the same place on peers and slaves goes, too (propagate_umount(), fs/pnode.c):
+        where that is not reported yet, it is looked for later.
+
+        It goes with what the call itself took, also where only a copy of that leads to it: that a
+        copy's parent got another master may not be known yet.
+        """
+        here = {mount.unique for mount in gone}
+        for mount in gone:
+            parent = self._tables.recall(mount.parent)
+            for receiver in self._tables.receivers(parent) if parent else ():
+                there = self._tables.child_at(receiver, mount.mountpoint.key)
+                if there is None or there.unique in here:
+                    continue
+                if not self._pending.is_watched(there.key, cause.monotonic):
+                    origin = origins[mount.unique] or mount
+                    expected = _Expected(cause, origin, self._via(there, origin))
+                    self._expected.setdefault(there.unique, expected)
+
+    def by_removal(self, call: CallEnded) -> None:
+        """A call that removed or renamed what mounts were on in other namespaces."""
+        cause = Cause.of(call.row)
+        mounts = self._tables.attached(self._pending.of_call(call))
+        own = {mount.unique for mount in mounts}
+        on_file = next((m for m in reversed(mounts) if m.parent not in own), None)
+        if on_file is None:
+            return
+        if call.last_detached_known_by != BY_EVENT:
+            mounts += self._gone_along(own, on_file, call)
+        for mount in mounts:
+            self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
+        self._take_away([(mount, cause) for mount in mounts])
+        self._expect_on(on_file, cause)
+
+    def _gone_along(self, gone: set[int], on_file: MountState, call: CallEnded) -> list[MountState]:
+        """What the thread detached next that was on the same file, or mounted on what went: such is
+        reported after that, and stays on it (UMOUNT_CONNECTED in fs/namespace.c)."""
+        parents = set(gone)
+        along = []
+        for unique in self._pending.more_of_call(call):
+            mount = self._tables.get(unique)
+            if mount is None:
+                break
+            if mount.parent not in parents and not mount.mountpoint.is_same(on_file.mountpoint):
+                break
+            parents.add(unique)
+            along.append(mount)
+        self._pending.drop(call.row["tid"], [mount.unique for mount in along])
+        return along
+
+    def _expect_on(self, on_file: MountState, cause: Cause) -> None:
+        """What is on a removed file in namespaces that are not reported of yet went, too."""
+        for key in self._tables.namespaces():
+            if self._pending.is_watched(key, cause.monotonic):
+                continue
+            for mount in self._tables.attached(sorted(self._tables.of_namespace(key))):
+                if mount.mountpoint.is_same(on_file.mountpoint):
+                    for unique in self._tables.tree(mount.unique):
+                        expected = _Expected(cause, None, "mountpoint-removed")
+                        self._expected.setdefault(unique, expected)
+
+    def by_leaving(self, call: CallEnded) -> None:
+        """A call by which a thread left its namespace: the last one to leave takes it down."""
+        detached = self._pending.detached_by(call.row["tid"])
+        own = [mount for mount in self._tables.attached(detached) if mount.key == call.key]
+        if any(mount.is_root for mount in own):
+            self._pending.drop(call.row["tid"], {mount.unique for mount in own})
+            self._died(own, "kernel", Cause.of(call.row))
+
+    # ---- without calls
+
+    def settle(self, when: Cause, everything: bool = False) -> None:
+        """Write the detached mounts that no call of their thread accounts for: their namespace
+        died, or their mount point was removed.
+
+        Args:
+            when: the time up to which all has been reported.
+            everything: also those that a call that is not over may still account for.
+        """
+        for tid, uniques in self._pending.take_unclaimed(when.monotonic, everything):
+            self._without_call(self._tables.attached(uniques), when._replace(tid=tid))
+
+    def _without_call(self, mounts: list[MountState], cause: Cause) -> None:
+        dead = {mount.key for mount in mounts if mount.is_root}
+        self._died([mount for mount in mounts if mount.key in dead], "kernel", cause)
+        removed = [mount for mount in mounts if mount.key not in dead]
+        for mount in removed:
+            self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
+        self._take_away([(mount, cause) for mount in removed])
+
+    def namespace_gone(self, key: int, when: Cause) -> None:
+        """A namespace is no more, and nothing reported that: it was not watched yet.
+
+        What was to go along with a umount may have done so, or with the namespace before that.
+        """
+        mounts = self._tables.attached(sorted(self._tables.of_namespace(key)))
+        doubtful = [mount for mount in mounts if mount.unique in self._expected]
+        certain = [mount for mount in mounts if mount.unique not in self._expected]
+        self._died(doubtful, "ambiguous", when)
+        self._died(certain, "snapshot", when)
+
+    def apply_expected(self, uniques: Iterable[int], when: Cause) -> None:
+        """Of mounts that a list lacks, those that were to go with an earlier call did."""
+        self.missing([unique for unique in uniques if unique in self._expected], when)
+
+    def missing(self, uniques: Iterable[int], when: Cause) -> None:
+        """Mounts that are no longer there, which nothing reported: first what went with the
+        earliest call, for that moved what lay on it."""
+        nothing = _Expected(when, None, "")
+        waiting = [
+            (mount, self._expected.pop(mount.unique, nothing))
+            for mount in self._tables.attached(uniques)
+        ]
+        waiting.sort(key=lambda one: one[1].cause.seq or math.inf)
+        for _, group in groupby(waiting, key=lambda one: one[1].cause.seq):
+            gone = list(group)
+            for mount, expected in gone:
+                self._rows.detach(mount, expected.via, "snapshot", expected.cause, expected.origin)
+            self._take_away([(mount, expected.cause) for mount, expected in gone])
+
+    # ---- out of the tables
+
+    def _via(self, mount: MountState, origin: MountState | None) -> Via:
+        return "peer" if is_peer_copy(mount, origin, self._tables) else "slave"
+
+    def _died(self, mounts: list[MountState], evidence: Evidence, cause: Cause) -> None:
+        for mount in mounts:
+            if not mount.is_root and not mount.is_hidden:
+                self._rows.detach(mount, "namespace-death", evidence, cause)
+        self._remove([(mount, cause) for mount in mounts])
+
+    def _take_away(self, gone: list[tuple[MountState, Cause]]) -> None:
+        """Detach mounts; what covered one, and stays, gets its parent (reparent(), fs/pnode.c)."""
+        self._remove(gone)
+        for mount, cause in gone:
+            above = self._tables.child_at(mount.unique, mount.root.key)
+            if above is None:
+                continue
+            before = self._rows.place(above)
+            below = self._lowest_gone(mount)
+            self._tables.move(above, below.parent, below.mountpoint)
+            self._rows.move(above, "beneath", "model", cause, before)
+
+    def _remove(self, gone: list[tuple[MountState, Cause]]) -> None:
+        for mount, _ in gone:
+            self._tables.detach(mount.unique)
+            self._expected.pop(mount.unique, None)
+        for mount, cause in gone:
+            self._changes.left_group(mount, mount.group, mount.master, cause)
+
+    def _lowest_gone(self, mount: MountState) -> MountState:
+        """The lowest of the detached mounts that lay on each other below this one."""
+        seen = {mount.unique}
+        while mount.parent not in self._tables and not mount.is_root:
+            lower = self._tables.recall(mount.parent)
+            if lower is None or lower.unique in seen:
+                break
+            seen.add(lower.unique)
+            mount = lower
+        return mount

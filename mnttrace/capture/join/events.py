@@ -1,0 +1,275 @@
+"""What goes into the core: what the kernel reported, what was read, and answers to requests.
+
+Every event has the time at which it was known, `at`: CLOCK_MONOTONIC, ns. Text is valid Unicode:
+bytes that are not UTF-8 are written as \\xNN. A raw log keeps exactly these, in their order.
+
+From the kernel come CallEnded, NamespaceListed, ProcessSeen (the ring buffer) and MountsChanged
+(kernel hooks or fanotify); CaughtUp says that all that it reported until then has been given.
+Surveys give TableRead between RoundBegan and RoundEnded. The others answer a request of
+:mod:`mnttrace.capture.join.requests`; an answer is due before the next event that is none.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from mnttrace.capture.join.identity import Identity, User
+from mnttrace.linux.fanotify import MountEvent
+from mnttrace.linux.flags import AT, MOUNT, UMOUNT, mount_action
+from mnttrace.linux.mountinfo import Mount
+from mnttrace.linux.syscalls import SyscallKind
+from mnttrace.probes.records import MountEntry
+from mnttrace.recording.rows import OperationRow, ProcessRow
+
+Reason = Literal["start", "birth", "operation", "end"]
+
+
+def namespace_key(ns: int, ns_id: int) -> int:
+    """What a namespace is known by: its unique id, or the inode number where there is none."""
+    return ns_id or ns
+
+
+class MountList(msgspec.Struct):
+    """Mounts of one namespace, as the kernel listed them.
+
+    A list comes in parts: one that is `is_first` replaces what came before it.
+
+    Attributes:
+        reason: one of LIST_* in bpf/records.h.
+        ns: inode number of the namespace; ns_id: its unique id, 0 where the kernel has none.
+    """
+
+    reason: int
+    ns: int
+    ns_id: int
+    is_first: bool
+    is_last: bool
+    entries: list[MountEntry]
+
+    @property
+    def key(self) -> int:
+        """What the namespace is known by."""
+        return namespace_key(self.ns, self.ns_id)
+
+
+class Event(msgspec.Struct, tag=True):
+    """What all events have: `at`, CLOCK_MONOTONIC in ns."""
+
+    at: int
+
+
+# ---- from the kernel
+
+
+class CallEnded(Event):
+    """A traced call ended.
+
+    Attributes:
+        row: of the table `operations`.
+        kind: what such a call does when it succeeds.
+        lists: the mounts that it made, or those of a namespace, in the order they were sent.
+        names: key of a dentry → its path within its file system.
+        last_detached: unique id of the last mount that the call detached, by the end of it.
+        last_detached_known_by: one of BY_* in bpf/records.h.
+        is_cut: the kernel's list is not complete.
+        descends: whether the caller descends from a process that the recorder follows.
+    """
+
+    row: OperationRow
+    kind: SyscallKind
+    lists: list[MountList]
+    names: dict[int, str]
+    last_detached: int
+    last_detached_known_by: int
+    is_cut: bool
+    descends: bool
+
+    @property
+    def key(self) -> int:
+        """What the caller's namespace before the call is known by."""
+        return namespace_key(self.row["ns"], self.row["ns_id"])
+
+    @property
+    def end(self) -> int:
+        """CLOCK_MONOTONIC when the call ended, ns."""
+        return self.row["monotonic"] + self.row["latency"]
+
+    @property
+    def flags(self) -> int:
+        """Its flags as they were given, 0 of a call without any."""
+        return self.row["flags_value"]
+
+    @property
+    def mount_action(self) -> str:
+        """What mount(2) does with its flags; "new" of other calls."""
+        return mount_action(self.flags if self.kind == SyscallKind.MOUNT else 0)
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether it is a umount that takes all that is mounted below, too."""
+        return self.kind == SyscallKind.UMOUNT and bool(self.flags & UMOUNT["MNT_DETACH"])
+
+    @property
+    def is_recursive(self) -> bool:
+        """Whether it is about all mounts below its target, too."""
+        if self.kind == SyscallKind.MOUNT:
+            return bool(self.flags & MOUNT["MS_REC"])
+        return self.kind == SyscallKind.SETATTR and bool(self.flags & AT["AT_RECURSIVE"])
+
+
+class NamespaceListed(Event):
+    """A part of the kernel's list of a namespace that a survey asked for."""
+
+    mounts: MountList
+
+
+class ProcessSeen(Event):
+    """A process made its first traced call since it was executed: its row of `processes`."""
+
+    row: ProcessRow
+
+
+class MountsChanged(Event):
+    """Mounts were attached, detached or moved: in the kernel's order, with their threads."""
+
+    changes: list[MountEvent]
+
+
+class CaughtUp(Event):
+    """All that the kernel reported before `at` has been given."""
+
+
+class TimePassed(Event):
+    """It is `at` now: what is due may be asked for."""
+
+
+# ---- surveys
+
+
+class RoundBegan(Event):
+    """A survey of all namespaces begins."""
+
+    reason: Reason
+
+
+class TableRead(Event):
+    """The mount table of a namespace was read; `at` is when that began.
+
+    Attributes:
+        ns, ns_id: inode number and unique id of the namespace (0 where the kernel has none).
+        pid: a process in it, None if there is none.
+        reason: why it was read.
+        ended: CLOCK_MONOTONIC when it had been read, ns.
+        mounts: the lines of its mountinfo, none where it could not be read.
+        unique_ids: mount id → unique id, where the kernel tells.
+        is_watched: attached and detached mounts of it are reported, from `at` on at least.
+        is_listed: the kernel's list was asked for, too, after the table was read.
+    """
+
+    ns: int
+    ns_id: int
+    pid: int | None
+    reason: Reason
+    ended: int
+    mounts: list[Mount]
+    unique_ids: dict[int, int]
+    is_watched: bool
+    is_listed: bool
+
+    @property
+    def key(self) -> int:
+        """What the namespace is known by."""
+        return namespace_key(self.ns, self.ns_id)
+
+
+class RoundEnded(Event):
+    """All namespaces have been surveyed, and all that the kernel reported until then was given.
+
+    Attributes:
+        alive: keys of those that there are.
+    """
+
+    reason: Reason
+    alive: list[int]
+
+
+# ---- answers
+
+
+class MountNamed(Event):
+    """Answers NameMount: root and mount point of a mount; None and "" if it is gone."""
+
+    unique: int
+    root: str | None
+    mountpoint: str
+
+
+class NamespaceIdentified(Event):
+    """Answers IdentifyNamespace."""
+
+    key: int
+    identity: Identity
+
+
+class ThreadIdentified(Event):
+    """Answers IdentifyThread: the row of `processes` of its process, None if it is gone."""
+
+    tid: int
+    row: ProcessRow | None
+
+
+class ThreadChecked(Event):
+    """Answers CheckThread: whether a thread is in one of the traced calls."""
+
+    tid: int
+    is_in_call: bool
+
+
+class NamespacesGone(Event):
+    """Answers CheckNamespaces: the keys of those that are no more."""
+
+    keys: list[int]
+
+
+class UsersFound(Event):
+    """Answers FindUsers: the processes that use a mount which operation `seq` left busy."""
+
+    seq: int
+    users: list[User]
+
+
+class LossesCounted(Event):
+    """What was lost outside of the core, by kind: the last event of a recording."""
+
+    losses: dict[str, int]
+
+
+ANSWERS = (
+    MountNamed,
+    NamespaceIdentified,
+    ThreadIdentified,
+    ThreadChecked,
+    NamespacesGone,
+    UsersFound,
+    TableRead,
+)
+AnyEvent = (
+    CallEnded
+    | NamespaceListed
+    | ProcessSeen
+    | MountsChanged
+    | CaughtUp
+    | TimePassed
+    | RoundBegan
+    | TableRead
+    | RoundEnded
+    | MountNamed
+    | NamespaceIdentified
+    | ThreadIdentified
+    | ThreadChecked
+    | NamespacesGone
+    | UsersFound
+    | LossesCounted
+)

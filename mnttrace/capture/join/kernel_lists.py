@@ -1,0 +1,181 @@
+"""Mounts from the kernel's own lists: at the end of calls, and in surveys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mnttrace.capture.join.call_effects import Birth, CallEffects
+from mnttrace.capture.join.differences import Differences, Found
+from mnttrace.capture.join.events import (
+    CallEnded,
+    MountList,
+    NamespaceListed,
+    RoundBegan,
+    RoundEnded,
+    TableRead,
+)
+from mnttrace.capture.join.known_mounts import KnownMounts
+from mnttrace.capture.join.limits import SURVEY_CHANGED
+from mnttrace.capture.join.outbox import Cause, Outbox
+from mnttrace.capture.join.requests import NameMount, SurveySome
+from mnttrace.capture.join.snapshot_writer import SnapshotWriter
+from mnttrace.linux.syscalls import SyscallKind
+from mnttrace.probes.records import MountEntry
+
+CHANGING = frozenset(
+    {
+        SyscallKind.MOUNT,
+        SyscallKind.UMOUNT,
+        SyscallKind.PIVOT,
+        SyscallKind.MOVE_MOUNT,
+        SyscallKind.SETATTR,
+        SyscallKind.RECONFIGURE,
+    }
+)
+
+
+@dataclass(slots=True)
+class _Survey:
+    """A mount table that was read, and the kernel's list as far as it has come.
+
+    Attributes:
+        newest: the highest unique id that was known when the table had been read.
+    """
+
+    read: TableRead
+    newest: int
+    entries: list[MountEntry] = field(default_factory=list)
+    has_list: bool = False
+
+
+class KernelLists:
+    """Writes effects by what the kernel lists.
+
+    Args:
+        known: kept up to date.
+        snapshots: takes the tables that were read.
+        out: for questions.
+        wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
+    """
+
+    def __init__(
+        self, known: KnownMounts, snapshots: SnapshotWriter, out: Outbox, wall_offset: int
+    ) -> None:
+        self._known = known
+        self._snapshots = snapshots
+        self._out = out
+        self._offset = wall_offset
+        self._calls = CallEffects(known)
+        self._differences = Differences(known)
+        self._surveys: dict[int, _Survey] = {}
+        # Namespaces that calls have changed, with the time of the first of them.
+        self._changed: dict[int, int] = {}
+        self._births: dict[int, CallEnded] = {}
+
+    def unnamed(self, event: CallEnded | NamespaceListed | RoundEnded) -> list[NameMount]:
+        """What is to be asked before an event is taken."""
+        if isinstance(event, CallEnded):
+            return self._calls.unnamed(event)
+        if isinstance(event, NamespaceListed):
+            survey = self._surveys.get(event.mounts.key)
+            if survey is None or not event.mounts.is_last:
+                return []
+            before = [] if event.mounts.is_first else survey.entries
+            return self._unnamed_in(survey, [*before, *event.mounts.entries])
+        return [
+            ask
+            for survey in self._surveys.values()
+            for ask in self._unnamed_in(survey, survey.entries)
+        ]
+
+    def _unnamed_in(self, survey: _Survey, entries: list[MountEntry]) -> list[NameMount]:
+        in_table = {line.mount_id for line in survey.read.mounts}
+        new = [
+            entry
+            for entry in entries
+            if entry.mount_id not in in_table and entry.unique not in self._known.tables
+        ]
+        return self._known.naming.unnamed(new, {}) if new else []
+
+    def call(self, call: CallEnded) -> Birth | None:
+        """A call succeeded; the namespace that it made, if the kernel listed one."""
+        birth = self._calls.take(call)
+        if birth:
+            self._births[birth.key] = call
+        if call.kind in CHANGING:
+            self._changed.setdefault(call.key, call.at)
+        return birth
+
+    def birth_of(self, key: int) -> CallEnded | None:
+        """The call that made a namespace which was not surveyed yet."""
+        return self._births.get(key)
+
+    def born_again(self, read: TableRead) -> int | None:
+        """The end of a namespace is reported or found out before its number is used again."""
+        return None
+
+    def table_read(self, read: TableRead) -> None:
+        """The mount table of a namespace was read; its list follows, if one was asked for."""
+        self._births.pop(read.key, None)
+        self._surveys[read.key] = _Survey(read, self._known.tables.newest)
+        if not read.is_listed:
+            self._surveyed(read.key, is_complete=False)
+
+    def listed(self, event: NamespaceListed) -> None:
+        """A part of the kernel's list of a namespace came."""
+        found: MountList = event.mounts
+        survey = self._surveys.get(found.key)
+        if survey is None:
+            return
+        if found.is_first:
+            survey.entries.clear()
+        survey.has_list = True
+        survey.entries += found.entries
+        if found.is_last:
+            self._surveyed(found.key, is_complete=True)
+
+    def round_began(self, event: RoundBegan) -> None:
+        """All namespaces are surveyed now."""
+
+    def round_ended(self, event: RoundEnded) -> None:
+        """All namespaces have been surveyed: a list that has not come whole will not."""
+        for key in list(self._surveys):
+            self._surveyed(key, is_complete=False)
+
+    def explain(self) -> None:
+        """The calls' own lists have explained what could be."""
+
+    def ask_for_due(self, at: int) -> None:
+        """Ask for surveys: at once where something is expected, else a while after a change."""
+        due = {key for key, since in self._changed.items() if at - since >= SURVEY_CHANGED}
+        for key in due:
+            del self._changed[key]
+        due |= self._known.changes.expecting_namespaces()
+        if due:
+            self._out.ask(SurveySome(frozenset(due)))
+
+    def forget(self, key: int) -> None:
+        """A namespace has ended."""
+        self._differences.forget(key)
+        for kept in (self._surveys, self._changed, self._births):
+            kept.pop(key, None)
+
+    def _surveyed(self, key: int, is_complete: bool) -> None:
+        survey = self._surveys.pop(key)
+        read = survey.read
+        if survey.has_list:
+            read.unique_ids = {entry.mount_id: entry.unique for entry in survey.entries}
+            found = Found(
+                ns=read.ns,
+                ns_id=read.ns_id,
+                entries=survey.entries,
+                is_complete=is_complete,
+                lines={line.mount_id: line for line in read.mounts},
+                newest=survey.newest,
+                when=Cause(None, read.ended + self._offset, read.ended),
+                is_final=read.reason == "end",
+            )
+            self._differences.survey(found)
+            if self._differences.are_doubtful(key):
+                self._changed.setdefault(key, read.ended)
+        self._snapshots.take(read)

@@ -1,0 +1,41 @@
+"""The mounts as they are known, and what keeps them so."""
+
+from __future__ import annotations
+
+from mnttrace.capture.join.changes import Changes
+from mnttrace.capture.join.detaches import Detaches
+from mnttrace.capture.join.effect_rows import EffectRows
+from mnttrace.capture.join.mount_state import MountState
+from mnttrace.capture.join.mount_tables import MountTables
+from mnttrace.capture.join.naming import Naming
+from mnttrace.capture.join.outbox import Cause, Outbox
+from mnttrace.capture.join.pending import PendingMountEvents
+
+
+class KnownMounts:
+    """The mounts of all namespaces, and each way in which they change.
+
+    Args:
+        out: for questions.
+        reports_all: as of :class:`mnttrace.capture.join.pending.PendingMountEvents`.
+
+    Attributes:
+        tables: the mounts.
+        pending: what threads attached and detached, which no call accounts for yet.
+        rows: what happened to mounts.
+        naming: makes mounts and names them.
+        changes, detaches: change mounts and take them away.
+    """
+
+    def __init__(self, out: Outbox, reports_all: bool) -> None:
+        self.tables = MountTables()
+        self.pending = PendingMountEvents(out, reports_all)
+        self.rows = EffectRows(self.tables)
+        self.naming = Naming(self.tables)
+        self.changes = Changes(self.tables, self.rows)
+        self.detaches = Detaches(self.tables, self.pending, self.rows, self.changes)
+
+    def missed(self, mount: MountState, when: Cause) -> None:
+        """Add a mount that was attached, and that no call had in its list."""
+        self.tables.attach(mount)
+        self.rows.attach(mount, "", "snapshot", self.pending.cause_of(mount.unique) or when)

@@ -1,0 +1,138 @@
+"""Which calls caused what only mount tables show, by the rules of shared subtrees.
+
+Where the kernel does not let its mounts be walked there are but the calls and the mount tables
+between them. A call's own mounts are those at its path; its copies are at the same place on what
+gets propagation from the mount below (mount_namespaces(7)). What fits is given the call as its
+cause, with the evidence `model`; the rest keeps the evidence `snapshot`, and no cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mnttrace.capture.join.effect_rows import EffectRows, Via
+from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.mount_state import MountState
+from mnttrace.capture.join.mount_tables import MountTables
+from mnttrace.capture.join.outbox import Cause
+from mnttrace.linux.syscalls import SyscallKind
+from mnttrace.recording.rows import EffectRow
+
+_Fit = tuple[EffectRow, Via, MountState | None]  # an effect, how it came, what it is a copy of
+
+
+class LikelyCauses:
+    """Gives effects the calls that caused them.
+
+    Args:
+        tables: as they are after the effects.
+        rows: what is written to.
+    """
+
+    def __init__(self, tables: MountTables, rows: EffectRows) -> None:
+        self._tables = tables
+        self._rows = rows
+
+    def find(self, calls: Iterable[CallEnded], effects: Iterable[EffectRow]) -> None:
+        """Fill in the effects that have no cause.
+
+        Args:
+            calls: those that may have changed mounts since the last survey, in their order.
+            effects: what the surveys after them found.
+        """
+        left = [row for row in effects if row["seq"] is None and row["evidence"] == "snapshot"]
+        # Of several calls at one path only what the last one left can be seen.
+        for call in reversed(list(calls)):
+            cause = Cause.of(call.row)
+            for row, via, origin in self._fitting(call, left):
+                row["seq"], row["ts"], row["monotonic"] = cause.seq, cause.ts, cause.monotonic
+                row["pid"], row["tid"] = cause.pid, cause.tid
+                row["via"], row["evidence"] = via, "model"
+                if origin is not None:
+                    self._rows.name_origin(row, origin)
+            left = [row for row in left if row["seq"] is None]
+
+    def born(self, key: int, call: CallEnded) -> None:
+        """Write that a call made a namespace: each mount is a copy of the one that its maker had at
+        that path.
+
+        Args:
+            key: of the namespace; its mounts are in the tables.
+            call: the call.
+        """
+        path = self._tables.path
+        sources = {
+            (path(mount), mount.filesystem.device, mount.root.path): mount
+            for mount in self._mounts(call.key)
+        }
+        for mount in self._mounts(key):
+            if not mount.is_root:
+                origin = sources.get((path(mount), mount.filesystem.device, mount.root.path))
+                before = origin.settings if origin else None
+                cause = Cause.of(call.row)
+                self._rows.attach(mount, "namespace-copy", "model", cause, origin, before)
+
+    def _mounts(self, key: int) -> list[MountState]:
+        return self._tables.attached(sorted(self._tables.of_namespace(key)))
+
+    def _fitting(self, call: CallEnded, left: list[EffectRow]) -> list[_Fit]:
+        """The effects of a call, how each came there, and what each is a copy of."""
+        actions = _actions(call)
+        direct = [
+            row
+            for row in left
+            if row["ns_id"] == call.key and row["action"] in actions and _is_at(row, call)
+        ]
+        found: list[_Fit] = [(row, "direct", None) for row in direct]
+        taken = {row["mnt_id_unique"] for row in direct}
+        others = [row for row in left if row["mnt_id_unique"] not in taken]
+        for row in direct:
+            found += self._copies(row, others)
+        return found
+
+    def _copies(self, direct: EffectRow, left: list[EffectRow]) -> list[_Fit]:
+        origin = self._tables.recall(direct["mnt_id_unique"])
+        parent = self._tables.recall(origin.parent) if origin else None
+        if origin is None or parent is None or direct["action"] == "change":
+            return []
+        action = "detach" if direct["action"] == "detach" else "attach"
+        receivers = self._tables.receivers(parent)
+        found: list[_Fit] = []
+        for row in left:
+            mount = self._tables.recall(row["mnt_id_unique"])
+            if mount is None or row["action"] != action or mount.parent not in receivers:
+                continue
+            if mount.mountpoint.key == origin.mountpoint.key:
+                above = self._tables.recall(mount.parent)
+                is_peer = above is not None and above.group == parent.group
+                found.append((row, "peer" if is_peer else "slave", origin))
+        return found
+
+
+def _actions(call: CallEnded) -> set[str]:
+    """What a call can do to the mounts at its path."""
+    match call.kind:
+        case SyscallKind.UMOUNT:
+            return {"detach"}
+        case SyscallKind.PIVOT:
+            return {"move"}
+        case SyscallKind.MOVE_MOUNT:
+            return {"move", "attach"}
+        case SyscallKind.MOUNT if call.mount_action == "move":
+            return {"move"}
+        case SyscallKind.MOUNT if call.mount_action in ("new", "bind"):
+            return {"attach"}
+    return {"change"}
+
+
+def _is_at(row: EffectRow, call: CallEnded) -> bool:
+    """Whether an effect is at the call's path, or below that if the call goes so far."""
+    path = call.row["path"]
+    if row["mountpoint"] == path:
+        return True
+    goes_below = (
+        call.is_recursive
+        or call.is_lazy
+        or call.kind in (SyscallKind.PIVOT, SyscallKind.MOVE_MOUNT)
+    )
+    return goes_below and row["mountpoint"].startswith(path.rstrip("/") + "/")

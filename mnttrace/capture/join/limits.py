@@ -1,0 +1,47 @@
+"""All limits of the core: times in ns, and numbers of things that are remembered."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MS: Final = 1_000_000
+
+# A thread detached mounts, and no call has accounted for them. The kernel waits for RCU between
+# that and the end of a umount, which takes some 10 ms, more where the machine is busy. After this
+# time the programs are asked whether the thread is still in a call; while it is, they are asked
+# again each time that this has passed.
+ASK_ABOUT_THREAD: Final = 200 * _MS
+
+# A thread is in no call. What it called before is in the ring buffer by now, and is taken from
+# there at least every 10 ms, or whenever the recorder gets a processor.
+CALL_TOLD_WITHIN: Final = 200 * _MS
+
+# A survey can come between what a call did and that call's end. A difference that another survey
+# finds this much later is no call's that is still to end.
+CONFIRM_DIFFERENCE: Final = 500 * _MS
+
+# A namespace that calls have changed is surveyed this long after the first of them.
+SURVEY_CHANGED: Final = 1000 * _MS
+
+# Where mount tables are all there is they are read so often; less often if reading takes longer.
+READ_TABLES: Final = 100 * _MS
+
+# Whether namespaces that are not watched still exist is asked so often.
+CHECK_NAMESPACES: Final = 1000 * _MS
+
+# A search for those who use a mount looks at all processes: not more often than this.
+SEARCH_USERS: Final = 1000 * _MS
+
+# Detached mounts that are remembered, for events that come late. A umount of a large tree detaches
+# some 10,000 at a time.
+DETACHED_KEPT: Final = 65536
+
+# Processes whose name and cgroup are remembered; pid_max is 32,768 by default, 4,194,304 at most.
+PROCESSES_KEPT: Final = 65536
+
+# Calls whose list of mounts was cut, by thread, until a survey finds what they made.
+CUT_CALLS_KEPT: Final = 256
+
+# Mounts of a thread that do not fit a umount and are passed over to find those that do: what an
+# earlier call left, or what the tables do not have.
+UNRELATED_PASSED: Final = 16

@@ -1,0 +1,150 @@
+"""The list of mounts that a call made: each attached or moved, by itself or as a copy elsewhere."""
+
+from __future__ import annotations
+
+from mnttrace.capture.join.effect_rows import Evidence, Via
+from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.known_mounts import KnownMounts
+from mnttrace.capture.join.mount_state import Dentry, MountState
+from mnttrace.capture.join.outbox import Cause
+from mnttrace.linux.syscalls import SyscallKind
+from mnttrace.probes.records import HOW_COVERED, HOW_MADE, HOW_PROPAGATED, LIST_MADE, MountEntry
+
+
+class MadeMounts:
+    """Writes what calls attached and moved.
+
+    Args:
+        known: kept up to date.
+    """
+
+    def __init__(self, known: KnownMounts) -> None:
+        self._known = known
+        # What the mounts of the call that is being written were bound from.
+        self._sources: dict[int, MountState] = {}
+
+    def take(self, call: CallEnded) -> None:
+        """Write what a call made, by the lists of that."""
+        made = [
+            entry for found in call.lists if found.reason == LIST_MADE for entry in found.entries
+        ]
+        if not made:
+            return
+        if call.kind == SyscallKind.MOVE_MOUNT:
+            # A copy can come to be in the tree that was moved; that itself is no copy.
+            copies = {entry.unique for entry in made if entry.how == HOW_PROPAGATED}
+            made = [entry for entry in made if entry.how != HOW_MADE or entry.unique not in copies]
+            made = self._mark_covered(made)
+        # The kernel lists the newest first; a mount's parent, and what it is a copy of, are older.
+        made.sort(key=age)
+        self._sources.clear()
+        evidence: Evidence = "kernel"
+        if not self._known.pending.is_watched(call.key, call.row["monotonic"]):
+            made, evidence = self._own(call, made)
+        for entry in made:
+            self.take_entry(call, entry, evidence)
+
+    def _mark_covered(self, made: list[MountEntry]) -> list[MountEntry]:
+        """The list of a tree that was moved, with what it was slipped beneath marked as such: that
+        is listed with the tree, as it is mounted on it now."""
+        listed = {entry.unique for entry in made}
+        return [
+            entry._replace(how=HOW_COVERED)
+            if entry.how == HOW_MADE
+            and entry.parent_unique in listed
+            and (known := self._known.tables.get(entry.unique)) is not None
+            and known.has_moved(entry)
+            else entry
+            for entry in made
+        ]
+
+    def _own(self, call: CallEnded, made: list[MountEntry]) -> tuple[list[MountEntry], Evidence]:
+        """What of a list a call made, and the evidence for that, where it is not reported who made
+        what: others may have made mounts in the namespace at the same time."""
+        new = {entry.unique for entry in made if entry.unique not in self._known.tables}
+        tops = [
+            e for e in made if e.how == HOW_MADE and e.unique in new and e.parent_unique not in new
+        ]
+        at_path = [
+            top for top in tops if self._known.naming.path(top, call.names) == call.row["path"]
+        ]
+        if not at_path:
+            return made, "ambiguous" if tops else "kernel"
+        others = {top.unique for top in tops} - {top.unique for top in at_path}
+        for entry in made:  # those below them, and copies, come later
+            if entry.parent_unique in others or entry.origin_unique in others:
+                others.add(entry.unique)
+        return [entry for entry in made if entry.unique not in others], "kernel"
+
+    def take_entry(self, call: CallEnded, entry: MountEntry, evidence: Evidence = "kernel") -> None:
+        """A mount that the call made or moved, itself or as a copy elsewhere."""
+        if not entry.mntns_id:
+            return  # in a detached tree, whose anonymous namespace has no id; or already gone
+        known = self._known.tables.get(entry.unique)
+        if known is not None:
+            self._made_before(call, known, entry)
+            return
+        is_others = self._known.pending.is_of_other_thread(entry.unique, call)
+        if is_others or self._known.tables.was_detached(entry.unique):
+            return
+        is_copy = entry.how == HOW_PROPAGATED
+        origin = self._known.tables.get(entry.origin_unique) if is_copy else None
+        mount = self._known.naming.make(entry, call.names, origin)
+        if entry.how == HOW_MADE:
+            if evidence == "kernel":
+                self._known.naming.from_call(mount, call)
+            origin = self._bound_from(call, mount)
+        self._known.tables.attach(mount)
+        self._known.pending.claim(entry.unique)
+        via: Via = "direct"
+        if is_copy:
+            via = "peer" if origin and mount.group and mount.group == origin.group else "slave"
+        self._known.rows.attach(mount, via, evidence, Cause.of(call.row), origin)
+
+    def _bound_from(self, call: CallEnded, mount: MountState) -> MountState | None:
+        """The mount that a bind made this one of; None where it was not bound, or is not known."""
+        if call.mount_action != "bind":
+            return None
+        above = self._sources.get(mount.parent)
+        if above is not None:
+            source = self._known.tables.child_at(above.unique, mount.mountpoint.key)
+        else:
+            path, device = call.row["source_path"], mount.filesystem.device
+            source = self._known.tables.below(call.key, path, device)
+        if source is not None:
+            self._sources[mount.unique] = source
+        return source
+
+    def _made_before(self, call: CallEnded, known: MountState, entry: MountEntry) -> None:
+        """A mount that was there before. If the call neither moved nor covered it, it is another's
+        that was made at the same time, and may be half gone."""
+        self._known.naming.from_names(known, call.names)
+        is_moved = call.kind == SyscallKind.MOVE_MOUNT and entry.how == HOW_MADE
+        if (is_moved or entry.how == HOW_COVERED) and known.has_moved(entry):
+            self.move(call, [(known, entry)], "direct" if is_moved else "beneath")
+        if is_moved:
+            self._known.changes.by_call(known, entry, Cause.of(call.row))
+
+    def move(self, call: CallEnded, moved: list[tuple[MountState, MountEntry]], via: Via) -> None:
+        """Move mounts. All places are found before anything is moved, since the paths of the call
+        are of that time."""
+        found = [
+            (
+                mount,
+                entry,
+                self._known.naming.new_mountpoint(entry, call),
+                self._known.rows.place(mount),
+            )
+            for mount, entry in moved
+        ]
+        for mount, entry, path, _ in found:
+            mountpoint = Dentry(entry.mountpoint, entry.mountpoint_hash, path)
+            self._known.tables.move(mount, entry.parent_unique, mountpoint)
+        for mount, _, _, before in found:
+            self._known.rows.move(mount, via, "kernel", Cause.of(call.row), before)
+
+
+def age(entry: MountEntry) -> tuple[bool, bool, int]:
+    """To sort entries by: the call's own before copies, and these before what was moved onto a
+    copy; the oldest first."""
+    return entry.how == HOW_COVERED, entry.how == HOW_PROPAGATED, entry.unique

@@ -1,0 +1,70 @@
+"""What comes out of the core: rows of the tables, and requests; and what caused an effect."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+from mnttrace.capture.join.requests import Request
+from mnttrace.recording.rows import OperationRow, Row
+
+_Row = TypeVar("_Row", bound=Row)
+
+
+class Output(NamedTuple):
+    """What one event led to.
+
+    Attributes:
+        rows: (table, row), in the order in which they are to be written.
+        requests: to be carried out in their order; their answers are the next events.
+    """
+
+    rows: list[tuple[str, Row]]
+    requests: list[Request]
+
+
+class Outbox:
+    """Collects what comes out, until it is taken."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, Row]] = []
+        self._requests: list[Request] = []
+
+    def add(self, table: str, row: Row) -> None:
+        """A row is complete."""
+        self._rows.append((table, row))
+
+    def ask(self, request: Request) -> None:
+        """Something is to be done or found out."""
+        self._requests.append(request)
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether there is a request that was not taken yet."""
+        return bool(self._requests)
+
+    def take(self) -> Output:
+        """All that was collected since the last time."""
+        output = Output(self._rows, self._requests)
+        self._rows, self._requests = [], []
+        return output
+
+
+class Cause(NamedTuple):
+    """What caused an effect: an operation, or else what is known of it.
+
+    Attributes:
+        seq: the operation, None: there was none, or it is not known.
+        ts: wall time, ns; monotonic: CLOCK_MONOTONIC, ns: of the operation, or when it was seen.
+        pid, tid: process and thread, None if not known.
+    """
+
+    seq: int | None
+    ts: int
+    monotonic: int
+    pid: int | None = None
+    tid: int | None = None
+
+    @classmethod
+    def of(cls, row: OperationRow) -> Cause:
+        """An operation as a cause."""
+        return cls(row["seq"], row["ts"], row["monotonic"], row["pid"], row["tid"])

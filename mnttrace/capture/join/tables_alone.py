@@ -1,0 +1,147 @@
+"""Mounts from mount tables alone: all are read now and then, and the calls between explain what
+is different."""
+
+from __future__ import annotations
+
+from mnttrace.capture.join.call_effects import Birth
+from mnttrace.capture.join.differences import Differences, Found
+from mnttrace.capture.join.events import (
+    CallEnded,
+    NamespaceListed,
+    RoundBegan,
+    RoundEnded,
+    TableRead,
+)
+from mnttrace.capture.join.kernel_lists import CHANGING
+from mnttrace.capture.join.known_mounts import KnownMounts
+from mnttrace.capture.join.likely_causes import LikelyCauses
+from mnttrace.capture.join.limits import READ_TABLES
+from mnttrace.capture.join.mountinfo_entries import MountinfoEntries
+from mnttrace.capture.join.outbox import Cause, Outbox
+from mnttrace.capture.join.requests import NameMount, SurveyAll
+from mnttrace.capture.join.snapshot_writer import SnapshotWriter
+from mnttrace.linux.syscalls import SyscallKind
+
+
+class _Round:
+    """When all tables were read last, in ns of CLOCK_MONOTONIC.
+
+    Attributes:
+        began, ended: of the last one; 0: none yet.
+    """
+
+    __slots__ = ("began", "ended")
+
+    def __init__(self) -> None:
+        self.began = self.ended = 0
+
+
+class TablesAlone:
+    """Writes effects by the differences between mount tables.
+
+    Args:
+        known: kept up to date.
+        snapshots: takes the tables that were read.
+        out: for questions.
+        wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
+        sees_calls: whether calls are traced: else tables are read all the time.
+    """
+
+    def __init__(
+        self,
+        known: KnownMounts,
+        snapshots: SnapshotWriter,
+        out: Outbox,
+        wall_offset: int,
+        sees_calls: bool,
+    ) -> None:
+        self._known = known
+        self._snapshots = snapshots
+        self._out = out
+        self._offset = wall_offset
+        self._sees_calls = sees_calls
+        self._entries = MountinfoEntries()
+        self._causes = LikelyCauses(known.tables, known.rows)
+        self._differences = Differences(known)
+        self._calls: list[CallEnded] = []
+        self._explaining: list[CallEnded] = []
+        self._births: dict[int, CallEnded] = {}
+        # Namespace → when its table that was compared last had been asked for.
+        self._compared: dict[int, int] = {}
+        self._round = _Round()
+
+    def unnamed(self, event: CallEnded | NamespaceListed | RoundEnded) -> list[NameMount]:
+        """Mount tables have all names."""
+        return []
+
+    def call(self, call: CallEnded) -> Birth | None:
+        """A call succeeded: it may explain what the next tables show."""
+        if call.kind == SyscallKind.NAMESPACE:
+            made = call.row["ns_target_id"]
+            if made is not None and made != call.row["ns_id"]:
+                self._births[made] = call
+        if call.kind in CHANGING or call.kind == SyscallKind.NAMESPACE:
+            self._calls.append(call)
+        return None
+
+    def birth_of(self, key: int) -> CallEnded | None:
+        """The call that made a namespace which was not surveyed yet."""
+        return self._births.get(key)
+
+    def born_again(self, read: TableRead) -> int | None:
+        """Where namespaces have no unique ids one that has ended may have had this one's number."""
+        birth = self._births.get(read.key)
+        if birth is None:
+            return None
+        born = birth.row["monotonic"]
+        return born if self._compared.get(read.key, born) < born else None
+
+    def table_read(self, read: TableRead) -> None:
+        """Compare a mount table with the one before."""
+        key, birth = read.key, self._births.pop(read.key, None)
+        self._compared[key] = read.at
+        found = Found(
+            ns=read.ns,
+            ns_id=read.ns_id,
+            entries=self._entries.of(read.ns, read.ns_id, read.mounts, read.unique_ids),
+            is_complete=True,
+            lines={line.mount_id: line for line in read.mounts},
+            newest=self._known.tables.newest,
+            when=Cause(None, read.ended + self._offset, read.ended),
+            is_final=True,
+        )
+        self._differences.survey(found)
+        if birth:
+            self._causes.born(key, birth)
+        self._snapshots.take(read)
+
+    def listed(self, event: NamespaceListed) -> None:
+        """The kernel makes no lists."""
+
+    def round_began(self, event: RoundBegan) -> None:
+        """All tables are read now: the calls until then explain what is different."""
+        self._explaining, self._calls = self._calls, []
+        self._round.began = event.at
+
+    def round_ended(self, event: RoundEnded) -> None:
+        """All tables have been read."""
+        self._round.ended = event.at
+        self._births.clear()  # of those that are left the namespaces are gone
+
+    def explain(self) -> None:
+        """Give effects that wait their likely causes."""
+        self._causes.find(self._explaining, self._known.rows.waiting)
+        self._explaining = []
+
+    def ask_for_due(self, at: int) -> None:
+        """Ask for the tables, if something can be different by now."""
+        took = self._round.ended - self._round.began
+        is_due = at - self._round.ended >= max(READ_TABLES, took)
+        if is_due and (self._calls or not self._sees_calls):
+            self._out.ask(SurveyAll("operation"))
+
+    def forget(self, key: int) -> None:
+        """A namespace has ended."""
+        self._differences.forget(key)
+        self._entries.forget(key)
+        self._compared.pop(key, None)

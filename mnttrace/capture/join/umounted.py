@@ -1,0 +1,133 @@
+"""Which of the mounts that a thread detached a umount took, and how each came to go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.limits import UNRELATED_PASSED
+from mnttrace.capture.join.mount_state import MountState
+from mnttrace.capture.join.mount_tables import MountTables
+from mnttrace.capture.join.pending import PendingMountEvents
+
+
+class Reached:
+    """Mounts that a umount took, and where it propagates to from those (propagate_umount() in
+    fs/pnode.c)."""
+
+    def __init__(self, tables: MountTables, taken: Iterable[MountState]) -> None:
+        self._tables = tables
+        self._taken: set[int] = set()
+        # Dentry → the mounts on which something at that dentry goes, too.
+        self._parents: dict[int, set[int]] = {}
+        for mount in taken:
+            self.add(mount)
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._taken)
+
+    def __contains__(self, mount: MountState) -> bool:
+        """Whether a mount was taken, or a umount of one that was propagates to it."""
+        parents = self._parents.get(mount.mountpoint.key, ())
+        return mount.unique in self._taken or mount.parent in parents
+
+    def has_parent_of(self, mount: MountState) -> bool:
+        """Whether a mount was on one that was taken."""
+        return mount.parent in self._taken
+
+    def add(self, mount: MountState) -> None:
+        """A mount that was taken."""
+        self._taken.add(mount.unique)
+        parent = self._tables.recall(mount.parent)
+        parents = self._parents.setdefault(mount.mountpoint.key, set())
+        # Where it propagates to from a receiver is among where it propagates to.
+        if parent and parent.unique not in parents:
+            parents |= self._tables.receivers(parent)
+
+
+def likely_of(
+    call: CallEnded,
+    pending: PendingMountEvents,
+    tables: MountTables,
+    reported: Collection[int],
+    gone: Iterable[MountState],
+) -> list[int]:
+    """What of a thread's detached mounts is likely of a umount: the first of its own namespace,
+    unless it is known what that lost; and from there on, all that goes along with those.
+
+    Args:
+        call: the umount.
+        pending: what its thread detached.
+        tables: the mount tables before it.
+        reported: what is known to be of this call.
+        gone: that, and what its namespace lacks after it.
+    """
+    found: list[int] = []
+    reached = Reached(tables, gone)
+    unrelated = 0
+    for unique in pending.more_of_call(call):
+        mount = tables.get(unique)
+        if mount is None:
+            belongs = False
+        elif reached:
+            belongs = mount in reached or (call.is_lazy and reached.has_parent_of(mount))
+        else:
+            belongs = mount.key == call.key
+        if mount is not None and belongs:
+            found.append(unique)
+            reached.add(mount)
+        elif reached:
+            unrelated += 1
+            is_next = (reported or found) and mount is not None
+            if is_next or unrelated > UNRELATED_PASSED:
+                break  # here the next call begins
+    return found
+
+
+def taken_directly(
+    call: CallEnded,
+    mounts: list[MountState],
+    tables: MountTables,
+    expected: Collection[int],
+) -> tuple[dict[int, MountState], bool]:
+    """Which of the detached mounts a umount took itself, and whether that is the one at its path; a
+    lazy one, all that was mounted on that.
+
+    Args:
+        call: the umount.
+        mounts: what it detached, at least one.
+        tables: the mount tables before it.
+        expected: mounts that were to go with an earlier call.
+    """
+    own = [mount for mount in mounts if mount.key == call.key]
+    likely = [mount for mount in own if mount.unique not in expected]
+    at_path = [mount for mount in likely if tables.path(mount) == call.row["path"]]
+    top = (at_path or likely or own or mounts)[0]
+    direct = {top.unique: top}
+    if call.is_lazy:
+        for mount in likely:
+            if mount.parent in direct:
+                direct[mount.unique] = mount
+    return direct, bool(at_path)
+
+
+def origin_of(mount: MountState, direct: Iterable[MountState]) -> MountState | None:
+    """Which of the mounts that a call itself detached took another along: one at the same place,
+    if there is one that was mounted on a peer or master of its parent."""
+    same_place = [other for other in direct if other.mountpoint.key == mount.mountpoint.key]
+    copies = [other for other in same_place if other.root.key == mount.root.key]
+    return next(iter([*copies, *same_place]), None)
+
+
+def propagates(mount: MountState, tables: MountTables) -> bool:
+    """Whether what happens to a mount propagates: it is on a shared one, or one that went."""
+    parent = tables.recall(mount.parent)
+    return parent is None or bool(parent.group) or parent.unique not in tables
+
+
+def is_peer_copy(mount: MountState, origin: MountState | None, tables: MountTables) -> bool:
+    """Whether a mount lies on a peer of what its origin lies on; else that is its master."""
+    parent = tables.recall(mount.parent)
+    above = tables.recall(origin.parent) if origin else None
+    return bool(parent and above and parent.group and parent.group == above.group)

@@ -1,0 +1,58 @@
+"""Puts a raw log through the core again: the same rows, wherever that is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mnttrace.capture.join.events import LossesCounted
+from mnttrace.capture.join.join import Counts, Join
+from mnttrace.capture.join.outbox import Output
+from mnttrace.capture.stream.raw_log import RawLog
+from mnttrace.errors import RecordingError
+from mnttrace.recording.writer import Writer
+
+
+def rejoin(source: Path, directory: Path, force: bool = False) -> Counts:
+    """Make a recording of a raw log.
+
+    Args:
+        source: a recording that has a raw log, or the log itself.
+        directory: the recording to make.
+        force: replace one that exists.
+
+    Returns:
+        How much was written.
+
+    Raises:
+        RecordingError: there is no raw log, or it is cut or damaged: the recording has what could
+            be read.
+        OutputError: the recording exists, or cannot be written.
+    """
+    log = RawLog(source)
+    writer = Writer(directory, force)
+    writer.meta |= log.header.meta
+
+    def write(output: Output) -> None:
+        for table, row in output.rows:
+            writer.add(table, row)
+
+    join = Join(log.header.setting, log.header.wanted())
+    problem: RecordingError | None = None
+    has_end, stopped = False, None
+    try:
+        for event in log.events():
+            write(join.take(event))
+            if isinstance(event, LossesCounted):
+                has_end, stopped = True, event.at + log.header.setting.wall_offset
+    except RecordingError as error:
+        problem = error
+    write(join.finish())
+    writer.meta |= {"losses": join.losses, "stopped": stopped}
+    writer.close()
+    if problem:
+        raise problem
+    if not has_end:
+        raise RecordingError(
+            f"{log.path} has no end: the recorder did not come to it", "all that it has was used"
+        )
+    return join.counts

@@ -1,0 +1,181 @@
+"""What the arguments of a call mean: source and target, flags, data without secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from mnttrace.linux import flags
+from mnttrace.linux.syscalls import ArgKind, Syscall
+from mnttrace.probes.records import BASE_PROC_FD, PathRecord
+
+_SECRET = re.compile(r"(?i)\b(pass(?:word|wd|phrase)?|cred(?:ential)?s?|secret|token|key)(=)[^,]*")
+_SECRET_KEY = re.compile(r"(?i)(pass|cred|secret|token|key)")
+_REDACTED = "<redacted>"
+STRINGS = {ArgKind.STRING, ArgKind.PATH, ArgKind.PATH_AT, ArgKind.VALUE_BY_COMMAND}
+# The arguments that are an operation's source and target, by call.
+_SOURCE = {"mount": 0, "pivot_root": 1, "move_mount": 1}
+_TARGET = {
+    "mount": 1,
+    "umount2": 0,
+    "pivot_root": 0,
+    "chroot": 0,
+    "open_tree": 1,
+    "open_tree_attr": 1,
+    "move_mount": 3,
+    "fspick": 1,
+    "mount_setattr": 1,
+}
+_FSTYPE = {"mount": 2, "fsopen": 0}
+# The argument that is the operation's flags, by call; fsconfig's is its command.
+_FLAGS = {
+    "umount2": 1,
+    "open_tree": 2,
+    "open_tree_attr": 2,
+    "move_mount": 4,
+    "fsopen": 1,
+    "fsconfig": 1,
+    "fsmount": 1,
+    "fspick": 2,
+    "mount_setattr": 2,
+    "setns": 1,
+    "unshare": 0,
+    "clone": 0,
+}
+_TEXTS_KEPT = 1 << 12  # of each kind: the same flags come again and again
+
+
+class Base(NamedTuple):
+    """Where a path begins: what the kernel sent of that, and its path."""
+
+    record: PathRecord
+    path: str
+
+
+Bases = dict[int, Base]  # argument → where it begins, if it is relative or a descriptor
+Strings = dict[int, str]  # argument → its text
+
+
+class Flags(NamedTuple):
+    """The flags of a call.
+
+    Attributes:
+        value: as a number; 0 of a call without any.
+        text: by name.
+        propagation: the propagation type that is asked for, "" for none.
+        attributes: those of mounts that are set (+) and cleared (-).
+    """
+
+    value: int = 0
+    text: str = ""
+    propagation: str = ""
+    attributes: str = ""
+
+
+def redact(text: str) -> str:
+    """Mount data without its secrets: password=…, credentials=…, key=…."""
+    return _SECRET.sub(rf"\1\2{_REDACTED}", text)
+
+
+def source_of(call: Syscall, strings: Strings, bases: Bases) -> tuple[str, str]:
+    """The source, as given, and as an absolute path."""
+    index = _SOURCE.get(call.name, -1)
+    text = strings.get(index, "")
+    return text, _resolve(text, bases.get(index))
+
+
+def target_of(
+    call: Syscall, strings: Strings, bases: Bases, root: int | None
+) -> tuple[str, str, int | None]:
+    """The target, as given, as an absolute path, and the mount that it leads to.
+
+    Args:
+        call: the call.
+        strings: its arguments that are text.
+        bases: where these begin.
+        root: unique id of the mount that is the caller's root directory, None in a chroot.
+
+    Returns:
+        Without the mount where it would take a path lookup to know it.
+    """
+    index = _TARGET.get(call.name, -1)
+    text, base = strings.get(index, ""), bases.get(index)
+    return text, _resolve(text, base), _leads_to(text, base, root)
+
+
+def fstype_of(call: Syscall, strings: Strings) -> str:
+    """The file system type, "" for none."""
+    return strings.get(_FSTYPE.get(call.name, -1), "")
+
+
+def data_of(call: Syscall, strings: Strings, keep_secrets: bool) -> str:
+    """The mount data, or an option of fsconfig(2)."""
+    if call.name == "mount":
+        data = strings.get(4, "")
+        return data if keep_secrets else redact(data)
+    if call.name == "fsconfig" and 2 in strings:
+        key, value = strings[2], strings.get(3, "")
+        if value and _SECRET_KEY.search(key) and not keep_secrets:
+            value = _REDACTED
+        return f"{key}={value}" if value else key
+    return ""
+
+
+def flags_of(call: Syscall, values: tuple[int, ...], attr: tuple[int, ...]) -> Flags:
+    """The flags of a call, by its arguments and the struct that one of them leads to."""
+    if call.name == "mount":
+        return _mount_flags(values[3])
+    if call.name == "clone3":
+        return Flags(attr[0], _flag_words("clone3", attr[0]))
+    index = _FLAGS.get(call.name)
+    if index is None:
+        return Flags()
+    value = values[index]
+    text = _flag_words(call.arguments[index].meaning, value)
+    if call.name == "fsmount":
+        return Flags(value, text, "", _attributes(values[2], 0))
+    if call.name in {"mount_setattr", "open_tree_attr"}:
+        set_, clear, asked = attr[:3]
+        return Flags(value, text, flags.propagation(asked), _attributes(set_, clear))
+    return Flags(value, text)
+
+
+def _resolve(text: str, base: Base | None) -> str:
+    """The path that a relative one, an empty one or /proc/self/fd/N stands for."""
+    if base is None:
+        return text
+    if base.record.base == BASE_PROC_FD:
+        text = _after_descriptor(text)
+    return os.path.normpath(os.path.join(base.path, text)) if text else base.path
+
+
+def _leads_to(text: str, base: Base | None, root: int | None) -> int | None:
+    if base is None:
+        is_root = bool(text) and not text.strip("/")
+        return root if is_root else None
+    rest = _after_descriptor(text) if base.record.base == BASE_PROC_FD else text
+    is_base = rest.strip("./") == "" and ".." not in rest
+    return base.record.mount_unique or None if is_base else None
+
+
+def _after_descriptor(text: str) -> str:
+    """What follows /proc/self/fd/N/ in a path."""
+    return text.partition("/fd/")[2].partition("/")[2]
+
+
+@lru_cache(_TEXTS_KEPT)
+def _mount_flags(value: int) -> Flags:
+    propagation, rest = flags.split_mount_flags(value)
+    return Flags(value, rest, propagation)
+
+
+@lru_cache(_TEXTS_KEPT)
+def _flag_words(meaning: str, value: int) -> str:
+    return flags.DECODERS[meaning](value)
+
+
+def _attributes(set_: int, clear: int) -> str:
+    signed = (("+", flags.mount_attr(set_)), ("-", flags.mount_attr(clear)))
+    return " ".join(sign + text for sign, text in signed if text)

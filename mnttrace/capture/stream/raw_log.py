@@ -1,0 +1,211 @@
+"""Raw logs: all that the core of a recording got, in order, to put it through again.
+
+A raw log is one Arrow stream, `raw.arrows` in the recording, with a row an event: `at`
+(CLOCK_MONOTONIC, ns), `event` (its name) and `body` (JSON of its fields, as in
+mnttrace/capture/join/events.py). What it was made with, and what meta.json said then, is in the
+schema's metadata. Addresses of dentries, which are the kernel's own, are replaced by other numbers.
+
+It may come from a stranger: whatever does not fit the events' types is refused.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from mnttrace.capture.join.events import AnyEvent, CallEnded, MountList, NamespaceListed
+from mnttrace.capture.join.join import Setting
+from mnttrace.capture.join.selection import Filter
+from mnttrace.errors import OutputError, RecordingError
+
+NAME = "raw.arrows"
+VERSION = 1  # of the events; raised when one that was written can no longer be read
+_AT_ONCE = 4096  # events that wait for the next flush at most
+_64_BITS = (1 << 64) - 1
+_SCHEMA = pa.schema([("at", pa.int64()), ("event", pa.string()), ("body", pa.string())])
+
+
+class Header(msgspec.Struct):
+    """What a raw log begins with.
+
+    Attributes:
+        version: of the events.
+        setting: what the core worked with.
+        filters: which operations were wanted, as of Filter.as_dict().
+        meta: what meta.json said when the recording began.
+    """
+
+    version: int
+    setting: Setting
+    filters: dict[str, list[int] | list[str]]
+    meta: dict[str, Any]
+
+    def wanted(self) -> Filter:
+        """The filter that was used."""
+        kinds = {
+            kind: frozenset(values) if kind in ("pids", "namespaces") else tuple(values)
+            for kind, values in self.filters.items()
+        }
+        return msgspec.convert(kinds, Filter)
+
+
+class RawLogWriter:
+    """Writes a raw log into a recording.
+
+    Args:
+        directory: of the recording.
+        header: what it begins with.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+
+    def __init__(self, directory: Path, header: Header) -> None:
+        self._path = directory / NAME
+        self._factor = secrets.randbits(64) | 1
+        self._rows: list[tuple[int, str, str]] = []
+        metadata = {b"mnttrace": msgspec.json.encode(header)}
+        try:
+            self._file = self._path.open("wb")
+        except OSError as error:
+            raise OutputError(f"{self._path}: {error.strerror}", "choose another place") from error
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        self._schema = _SCHEMA.with_metadata(metadata)
+        self._stream = pa.ipc.new_stream(self._file, self._schema, options=options)
+
+    def add(self, event: AnyEvent) -> None:
+        """Take one event, to be written at the next flush, or when there are many.
+
+        Raises:
+            OutputError: as :meth:`flush`.
+        """
+        kept = _without_addresses(event, self._factor)
+        # As text at once, since the core may change what it was given.
+        body = msgspec.json.encode(kept).decode()
+        self._rows.append((event.at, type(event).__name__, body))
+        if len(self._rows) >= _AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added.
+
+        Raises:
+            OutputError: the disk is full, or the folder is gone.
+        """
+        if not self._rows:
+            return
+        columns = [
+            pa.array(values, kind)
+            for values, kind in zip(zip(*self._rows, strict=True), _SCHEMA.types, strict=True)
+        ]
+        self._rows.clear()
+        try:
+            self._stream.write_batch(pa.record_batch(columns, schema=self._schema))
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{self._path}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """End the log.
+
+        Raises:
+            OutputError: as :meth:`flush`.
+        """
+        self.flush()
+        try:
+            self._stream.close()
+            self._file.close()
+        except OSError as error:
+            raise OutputError(f"{self._path}: {error.strerror or error}") from error
+
+
+class RawLog:
+    """A raw log that is read.
+
+    Args:
+        path: of a recording that has one, or of the log itself.
+
+    Attributes:
+        path: of the log.
+        header: what it begins with.
+
+    Raises:
+        RecordingError: there is none, it is of another version, or none at all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / NAME if path.is_dir() else path
+        self.header = self._read_header()
+
+    def events(self) -> Iterator[AnyEvent]:
+        """The events, in their order.
+
+        Raises:
+            RecordingError: it is cut or damaged; all events before that were given.
+        """
+        count = 0
+        decoder = msgspec.json.Decoder(AnyEvent)
+        try:
+            with pa.OSFile(str(self.path)) as file, pa.ipc.open_stream(file) as reader:
+                for batch in reader:
+                    for body in batch.column("body"):
+                        text = body.as_buffer() if body.is_valid else b""
+                        yield decoder.decode(text)
+                        count += 1
+        except (OSError, pa.ArrowException, msgspec.DecodeError, KeyError) as error:
+            raise RecordingError(
+                f"{self.path} is damaged after {count} events: {_first_line(error)}",
+                "what is before that was used",
+            ) from error
+
+    def _read_header(self) -> Header:
+        try:
+            with pa.OSFile(str(self.path)) as file, pa.ipc.open_stream(file) as reader:
+                metadata = reader.schema.metadata or {}
+                if not reader.schema.equals(_SCHEMA):
+                    raise KeyError("columns")
+                header = msgspec.json.decode(metadata[b"mnttrace"], type=Header)
+                header.wanted()
+        except FileNotFoundError as error:
+            raise RecordingError(
+                f"{self.path}: there is no raw log", "mnttrace record --keep-raw keeps one"
+            ) from error
+        except (OSError, pa.ArrowException, msgspec.DecodeError, KeyError) as error:
+            raise RecordingError(f"{self.path} is not a raw log: {_first_line(error)}") from error
+        if header.version != VERSION:
+            raise RecordingError(
+                f"{self.path} has version {header.version}, this mnttrace reads {VERSION}",
+                f"use mnttrace {header.meta.get('mnttrace', 'that made it')}",
+            )
+        return header
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _without_addresses(event: AnyEvent, factor: int) -> AnyEvent:
+    """An event with other numbers for dentries, the same for the same ones, and 0 for 0."""
+
+    def other(address: int) -> int:
+        return address * factor & _64_BITS
+
+    def others(mounts: MountList) -> MountList:
+        entries = [
+            entry._replace(root=other(entry.root), mountpoint=other(entry.mountpoint))
+            for entry in mounts.entries
+        ]
+        return msgspec.structs.replace(mounts, entries=entries)
+
+    if isinstance(event, CallEnded):
+        names = {other(address): path for address, path in event.names.items()}
+        lists = [others(mounts) for mounts in event.lists]
+        return msgspec.structs.replace(event, names=names, lists=lists)
+    if isinstance(event, NamespaceListed):
+        return msgspec.structs.replace(event, mounts=others(event.mounts))
+    return event

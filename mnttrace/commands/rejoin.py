@@ -1,0 +1,27 @@
+"""`mnttrace rejoin`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("rejoin")
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The recording to make."
+)
+@click.option("--force", is_flag=True, help="Replace a recording that exists.")
+def command(run: Path, output: Path, force: bool) -> None:
+    """Make a recording of a raw log again: the same rows, by this version's rules.
+
+    RUN is a recording that was made with `record --keep-raw`, or its raw.arrows alone.
+    """
+    from mnttrace.capture.rejoin import rejoin
+
+    counts = rejoin(run, output, force)
+    click.echo(
+        f"mnttrace: {counts.operations} operations with {counts.effects} effects in {output}",
+        err=True,
+    )

@@ -1,0 +1,1 @@
+"""Tests that need a browser, a JavaScript engine (vl-convert) or Jupyter."""

@@ -1,0 +1,1 @@
+"""Stock kernels in QEMU, which run tests of the other folders: `make test-kernels` and its like."""

@@ -1,0 +1,1 @@
+"""Tests that need root and the real kernel, and mirror the package."""

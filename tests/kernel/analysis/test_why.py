@@ -1,0 +1,190 @@
+"""`mnttrace why`: from a symptom to who holds what, how it came there, and a remedy that works."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+# A namespace that was made with private copies keeps what the host unmounts (moby#34672, #27381).
+HELD = """
+unshare -m --propagation private sh -c 'echo $$ >pid; exec sleep 1000' &
+until [ -s pid ]; do sleep 0.02; done
+umount data
+"""
+REMEDY = """
+sh -ec "$(grep -o 'nsenter --target .*' answer)"
+! grep disk /proc/$(cat pid)/mountinfo
+"""
+
+
+def test_a_private_copy_is_held_and_the_remedy_frees_it(record, tmp_path: Path) -> None:
+    recorded = record(
+        HELD,
+        before="mkdir data; mount -t tmpfs disk data",
+        after=f"$MNTTRACE why run.mnttrace $PWD/data >answer; {REMEDY}",
+    )
+    answer = (tmp_path / "answer").read_text()
+    assert answer.startswith("tmpfs disk, device ")
+    assert "1 mount in 1 mount namespace; 1 more were there and are gone" in answer
+    assert "HELD: inherited when the namespace was made; the original is gone" in answer
+    [birth] = recorded.rows("operations", syscall="unshare")
+    assert f"(operation {birth['seq']})" in answer
+    assert f"nsenter --target {(tmp_path / 'pid').read_text().strip()} --mount -- umount" in answer
+    assert "rslave in place of rprivate" in answer
+
+
+def test_what_a_namespace_carried_to_the_host(record, tmp_path: Path) -> None:
+    """As a container with Bidirectional mount propagation does (kubernetes#115054)."""
+    recorded = record(
+        """
+        unshare -m --propagation unchanged sh -ec '
+            mount -t tmpfs inner volume/x; echo $$ >pid; exec sleep 1000' &
+        until [ -s pid ]; do sleep 0.02; done
+        """,
+        before="mkdir volume; mount -t tmpfs volume volume; mkdir volume/x",
+        after="""
+        $MNTTRACE why run.mnttrace inner >answer
+        $MNTTRACE why --json run.mnttrace $PWD/volume/x >json
+        """,
+    )
+    answer = (tmp_path / "answer").read_text()
+    [mount] = recorded.rows("operations", syscall="mount")
+    carried, made = answer.split("mounted at ")[0], answer.split("mounted at ")[1]
+    assert "carried there by propagation from another namespace" in carried
+    assert f"(operation {mount['seq']})" in made
+    assert f"umount {tmp_path}/volume/x" in answer
+    assert f"make {tmp_path}/volume a slave where that was mounted" in answer
+    told = json.loads((tmp_path / "json").read_text())
+    assert [one["kind"] for one in told["holders"]] == ["leak", ""]
+    assert [step["how"] for step in told["holders"][0]["steps"]] == ["carried", "mounted"]
+    # The volume there was shared from the birth of its namespace on.
+    assert told["holders"][0]["steps"][0]["shared_since"]["syscall"] == "unshare"
+    # The two are peers: the remedy says that it ends both.
+    assert "takes the original along" in answer
+
+
+def test_what_is_covered_needs_more_than_one_umount(record, tmp_path: Path) -> None:
+    """A umount gets the topmost mount at a place."""
+    record(
+        """
+        unshare -m --propagation unchanged sh -ec '
+            for one in under middle over; do mount -t tmpfs $one volume/x; done; echo $$ >pid
+            exec sleep 1000' &
+        until [ -s pid ]; do sleep 0.02; done
+        """,
+        before="mkdir volume; mount -t tmpfs volume volume; mkdir volume/x",
+        after="""
+        for one in under middle over; do $MNTTRACE why run.mnttrace $one >$one; done
+        $MNTTRACE why run.mnttrace $PWD/volume/x >all
+        $MNTTRACE report run.mnttrace -o report.html
+        umount volume/x; umount volume/x; grep -c ' under ' /proc/self/mountinfo >left
+        umount volume/x; grep -c ' under ' /proc/self/mountinfo >>left || true
+        """,
+    )
+    assert (tmp_path / "left").read_text().split() == ["1", "0"]
+    umount = f"umount {tmp_path}/volume/x  # "
+    assert f"{umount}3 times: 2 mounts lie on top of it there" in (tmp_path / "under").read_text()
+    assert f"{umount}2 times: 1 mount lies on top of it there" in (tmp_path / "middle").read_text()
+    assert f"{umount}takes the original along" in (tmp_path / "over").read_text()
+    # Where all are to go, each has its own.
+    assert "times: " not in (tmp_path / "all").read_text()
+    report = (tmp_path / "report.html").read_text()
+    assert f"{umount}3 times: 2 mounts lie on top of it there" in report
+
+
+def test_by_device_mount_id_namespace_and_process(record, mnttrace, tmp_path: Path) -> None:
+    recorded = record(
+        HELD,
+        before="mkdir data; mount -t tmpfs disk data",
+        after="cat /proc/$(cat pid)/mountinfo >held",
+    )
+    run = recorded.folder / "run.mnttrace"
+    [line] = [line for line in recorded.table("held") if line.source == "disk"]
+    pid = (tmp_path / "pid").read_text().strip()
+    for target in (line.device, "disk", str(line.mount_id), pid):
+        answer = mnttrace("why", run, target).stdout
+        assert "HELD" in answer, target
+        assert f"as mount {line.mount_id}, private" in answer, target
+
+
+def test_an_unknown_target_gets_what_is_most_like_it(record, mnttrace) -> None:
+    recorded = record("mount -t tmpfs disk data", before="mkdir data")
+    done = mnttrace("why", recorded.folder / "run.mnttrace", str(recorded.folder / "dato"))
+    assert done.returncode == 2
+    assert f"is it '{recorded.folder}/data'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_live_needs_no_recording(in_namespace, tmp_path: Path) -> None:
+    in_namespace(
+        """
+        mkdir data; mount -t tmpfs disk data
+        unshare -m --propagation slave sh -c 'echo $$ >pid; exec sleep 1000' &
+        until [ -s pid ]; do sleep 0.02; done
+        $MNTTRACE why --live $PWD/data >answer
+        """
+    )
+    answer = (tmp_path / "answer").read_text()
+    assert "2 mounts in 2 mount namespaces" in answer
+    assert "a umount on the host takes it along" in answer
+    assert "mount tables alone: mnttrace record would tell who did it" in answer
+
+
+def test_leaks_name_what_is_held_and_a_pipeline_can_fail_on_it(record, mnttrace) -> None:
+    recorded = record(HELD, before="mkdir data; mount -t tmpfs disk data", after=":")
+    run = recorded.folder / "run.mnttrace"
+    leaks = recorded.run.leaks
+    [row] = leaks[leaks["source"] == "disk"].to_dict("records")
+    assert (row["kind"], row["via"], row["syscall"]) == ("held", "namespace-copy", "unshare")
+    assert row["direction"] == "host→other"
+    done = mnttrace("leaks", run, "--fail-on", "escape,held")
+    assert done.returncode == 3
+    assert "held, host→other: tmpfs at" in done.stdout
+    assert f"inherited from {row['copy_of_path']} when the namespace was made" in done.stdout
+    [umount] = recorded.rows("operations", syscall="umount2")
+    assert (row["orphaned_seq"], row["orphaned"]) == (umount["seq"], umount["ts"])
+    assert f"by umount[{umount['pid']}], operation {umount['seq']}: umount2(" in done.stdout
+    assert mnttrace("leaks", run, "--fail-on", "container-to-container").returncode == 0
+    assert mnttrace("leaks", run, "--fail-on", "any", "--json").returncode == 3
+    wrong = mnttrace("leaks", run, "--fail-on", "spill")
+    assert wrong.returncode == 2
+    assert (
+        "there is no kind of leak called spill (there are doubling, held, residue" in wrong.stderr
+    )
+
+
+def test_a_race_is_told_to_the_microsecond(record, mnttrace) -> None:
+    """A namespace had a private copy for a while, in which the device was busy (moby#33846)."""
+    recorded = record(
+        """
+        mkfifo gate
+        unshare -m --propagation private sh -ec 'echo >ready; read -r go <gate; umount data' &
+        until [ -s ready ]; do sleep 0.02; done
+        umount data; echo go >gate; wait
+        """,
+        before="mkdir data; mount -t tmpfs disk data",
+    )
+    leaks = recorded.run.leaks
+    [row] = leaks[leaks["source"] == "disk"].to_dict("records")
+    host, other = recorded.rows("operations", syscall="umount2")
+    assert row["kind"] == "race"
+    assert (row["orphaned_seq"], row["freed_seq"]) == (host["seq"], other["seq"])
+    assert row["freed"] - row["orphaned"] == other["ts"] - host["ts"]
+    done = mnttrace("leaks", "run.mnttrace", "--fail-on", "race")
+    assert done.returncode == 3
+    window = (other["ts"] - host["ts"]).total_seconds() * 1e3
+    assert f"busy {window:,.3f} ms longer" in done.stdout
+
+
+def test_what_ended_before_the_umount_has_held_nothing(record) -> None:
+    """The end of a namespace is told a little late, after a umount that came after it."""
+    recorded = record(
+        """
+        unshare -m --propagation private true; umount data
+        """,
+        before="mkdir data; mount -t tmpfs disk data",
+    )
+    gone = [row for row in recorded.rows("effects", source="disk") if row["action"] == "detach"]
+    assert {row["via"] for row in gone} == {"direct", "namespace-death"}
+    leaks = recorded.run.leaks
+    assert leaks[leaks["source"] == "disk"].empty

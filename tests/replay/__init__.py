@@ -1,0 +1,1 @@
+"""Raw logs, put through the core: tests that need nothing but Python."""
