@@ -44,10 +44,11 @@ test-arm64: $(VENV)/.ready-dev ## Run tests on Linux 6.1 of arm64 in QEMU (root)
 test-debian13: $(VENV)/.ready-dev ## Run tests with Debian 13's Python, bcc and LLVM (root); ARGS='...' go to pytest
 	@$(VENV)/bin/python -m tests.guests.debian13 $(ARGS)
 
-lint: $(VENV)/.ready-check ## Check style and types
+lint: $(VENV)/.ready-check ## Check style, types and licence lines
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python scripts/spdx.py
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck scripts/*.sh .ci/run; fi
 
 format: $(VENV)/.ready-check ## Put the Python files into their form
