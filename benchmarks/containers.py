@@ -14,11 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[1]
-sys.path.insert(0, str(CHECKOUT / "tests/runtimes"))
+from places import isolated
 
-from places import isolated  # noqa: E402
-from runtimes import RUNTIMES, Container, own_cgroups, script  # noqa: E402
+from tests.runtimes.runtimes import RUNTIMES, Container, own_cgroups, script
 
 STARTS = 20  # of a kind in a round; the first ones after the probes are armed take longer
 START = f"""

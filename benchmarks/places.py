@@ -44,8 +44,7 @@ def beside(runtime: str, file: str, words: list[str]) -> str:
         runtime: one of tests/runtimes.
         file, words: as for :func:`within`.
     """
-    sys.path.insert(0, str(CHECKOUT / "tests/runtimes"))
-    from runtimes import Container, own_cgroups, script
+    from tests.runtimes.runtimes import Container, own_cgroups, script
 
     with tempfile.TemporaryDirectory() as folder, own_cgroups() as cgroups:
         body = f"{TRACEFS}\n{again(file, words)}"

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from overhead import MNTTRACE
-from places import CHECKOUT, machine, receivers, within
+from places import machine, receivers, within
 
 LOOP = """
 import ctypes, sys, time
@@ -131,8 +131,7 @@ def main() -> None:
         inside(asked.loops, asked.pace, asked.seconds, asked.births, asked.inside)
         return
     print(", ".join(f"{name} {fact}" for name, fact in machine().items()))
-    sys.path.insert(0, str(CHECKOUT / "tests/runtimes"))
-    from runtimes import own_cgroups
+    from tests.runtimes.runtimes import own_cgroups
 
     with own_cgroups() as cgroups:
         [own] = [p for p in cgroups.split() if (Path(p) / "memory.stat").exists()]

@@ -1,5 +1,6 @@
 """The set-up script, and what `make` can make."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -24,14 +25,18 @@ def bare_path(tmp_path: Path) -> Path:
     return folder
 
 
-def set_up(bare_path: Path, os_release: str) -> subprocess.CompletedProcess[str]:
+def set_up(
+    bare_path: Path, os_release: str, *words: str, **env: str
+) -> subprocess.CompletedProcess[str]:
     (bare_path / "os-release").write_text(os_release)
     return run(
         "scripts/setup.sh",
+        *words,
         PATH=str(bare_path),
         PYTHON=sys.executable,
         VENV=str(bare_path / "venv"),
         OS_RELEASE=str(bare_path / "os-release"),
+        **env,
     )
 
 
@@ -55,5 +60,17 @@ def test_only_missing_packages_are_installed(bare_path: Path, os_release: str) -
     assert not re.search(r"\brunc\b", calls)
 
 
+def test_make_check_needs_no_packages_of_the_distribution(bare_path: Path) -> None:
+    """It gets as far as to pip, which has nowhere to take anything from here."""
+    nothing = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "."}
+    done = set_up(bare_path, "ID=debian\n", "check", **nothing)
+    assert done.returncode == 4
+    assert "pip could not install" in done.stderr
+    assert (bare_path / "venv").exists()
+    assert not (bare_path.parent / "calls").exists()
+
+
 def test_help_names_the_targets() -> None:
-    assert {"demo", "test", "lint"} <= set(re.findall(r"^  make (\w+)", run("make").stdout, re.M))
+    assert {"check", "demo", "test", "lint"} <= set(
+        re.findall(r"^  make (\w+)", run("make").stdout, re.M)
+    )
