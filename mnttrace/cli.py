@@ -1,4 +1,4 @@
-"""The command line: the one place where an error becomes a line on stderr and an exit status."""
+"""The command line. Only here does an error become a line on stderr and an exit status."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import click
 from mnttrace import __version__
 from mnttrace.errors import MnttraceError
 
-# Command → what it does. Each is imported only when it is run, so that --help is quick.
+# Command → description. A command is imported only when it is run, so that --help is quick.
 _COMMANDS = {
     "completion": "Write the script that completes commands in a shell.",
-    "doctor": "Say what this machine offers, what is missing, and what mends it.",
+    "doctor": "Show what this machine offers, what is missing, and how to fix it.",
     "export": "Write a recording as CSV, JSON, Parquet, a Perfetto trace or a graph.",
     "import": "Make a recording of mountinfo files from a report.",
-    "info": "Say what a recording holds, and what it lost.",
-    "leaks": "Show which mounts reached other mount namespaces, and who did it.",
-    "query": "Ask a recording in SQL.",
+    "info": "Show what a recording contains, and what it lost.",
+    "leaks": "Show which mounts reached other mount namespaces, and who made them.",
+    "query": "Query a recording in SQL.",
     "record": "Record mount operations and mount tables, system-wide.",
     "rejoin": "Make a recording of a raw log again, to see what another version makes of it.",
     "report": "Write one HTML page with leaks, remedies, pictures and tables.",
     "snapshot": "Record all mount tables as they are now (no eBPF).",
-    "timeline": "Tell the operations in order, with what each did to mounts.",
+    "timeline": "List the operations in order, with their effects on mounts.",
     "tree": "Show the mounts and peer groups of every namespace as a tree.",
-    "watch": "Tell each mount operation as it happens, with its propagations.",
+    "watch": "Show each mount operation as it happens, with its effects.",
     "why": "Explain a mount: who has it, how it came there, and what to do.",
 }
 
@@ -49,7 +49,7 @@ class _Lazy(click.Group):
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def group() -> None:
-    """Trace mount propagation: which mounts leaked across mount namespaces, and who did it."""
+    """Trace mount propagation: which mounts leaked across mount namespaces, and who made them."""
 
 
 def main() -> None:

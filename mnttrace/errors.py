@@ -1,4 +1,4 @@
-"""What mnttrace says when it cannot go on: one line, what to do, an exit status of its own kind.
+"""The errors that end a command: each has a message, a hint and an exit status.
 
 Every error that a user can meet is a :class:`MnttraceError`. `cli` is the one place that turns it
 into a line on stderr and an exit status; nothing else prints errors or exits.
@@ -22,7 +22,7 @@ class MnttraceError(Exception):
 
 
 class BadInput(MnttraceError):
-    """An argument or an input that is not what it should be (status 2, as click's usage errors)."""
+    """A wrong argument or input (status 2, as click's usage errors)."""
 
     exit_status = 2
 

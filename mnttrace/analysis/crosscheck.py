@@ -1,8 +1,8 @@
-"""What was recorded of each operation, against what the model of shared subtrees says it must do.
+"""The recorded effects of each operation, compared with the model of shared subtrees.
 
-The model is given the tables as they were when the operation began, and the mounts that the
-operation attached or detached itself; it says which copies come or go along. Where the two differ,
-one of them is wrong: that is told, and nothing is put right.
+The model gets the tables as they were when the operation began, and the mounts that the operation
+itself attached or detached; it predicts the propagated copies. Where these differ from the recorded
+ones, either is wrong: differences are reported, not corrected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.replay import Replay, mount_of
 
 Row = dict[str, Any]
-What = tuple[str, int, str]  # action, namespace, mount point
+Copy = tuple[str, int, str]  # action, namespace, mount point
 _COPIES = {"peer", "slave"}
 _COLUMNS = ["seq", "monotonic", "ns_id", "action", "via", "mnt_id_unique", "parent_unique"]
 _COLUMNS += ["parent_path", "mountpoint", "root", "device", "shared", "master", "unbindable"]
@@ -31,14 +31,15 @@ _COLUMNS += ["locked"]
 
 @dataclass(frozen=True)
 class CrossCheck:
-    """What came of it.
+    """The result.
 
     Attributes:
         checked: how many operations were compared.
-        skipped: how many were not: others changed mounts at the same time, or what they
-            worked on is not in the tables.
-        disagreements: columns `seq`, `action` (attach, detach), `ns_id`, `mountpoint`, `said_by`:
-            "recording" for what the model does not know of, "model" for what was not recorded.
+        skipped: how many were not, as others ran at the same time, or as mounts that they worked on
+            are not in the tables.
+        disagreements: columns `seq`, `action` (attach, detach), `ns_id`, `mountpoint`, `only_in`:
+            "recording" for copies that the model does not predict, "model" for copies that were not
+            recorded.
     """
 
     checked: int
@@ -47,10 +48,10 @@ class CrossCheck:
 
 
 def crosscheck(run: Run) -> CrossCheck:
-    """Compare each operation that attached or detached mounts itself with the model.
+    """Compare each operation that itself attached or detached mounts with the model.
 
     Args:
-        run: with unique ids of mounts.
+        run: a recording with unique ids of mounts.
     """
     effects = run.effects
     direct = effects[(effects["via"] == "direct") & effects["action"].isin(["attach", "detach"])]
@@ -59,38 +60,38 @@ def crosscheck(run: Run) -> CrossCheck:
     by_operation: dict[int, list[Row]] = {}
     for row in rows(effects[effects["seq"].isin(direct["seq"])], _COLUMNS):
         by_operation.setdefault(row["seq"], []).append(row)
-    # These may have been gone earlier than was told: no call ended them.
+    # No call ended these namespaces, so they may have ended before it was seen.
     deaths = effects[(effects["via"] == "namespace-death") & effects["seq"].isna()]
     unseen_ends = set(deaths["ns_id"])
     replay = Replay(run)
     found: list[tuple[Any, ...]] = []
     skipped = 0
     for row in rows(operations, ["seq", "monotonic", "ns_id", "alone"]):
-        told = by_operation.get(row["seq"])
-        if told is None:
+        recorded = by_operation.get(row["seq"])
+        if recorded is None:
             continue
         tables = replay.to(row["seq"], row["monotonic"])
-        predicted = _predicted(tables, told, row["ns_id"]) if row["alone"] else None
+        predicted = _predicted(tables, recorded, row["ns_id"]) if row["alone"] else None
         if predicted is None:
             skipped += 1
             continue
-        recorded = Counter(
+        seen = Counter(
             (effect["action"], effect["ns_id"], effect["mountpoint"])
-            for effect in told
+            for effect in recorded
             if effect["via"] in _COPIES and effect["action"] in ("attach", "detach")
         )
         missing = Counter(
-            {what: n for what, n in (predicted - recorded).items() if what[1] not in unseen_ends}
+            {copy: n for copy, n in (predicted - seen).items() if copy[1] not in unseen_ends}
         )
-        for said_by, more in (("recording", recorded - predicted), ("model", missing)):
-            found += [(row["seq"], *what, said_by) for what in more.elements()]
-    columns = ["seq", "action", "ns_id", "mountpoint", "said_by"]
+        for only_in, copies in (("recording", seen - predicted), ("model", missing)):
+            found += [(row["seq"], *copy, only_in) for copy in copies.elements()]
+    columns = ["seq", "action", "ns_id", "mountpoint", "only_in"]
     frame = pd.DataFrame(found, columns=columns).astype({"seq": "UInt64", "ns_id": "UInt64"})
     return CrossCheck(len(by_operation) - skipped, skipped, frame)
 
 
 def _are_alone(operations: pd.DataFrame) -> pd.Series:
-    """Whether no other operation was under way meanwhile."""
+    """Whether no other operation ran at the same time."""
     ordered = operations.sort_values("monotonic", kind="stable")
     begin = ordered["monotonic"].astype("int64")
     end = begin + ordered["latency"].fillna(0).astype("int64")
@@ -99,10 +100,9 @@ def _are_alone(operations: pd.DataFrame) -> pd.Series:
     return alone.reindex(operations.index)
 
 
-def _predicted(tables: Tables, told: list[Row], actor: int) -> Counter[What] | None:
-    """The copies that come or go along with an operation's own mounts; None where that cannot be
-    said."""
-    own = [row for row in told if row["via"] == "direct" and row["action"] != "change"]
+def _predicted(tables: Tables, effects: list[Row], actor: int) -> Counter[Copy] | None:
+    """The copies that an operation attaches or detaches by propagation; None if not known."""
+    own = [row for row in effects if row["via"] == "direct" and row["action"] != "change"]
     ids = {row["mnt_id_unique"] for row in own}
     tops = [row for row in own if row["parent_unique"] not in ids]
     if len(tops) != 1 or len({row["action"] for row in own}) != 1:
@@ -128,7 +128,7 @@ def _attach(tables: Tables, own: list[Row], top: Row, actor: int) -> None:
     for row in own:
         mount = mount_of(row, tables)
         parent = None if row is top else mount.parent
-        # A number that no mount has yet is that of a group made by the operation itself.
+        # If no mount has the peer group yet, the operation made it.
         group = mount.group if _is_there(tables, mount.group) else None
         tables.put(mount._replace(ns=tree, parent=parent, group=group))
         tables.blame(mount.id, "direct")

@@ -1,4 +1,4 @@
-"""What to call mount namespaces: one label each, as leaks, pictures and traces show it."""
+"""Labels of mount namespaces, one each, for leaks, pictures and traces."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mnttrace.analysis.run import Run
 def labels(run: Run) -> pd.Series:
     """The label of each namespace: "host", a container's, unit's or process's name, "mnt:[N]".
 
-    Who recorded is at home on the host. Two others of one name get their inode numbers with it:
-    "web (mnt:[4026532177])".
+    The namespace of the recorder is "host". Others that share a name have their inode numbers with
+    it: "web (mnt:[4026532177])".
 
     Returns:
         A series of text, indexed by `ns_id`.
@@ -21,15 +21,15 @@ def labels(run: Run) -> pd.Series:
     name = namespaces["name"].astype("string[pyarrow]").replace("", None)
     is_home = namespaces.index == run.meta.get("home_ns_id")
     name = name.mask(is_home, "host")
-    is_double = name.duplicated(keep=False) & name.notna() & ~is_home
-    return name.mask(is_double, name + " (" + inode + ")").fillna(inode)
+    is_shared_name = name.duplicated(keep=False) & name.notna() & ~is_home
+    return name.mask(is_shared_name, name + " (" + inode + ")").fillna(inode)
 
 
 def kinds(run: Run) -> pd.Series:
-    """What each namespace is: "host", "container" or "other".
+    """The kind of each namespace: "host", "container" or "other".
 
     Returns:
-        A series of text, indexed by `ns_id`. Who recorded is at home on the host.
+        A series of text, indexed by `ns_id`. The namespace of the recorder is the host.
     """
     namespaces = run.whole.namespaces.set_index("ns_id")
     kind = namespaces["kind"].astype("string[pyarrow]")

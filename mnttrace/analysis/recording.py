@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 class Recording:
     """A recording, finished or not, or a part of one (:meth:`between` and so on).
 
-    All frames are read or made when they are first asked for, have no object columns, and carry
-    what the recording lacks in `frame.attrs["warnings"]`. Their columns are those of
-    `recording.schema.COLUMNS`, or of the function that makes them; docs/columns.md has them all.
+    All frames are read or made when they are first asked for, have no object columns, and have
+    what the recording lacks in `frame.attrs["warnings"]`. The columns of tables are in
+    `recording.schema.COLUMNS` and docs/columns.md, those of other frames with their functions.
 
     Args:
         directory: NAME.mnttrace.
 
     Attributes:
         directory: the same.
-        meta: what meta.json says: host, kernel, start and stop, losses.
-        warnings: what it lacks, and what therefore cannot be known, as sentences.
+        meta: the contents of meta.json: host, kernel, start and stop, losses.
+        warnings: what it lacks, and what is therefore not known, as sentences.
 
     Raises:
         RecordingError: not a recording, of a version that this mnttrace does not know, or a table
@@ -51,7 +51,7 @@ class Recording:
         self._selection = Selection()
 
     def __repr__(self) -> str:
-        """Which recording, and which part of it."""
+        """The directory, and the part."""
         part = "" if self._whole is None else f", part: {self._selection}"
         return f"<Recording {self.directory}{part}>"
 
@@ -65,7 +65,7 @@ class Recording:
         """One table of the recording, as it was written, whole."""
         return to_frame(read_columns(self.directory, name))
 
-    # ---- what was recorded
+    # ---- the tables
 
     @cached_property
     def operations(self) -> pd.DataFrame:
@@ -92,8 +92,8 @@ class Recording:
         """The mount namespaces, with the name of the container, unit or process."""
 
         def make(whole: Recording) -> pd.DataFrame:
-            told = whole.table("namespaces")
-            return told.drop_duplicates("ns_id", keep="last").reset_index(drop=True)
+            found = whole.table("namespaces")
+            return found.drop_duplicates("ns_id", keep="last").reset_index(drop=True)
 
         return self._rows("namespaces", make)
 
@@ -104,15 +104,15 @@ class Recording:
 
     @cached_property
     def users(self) -> pd.DataFrame:
-        """Who used a mount when its umount was refused."""
+        """Which processes used a mount when its umount was refused."""
         return self._rows("users")
 
     @cached_property
     def losses(self) -> pd.DataFrame:
-        """What could not be sent, or was cut: kind and count."""
+        """What was lost or cut: kind and count."""
         return self._rows("losses")
 
-    # ---- what follows from it
+    # ---- what follows from them
 
     @cached_property
     def propagations(self) -> pd.DataFrame:
@@ -140,7 +140,7 @@ class Recording:
 
     @cached_property
     def refusals(self) -> pd.DataFrame:
-        """What was refused, and why, see :mod:`mnttrace.analysis.frames.refusals`."""
+        """Operations that were refused, and why, see :mod:`mnttrace.analysis.frames.refusals`."""
         from mnttrace.analysis.frames.refusals import refusals
 
         return self._rows("refusals", refusals)
@@ -154,14 +154,14 @@ class Recording:
 
     @cached_property
     def history(self) -> History:
-        """What became of each mount, see :mod:`mnttrace.analysis.state.moments`."""
+        """What happened to each mount, see :mod:`mnttrace.analysis.state.moments`."""
         from mnttrace.analysis.state.moments import History
 
         return History(self) if self._whole is None else self._whole.history
 
     @cached_property
     def crosscheck(self) -> CrossCheck:
-        """What was recorded against the model, see :mod:`mnttrace.analysis.crosscheck`."""
+        """The recording compared with the model, see :mod:`mnttrace.analysis.crosscheck`."""
         from mnttrace.analysis.crosscheck import crosscheck
 
         return crosscheck(self.whole)
@@ -191,7 +191,7 @@ class Recording:
 
         Args:
             name: a container's, unit's or process's name, a pod, (the beginning of) a container's
-                id, or an inode number; all that are called so.
+                id, or an inode number; of several that match, all.
 
         Raises:
             BadInput: there is none.
@@ -203,15 +203,15 @@ class Recording:
         return self._part(self._selection.within(namespaces_called(self.whole, name, "container")))
 
     def under(self, path: str) -> Recording:
-        """What concerns mounts at a path or below it, as seen from the row's own namespace."""
+        """What concerns mounts at a path or below it, in the paths of each row's namespace."""
         return self._part(replace(self._selection, under=path))
 
     def chosen(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows of a frame of the whole recording that belong to this part.
 
         Args:
-            name: of a frame with such columns, as an attribute of this.
-            frame: with rows to choose from.
+            name: the attribute of this class that has such a frame.
+            frame: the rows to choose from.
         """
         return self._selection.of(name, frame, self.whole)
 
@@ -224,7 +224,7 @@ class Recording:
     def _rows(
         self, name: str, make: Callable[[Recording], pd.DataFrame] | None = None
     ) -> pd.DataFrame:
-        """A frame: of the whole recording made or read, of a part the rows that are chosen."""
+        """A frame of the whole recording, made or read; of a part, its rows of that frame."""
         if self._whole is not None:
             return self.chosen(name, getattr(self._whole, name))
         frame = make(self) if make else self.table(name)
@@ -247,7 +247,7 @@ class Recording:
         return tables_at(self, self.history, when)
 
     def diff(self, start: Moment, end: Moment) -> pd.DataFrame:
-        """What differs between two, see :func:`mnttrace.analysis.state.moments.changes_between`.
+        """The difference between two, see :func:`mnttrace.analysis.state.moments.changes_between`.
 
         Args:
             start, end: as for :meth:`at`.
@@ -260,26 +260,26 @@ class Recording:
         return changes_between(self, self.history, start, end)
 
     def why(self, target: str) -> Why:
-        """Who has a mount, how it came to each, and what keeps it: :mod:`mnttrace.analysis.why`.
+        """Which namespaces have a mount, and how it came there: :mod:`mnttrace.analysis.why`.
 
         Args:
             target: a path, a device, a source, a mount id, a container, a unit or a pid.
 
         Raises:
-            BadInput: nothing in the recording is that.
+            BadInput: nothing in the recording matches.
         """
         from mnttrace.analysis.why import why
 
         return why(self.whole, target)
 
     def timeline(self, target: str | None = None) -> pd.DataFrame:
-        """What happened, in order, see :mod:`mnttrace.analysis.frames.timeline`.
+        """Operations and effects in order, see :mod:`mnttrace.analysis.frames.timeline`.
 
         Args:
-            target: only of this, as for :meth:`why`; None: of all that is chosen.
+            target: only what happened to it, as for :meth:`why`; None: everything.
 
         Raises:
-            BadInput: nothing in the recording is that.
+            BadInput: nothing in the recording matches.
         """
         from mnttrace.analysis.frames.timeline import timeline
 

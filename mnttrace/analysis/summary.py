@@ -1,4 +1,4 @@
-"""What a recording is, in few lines: for notebooks, and at the head of a report."""
+"""A recording in few lines: for notebooks, and at the head of a report."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mnttrace.analysis.run import Run
 
 
 def facts(run: Run) -> dict[str, str]:
-    """The host, the kernel, when, how long, and how much was found.
+    """Host, kernel, start, length, and how much was found.
 
     Returns:
-        Label → text, in the order in which they are to be read. The text may be a stranger's.
+        Label → text, in the order of reading. The text is not escaped.
 
     Raises:
         RecordingError: a table cannot be read.
@@ -26,7 +26,7 @@ def facts(run: Run) -> dict[str, str]:
         "started": f"{datetime.fromtimestamp(meta['started'] / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC",
         "length": _length(meta),
         "command": shlex.join(meta["command"]),
-        "traced": "" if meta["traced"] else "nothing: mount tables alone",
+        "traced": "" if meta["traced"] else "nothing, only mount tables",
         "filters": ", ".join(f"{name}={value}" for name, value in meta["filters"].items()),
         "operations": f"{len(run.operations):,}" + (f", {failed:,} failed" if failed else ""),
         "namespaces": f"{len(run.namespaces):,}",
@@ -37,9 +37,9 @@ def facts(run: Run) -> dict[str, str]:
 
 
 def card(run: Run) -> str:
-    """The facts as an HTML table, under what the recording lacks.
+    """The facts as an HTML table, below the warnings.
 
-    It has no style, so that it looks like the place where it is shown.
+    It has no style of its own, so that it fits the page around it.
 
     Raises:
         RecordingError: a table cannot be read.
@@ -54,7 +54,7 @@ def card(run: Run) -> str:
 
 
 def _text(text: str) -> str:
-    """Markup that shows a text; what does not print, or turns others round, as Python writes it."""
+    """A text as HTML; with characters that do not print, as Python's repr() of it."""
     return html.escape(text if text.isprintable() else repr(text))
 
 
@@ -64,9 +64,9 @@ def _length(meta: dict[str, Any]) -> str:
 
 
 def _leaks(run: Run) -> str:
-    """How many there are of each kind, the worst first."""
+    """The number of leaks of each kind, the worst first."""
     kinds = run.leaks["kind"].value_counts(sort=False)
-    told = [f"{count:,} {kind}" for kind, count in kinds.items()]
+    counts = [f"{count:,} {kind}" for kind, count in kinds.items()]
     if len(run.doublings):
-        told.append(f"{len(run.doublings):,} doubling")
-    return ", ".join(told) or "none"
+        counts.append(f"{len(run.doublings):,} doubling")
+    return ", ".join(counts) or "none"

@@ -13,7 +13,7 @@ Moment = pd.Timestamp | datetime | str | float
 
 
 def moment(run: Run, when: Moment) -> pd.Timestamp:
-    """A moment of a recording.
+    """A moment of a recording, as a time.
 
     Args:
         run: the recording.
@@ -37,7 +37,7 @@ def moment(run: Run, when: Moment) -> pd.Timestamp:
 
 
 def span(run: Run) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """When a recording began and ended; of one that was not closed, the last that is known."""
+    """When a recording began and ended; one that was not closed, at the last known time."""
     start, stop = run.meta["started"], run.meta.get("stopped")
     if stop is None:
         stop = start

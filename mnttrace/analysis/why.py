@@ -1,4 +1,4 @@
-"""Why a mount is where it is: who has it, how it came to each, and what follows from that."""
+"""Why a mount is where it is: which namespaces have it, and how it came to each."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Step:
-    """One step on the way of a mount, from where it is back to where it was made.
+    """One step in the history of a mount, from where it is back to where it was first mounted.
 
     Attributes:
-        how: "mounted", by an operation; "bound", by one from another mount; "carried", by a peer
-            group to a peer or slave; "inherited", as a copy of its namespace's maker; "there",
-            before the recording began.
-        effect: the row of `effects`, None for "there".
+        how: "mounted" by an operation; "bound" by one from another mount; "propagated" through a
+            peer group; "inherited", copied when its namespace was made; "preexisting", older than
+            the recording.
+        effect: the row of `effects`, None for "preexisting".
         operation: the row of `operations` that caused it, where it is known.
-        shared_since: for "carried" the operation that made the carrying mount shared; None: it was
-            before the recording began.
+        shared_since: for "propagated", the operation that made the mount shared through whose peer
+            group it came; None: it was shared before the recording began.
     """
 
     how: str
@@ -39,22 +39,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Holder:
-    """A mount that is, or was, the one that is asked about, in one namespace.
+    """One of the mounts that were asked for, with its namespace.
 
     Attributes:
         mount: a row of :func:`mnttrace.analysis.query.targets.known_mounts`.
-        namespace: its row of `namespaces`; of kind "host" where the recorder was.
-        steps: how it came there, the last one first.
-        kind: "held", inherited at the birth of its namespace, and its original is gone; "residue",
-            carried there, and its original is gone; "leak", carried there from another namespace;
+        namespace: its row of `namespaces`; of kind "host" for that of the recorder.
+        steps: how it came there, the last step first.
+        kind: "held" if it was inherited and its original was unmounted; "residue" if it was
+            propagated and its original is gone; "leak" if it was propagated from another namespace;
             else "".
-        follows: whether a umount of the host's mount takes this one along, by the peer groups of
-            what the two are mounted on; None where the host has no such mount.
-        goes_with: of several that are held or left over, the mount id of the one whose umount takes
-            this one along; else None.
-        users: processes that use it, rows of `users`: as they were when a umount was refused, or
-            are now.
-        on_top: how many mounts lie on it at the same place, and are what a umount there gets first.
+        follows: whether a umount of the host's mount propagates to this one, by the peer groups of
+            their parents; None if the host has no such mount.
+        goes_with: the mount id of another "held" or "residue" whose umount propagates to this one;
+            else None.
+        users: processes that use it, rows of `users`, from when a umount was refused, or of now.
+        on_top: how many mounts cover it; a umount at its mount point gets these first.
     """
 
     mount: Row
@@ -72,16 +71,16 @@ class Why:
     """The answer.
 
     Attributes:
-        said: how the target was understood.
-        namespace: that of the first mount that was found, or that is asked about.
-        holders: those that are there first, the worst of them first.
-        failed: operations at these mount points that failed, rows of `operations`, with the
-            `reason` and what is `in_the_way`, where :mod:`mnttrace.analysis.frames.refusals` tells.
+        target_kind: what the target is, see :class:`mnttrace.analysis.query.targets.Target`.
+        namespace: that of the first mount, or the one that is the target.
+        holders: the mounts; those that are present first, the worst of them first.
+        failed: operations at these mount points that failed, rows of `operations`, with `reason`
+            and `in_the_way` where :mod:`mnttrace.analysis.frames.refusals` has them.
         traced: whether operations were recorded at all.
-        imported: whether these are mount tables from elsewhere, without processes.
+        imported: whether these are imported mount tables, so that there are no processes.
     """
 
-    said: str
+    target_kind: str
     namespace: Row
     holders: list[Holder]
     failed: list[Row] = field(default_factory=list)
@@ -93,30 +92,30 @@ _KINDS = ("held", "residue", "leak", "")
 
 
 def why(run: Run, text: str) -> Why:
-    """Explain a mount, or what a namespace has from elsewhere and others have from it.
+    """Explain a mount; or of a namespace, what it has from others, and what others have from it.
 
     Args:
         run: the recording.
         text: as for :func:`mnttrace.analysis.query.targets.find`.
 
     Raises:
-        BadInput: nothing in the recording is that.
+        BadInput: nothing in the recording matches.
     """
     target = find(run, text)
     known = known_mounts(run)
-    ways = _Ways(run)
-    if target.said != "namespace":
+    origins = _Origins(run)
+    if target.kind != "namespace":
         same = known.merge(target.mounts[IDENTITY].drop_duplicates(), on=IDENTITY)
     else:
         asked = set(target.mounts["ns_id"])
-        from_it = known["mnt_id_unique"].isin(ways.carried_from(asked))
+        from_it = known["mnt_id_unique"].isin(origins.propagated_from(asked))
         same = known[known["present"] & (from_it | known["ns_id"].isin(asked))]
     names = {row["ns_id"]: row for row in rows(run.namespaces)}
-    # Who recorded is at home there, as in leaks.
+    # As in leaks, the namespace of the recorder is the host.
     home = run.meta.get("home_ns_id")
     names[home] = names.get(home, {}) | {"kind": "host", "name": "host"}
-    holders = [ways.holder(row, names.get(row["ns_id"], {})) for row in rows(same)]
-    if target.said == "namespace":
+    holders = [origins.holder(row, names.get(row["ns_id"], {})) for row in rows(same)]
+    if target.kind == "namespace":
         holders = [one for one in holders if one.kind]
     reached = _reached(known, same, home)
     if reached is not None:
@@ -138,14 +137,14 @@ def why(run: Run, text: str) -> Why:
     ]
     traced, imported = bool(run.meta.get("traced")), "boot_id" not in run.meta
     subject = names.get(target.mounts["ns_id"].iloc[0], {})
-    return Why(target.said, subject, holders, failed, traced, imported)
+    return Why(target.kind, subject, holders, failed, traced, imported)
 
 
 def _reached(
     known: pd.DataFrame, same: pd.DataFrame, home: int | None
 ) -> set[tuple[int, int]] | None:
-    """The mounts, as (namespace, mount id), that get what happens on those which the host's mounts
-    are on; None if the host has none of these."""
+    """The mounts, as (namespace, mount id), that receive what happens under the parents of those on
+    the host; None if the host has none."""
     at_home = same[same["present"] & (same["ns_id"] == home)]
     if at_home.empty:
         return None
@@ -153,7 +152,7 @@ def _reached(
 
 
 def _receivers(known: pd.DataFrame, ns_id: int | None, mount_ids: set[int]) -> set[tuple[int, int]]:
-    """The mounts, as (namespace, mount id), that get what happens on some of one namespace."""
+    """The mounts, as (namespace, mount id), that receive what happens under some mounts."""
     there = known[known["present"]]
     mounts = there[(there["ns_id"] == ns_id) & there["mount_id"].isin(mount_ids)]
     groups = set(mounts["shared"].dropna())
@@ -166,45 +165,45 @@ def _receivers(known: pd.DataFrame, ns_id: int | None, mount_ids: set[int]) -> s
 
 
 def covered(there: pd.DataFrame, holders: list[Holder]) -> list[Holder]:
-    """With what lies on top of each, up to the next that is to be unmounted itself.
+    """With the number of mounts that cover each, up to the next one that is to be unmounted, too.
 
     Args:
-        there: the mounts that are there, with `ns_id`, `mount_id`, `parent_id`, `mountpoint`.
-        holders: of mounts with these, and `present`.
+        there: the mounts that are present, with `ns_id`, `mount_id`, `parent_id`, `mountpoint`.
+        holders: their mounts have the same, and `present`.
     """
-    wrong = {_place(one.mount) for one in holders if one.kind and one.mount["present"]}
+    wrong = {_key(one.mount) for one in holders if one.kind and one.mount["present"]}
     there = there[there["mountpoint"].isin({one.mount["mountpoint"] for one in holders})]
     above = {(row["ns_id"], row["parent_id"], row["mountpoint"]): row for row in rows(there)}
-    told = []
+    found = []
     for one in holders:
         count, top = 0, one.mount if one.mount["present"] else None
-        while top and (top := above.get((*_place(top), top["mountpoint"]))):
-            if _place(top) in wrong:
+        while top and (top := above.get((*_key(top), top["mountpoint"]))):
+            if _key(top) in wrong:
                 break
             count += 1
-        told.append(replace(one, on_top=count))
-    return told
+        found.append(replace(one, on_top=count))
+    return found
 
 
-def _place(mount: Row) -> tuple[int, int]:
+def _key(mount: Row) -> tuple[int, int]:
     return mount["ns_id"], mount["mount_id"]
 
 
 def _together(known: pd.DataFrame, holders: list[Holder]) -> list[Holder]:
-    """With what goes along where one of those that are wrong is unmounted."""
-    told: list[Holder] = []
+    """With `goes_with`: which are detached when another one of them is unmounted."""
+    found: list[Holder] = []
     reached: dict[int, set[tuple[int, int]]] = {}
     for one in holders:
         place = one.mount["ns_id"], one.mount["parent_id"]
         with_it = next((id for id, places in reached.items() if place in places), None)
         if one.kind and one.mount["present"] and with_it is None:
             reached[one.mount["mount_id"]] = _receivers(known, place[0], {place[1]}) - {place}
-        told.append(replace(one, goes_with=with_it) if one.kind else one)
-    return told
+        found.append(replace(one, goes_with=with_it) if one.kind else one)
+    return found
 
 
-class _Ways:
-    """How mounts came where they are."""
+class _Origins:
+    """Finds where mounts came from."""
 
     def __init__(self, run: Run) -> None:
         effects = run.effects
@@ -228,8 +227,8 @@ class _Ways:
         users = tuple(self._users.get(mount["mnt_id_unique"], ()))
         return Holder(mount, namespace, steps, self._kind(mount, steps), users=users)
 
-    def carried_from(self, namespaces: set[int]) -> set[int]:
-        """The mounts that propagation carried from namespaces to others."""
+    def propagated_from(self, namespaces: set[int]) -> set[int]:
+        """The mounts that were propagated from some namespaces to others."""
         return {
             unique
             for unique, row in self._attached.items()
@@ -240,19 +239,19 @@ class _Ways:
 
     def _steps(self, unique: int | None) -> list[Step]:
         if unique is None:
-            return [Step("there")]
+            return [Step("preexisting")]
         steps: list[Step] = []
         seen: set[int] = set()
         while unique is not None and unique not in seen:
             seen.add(unique)
             effect = self._attached.get(unique)
             if effect is None:
-                steps.append(Step("there"))
+                steps.append(Step("preexisting"))
                 break
             operation = self._operations.get(effect["seq"])
             if effect["via"] in ("peer", "slave"):
                 since = self._shared_since(effect["via_unique"], effect["seq"])
-                steps.append(Step("carried", effect, operation, since))
+                steps.append(Step("propagated", effect, operation, since))
             elif effect["via"] == "namespace-copy":
                 steps.append(Step("inherited", effect, operation))
             elif effect["copy_of_unique"] is not None:
@@ -263,18 +262,18 @@ class _Ways:
             unique = effect["copy_of_unique"]
         return steps
 
-    def _shared_since(self, carrier: int | None, seq: int | None) -> Row | None:
+    def _shared_since(self, mount: int | None, seq: int | None) -> Row | None:
         """The operation that made a mount shared."""
-        if carrier is None:
+        if mount is None:
             return None
         made = [
             row
-            for row in self._changes.get(carrier, [])
+            for row in self._changes.get(mount, [])
             if row["shared"] is not None
             and not is_shared(row["before"])
             and (seq is None or row["seq"] is None or row["seq"] <= seq)
         ]
-        first = self._attached.get(carrier)
+        first = self._attached.get(mount)
         cause = made[-1] if made else first
         return self._operations.get(cause["seq"]) if cause else None
 
@@ -285,7 +284,7 @@ class _Ways:
         original = last.effect["copy_of_unique"]
         if last.how == "inherited":
             return "held" if original in self._unmounted else ""
-        if last.how != "carried":
+        if last.how != "propagated":
             return ""
         if original in self._gone:
             return "residue"

@@ -1,4 +1,4 @@
-"""What the commands that read a recording share."""
+"""Shared by the commands that read a recording."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RECORDING = click.argument("recording", type=click.Path(path_type=Path))
 
 
 def warn_of_losses(meta: dict[str, Any]) -> None:
-    """Say on stderr what a recording lacks."""
+    """Write to stderr what a recording lacks."""
     from mnttrace.analysis.frames.losses import warnings
 
     for text in warnings(meta):

@@ -1,4 +1,4 @@
-"""The options that say which operations are wanted, for record and watch."""
+"""The options of record and watch that choose operations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mnttrace.capture.join.selection import Filter
 
 _OPTIONS = (
-    click.option("--pid", type=int, multiple=True, help="Only what it and its children do."),
+    click.option("--pid", type=int, multiple=True, help="Only this process and its children."),
     click.option("--ns", type=int, multiple=True, help="Only this mount namespace (inode number)."),
     click.option("--container", multiple=True, help="Only this container (name or id)."),
     click.option("--cgroup", multiple=True, help="Only processes in this cgroup or below."),
@@ -27,7 +27,7 @@ _OPTIONS = (
 
 
 def filters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command these options; an option given more than once wants any of what it names."""
+    """Give a command these options."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

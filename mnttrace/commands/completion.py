@@ -8,7 +8,7 @@ import click
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    """Write the script that completes mnttrace's commands and options in a shell.
+    """Write the script that completes commands and options in a shell.
 
     For bash: mnttrace completion bash >~/.local/share/bash-completion/completions/mnttrace
     """

@@ -12,9 +12,9 @@ import click
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 def command(as_json: bool) -> None:
-    """Say what this kernel and machine offer, what is missing, and what mends it.
+    """Show what this kernel and machine offer, what is missing, and how to fix it.
 
-    Ends with status 4 where something is missing that `mnttrace record` needs.
+    Ends with status 4 if something is missing that `mnttrace record` needs.
     """
     from mnttrace.capture.doctor import examine
     from mnttrace.errors import MissingPrerequisite

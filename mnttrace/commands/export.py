@@ -16,7 +16,7 @@ from mnttrace.errors import BadInput, OutputError
 if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
-_MADE = ("propagations", "leaks", "births")  # from the others, when they are asked for
+_MADE = ("propagations", "leaks", "births")  # frames that follow from the tables
 _OF_A_TABLE = ("csv", "json", "parquet")
 _OF_ALL = ("perfetto", "dot", "mermaid")
 
@@ -29,15 +29,18 @@ _OF_ALL = ("perfetto", "dot", "mermaid")
     type=click.Choice([*_OF_A_TABLE, *_OF_ALL]),
     default="csv",
     show_default=True,
-    help="A table as csv, json or parquet; or a trace for ui.perfetto.dev, or the graph of peer "
+    help="A table as csv, json or parquet; a trace for ui.perfetto.dev; or the graph of peer "
     "groups for Graphviz (dot) or Mermaid.",
 )
-@click.option("--table", help="Which table (csv, json, parquet).  [default: propagations]")
+@click.option("--table", help="The table (csv, json, parquet).  [default: propagations]")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Where to, if not to standard output."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file to write.  [default: standard output]",
 )
 def command(recording: Path, kind: str, table: str | None, output: Path | None) -> None:
-    """Write a recording in the language of another program."""
+    """Write a recording in the format of another program."""
     from mnttrace.analysis.recording import Recording
 
     run = Recording(recording)
@@ -45,7 +48,7 @@ def command(recording: Path, kind: str, table: str | None, output: Path | None) 
     if kind in _OF_A_TABLE:
         _export_table(run, table or "propagations", kind, output)
     elif table:
-        raise BadInput(f"{kind} is not of one table", "leave --table away")
+        raise BadInput(f"{kind} is not made of one table", "leave out --table")
     elif kind == "perfetto":
         from mnttrace.report import perfetto
 
@@ -63,7 +66,7 @@ def _export_table(run: Recording, table: str, kind: str, output: Path | None) ->
     from mnttrace.recording.schema import COLUMNS
 
     if table not in COLUMNS and table not in _MADE:
-        raise BadInput(f"no table {table}", f"there are {', '.join([*_MADE, *COLUMNS])}")
+        raise BadInput(f"there is no table {table}", f"there are {', '.join([*_MADE, *COLUMNS])}")
     frame = getattr(run, table)
     with _opened(output) as file:
         if kind == "csv":

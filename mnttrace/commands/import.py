@@ -19,16 +19,16 @@ import click
 @click.option("--force", is_flag=True, help="Replace a recording that exists.")
 @click.argument("tables", nargs=-1, metavar="NAME=FILE|FOLDER|TAR…")
 def command(output: Path, force: bool, tables: tuple[str, ...]) -> None:
-    """Make a recording of mountinfo files, as people attach them to reports.
+    """Make a recording of mountinfo files, such as people attach to bug reports.
 
-    Each is the table of one mount namespace: NAME=FILE, or all in a folder or tar, each called by
-    its name (web of web.txt, and of web/mountinfo). What is called host is the host's.
+    Each is the table of one mount namespace: NAME=FILE, or all in a folder or tar, named after the
+    file (web of web.txt) or its folder (web of web/mountinfo). The one named host is the host's.
     """
     from mnttrace.recording.imported import import_tables
 
     count = import_tables(output, tables, force)
     click.echo(
-        f"mnttrace: {count} mount tables; nothing tells who mounted what, or when: that takes "
-        f"mnttrace record\nmnttrace: next: mnttrace tree {output}, mnttrace why {output} PATH",
+        f"mnttrace: {count} mount tables; who mounted what, and when, is known only from mnttrace "
+        f"record\nmnttrace: next: mnttrace tree {output}, mnttrace why {output} PATH",
         err=True,
     )

@@ -15,9 +15,9 @@ from mnttrace.commands._common import RECORDING, warn_of_losses
 @click.command("info")
 @RECORDING
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-@click.option("--check", is_flag=True, help="Hold it against the model of shared subtrees.")
+@click.option("--check", is_flag=True, help="Compare it with the model of shared subtrees.")
 def command(recording: Path, as_json: bool, check: bool) -> None:
-    """Say what a recording holds, and what it lost."""
+    """Show what a recording contains, and what it lost."""
     from mnttrace.recording.reader import count_rows, read_meta
 
     meta = read_meta(recording)
@@ -54,7 +54,7 @@ def _check(recording: Path) -> list[str]:
     agreed = found.checked - wrong["seq"].nunique()
     lines = [f"the model agrees with {agreed} operations, {found.skipped} could not be checked"]
     for row in wrong.itertuples(index=False):
-        only = "not recorded" if row.said_by == "model" else "not in the model"
+        only = "not recorded" if row.only_in == "model" else "not in the model"
         where = f"{safe(row.mountpoint)} in mount namespace {row.ns_id}"
         lines.append(f"operation {row.seq}: {row.action} of {where}: {only}")
     return lines
@@ -70,9 +70,9 @@ def _lines(meta: dict[str, Any]) -> list[tuple[str, str]]:
         ("host", f"{meta['host']}, Linux {meta['kernel']}"),
         ("started", datetime.fromtimestamp(meta["started"] / 1e9, UTC).isoformat(" ") + length),
         ("command", safe(" ".join(meta["command"])) or "none"),
-        ("traced", " ".join(meta["traced"]) or "nothing: mount tables alone"),
+        ("traced", " ".join(meta["traced"]) or "nothing, only mount tables"),
         ("missing", " ".join(meta["missing"]) or "none of the calls"),
-        ("from within", ", ".join(sees) or "nothing: differences of mount tables alone"),
+        ("events", ", ".join(sees) or "none, only differences between mount tables"),
     ]
     if meta["filters"]:
         lines.append(("filters", safe(meta["filters"])))

@@ -26,11 +26,11 @@ _FOUND = 3  # exit status
     "--fail-on",
     metavar="KIND[,KIND]",
     default="",
-    help="Exit with status 3 if there is a leak of such a kind, or of any: held, residue, escape, "
+    help="Exit with status 3 if there is a leak of one of these kinds: held, residue, escape, "
     "container-to-container, host-to-container, doubling, race, refused, other, any.",
 )
 def command(recording: Path, as_json: bool, fail_on: str) -> None:
-    """Show which mounts reached other mount namespaces, and who did it."""
+    """Show which mounts reached other mount namespaces, how, and who made them."""
     from mnttrace.analysis.recording import Recording
     from mnttrace.report.leaks import unknowable
 
@@ -40,21 +40,21 @@ def command(recording: Path, as_json: bool, fail_on: str) -> None:
     warn_of_losses(run.meta)
     frames = [found, run.doublings.assign(kind="doubling"), run.refusals.assign(kind="refused")]
     if as_json:
-        told = [
+        tables = [
             json.loads(one.to_json(orient="records", date_format="iso", date_unit="ns"))
             for one in frames
         ]
-        click.echo(json.dumps([row for one in told for row in one], indent=1))
+        click.echo(json.dumps([row for one in tables for row in one], indent=1))
     else:
-        _tell(run)
+        _show(run)
     if kinds & {kind for one in frames for kind in one["kind"]}:
         sys.exit(_FOUND)
     if kinds and (why := unknowable(run)):
-        raise RecordingError(f"{recording} cannot tell whether there were leaks: {why}")
+        raise RecordingError(f"{recording} does not show whether there were leaks: {why}")
 
 
 def _kinds(text: str) -> set[str]:
-    """The kinds of leak that are asked for.
+    """The kinds of leak in a list.
 
     Raises:
         BadInput: there is no such kind.
@@ -71,13 +71,13 @@ def _kinds(text: str) -> set[str]:
     return set(KINDS) if "any" in asked else asked
 
 
-def _tell(run: Recording) -> None:
+def _show(run: Recording) -> None:
     from mnttrace.analysis.dataframes import rows
-    from mnttrace.report.leaks import birth, none, stories
+    from mnttrace.report.leaks import birth, none, paragraphs
 
     if run.leaks.empty:
         click.echo(none(run))
-    for number, lines in enumerate(stories(run)):
+    for number, lines in enumerate(paragraphs(run)):
         click.echo(("\n" if number else "") + "\n".join(lines))
     births = run.births
     for row in rows(births.head(_BIRTHS_SHOWN)):

@@ -16,9 +16,9 @@ from mnttrace.commands._common import RECORDING, warn_of_losses
 @click.option("--json", "kind", flag_value="json", help="Write JSON.")
 @click.option("--csv", "kind", flag_value="csv", help="Write CSV.")
 def command(recording: Path, query: str, kind: str | None) -> None:
-    """Ask a recording in SQL, such as "select * from open_leaks".
+    """Query a recording in SQL, as in "select * from open_leaks".
 
-    There are its tables, propagations and leaks, and views: open_leaks, busiest_peer_groups,
+    There are its tables, propagations and leaks, and the views open_leaks, busiest_peer_groups,
     failures_by_process, longest_calls, mounts_per_namespace.
     """
     from mnttrace.analysis.recording import Recording
@@ -30,7 +30,7 @@ def command(recording: Path, query: str, kind: str | None) -> None:
     warn_of_losses(run.meta)
     try:
         found = run.sql(query)
-    except BadInput as error:  # it may quote what is in the tables
+    except BadInput as error:  # its message may quote text from the tables
         raise BadInput(safe(error.message), error.hint) from error
     if kind == "json":
         click.echo(found.to_json(orient="records", date_format="iso", date_unit="us", indent=1))

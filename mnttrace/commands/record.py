@@ -52,16 +52,16 @@ def command(
 ) -> None:
     """Record mount operations and mount tables until CMD ends, or Ctrl-C.
 
-    All of the system is recorded, unless an option says what alone is wanted. An option that is
-    given more than once wants any of what it names; of different options all have to fit.
+    The whole system is recorded, unless options choose a part. An option given more than once
+    matches any of its values; different options must all match.
     """
     from mnttrace.capture.record import Recorder
 
     recorder = Recorder(output, force, keep_secrets, wanted(options), cmd, probes, keep_raw)
     if probes == "none":
         click.echo(
-            "mnttrace: mount tables alone: no calls, and so nobody who did it; what comes and goes "
-            "between two looks is not seen",
+            "mnttrace: only mount tables are recorded: not who mounted what, nor mounts that come "
+            "and go between two reads of a table",
             err=True,
         )
     click.echo("mnttrace: recording" + ("" if cmd else "; Ctrl-C stops"), err=True)

@@ -15,7 +15,7 @@ from mnttrace.commands._common import RECORDING, warn_of_losses
 @click.command("timeline")
 @RECORDING
 def command(recording: Path) -> None:
-    """Tell the operations in order, with what each did to mounts in every namespace."""
+    """List the operations in order, with their effects on mounts in every namespace."""
     from mnttrace.analysis.dataframes import rows
     from mnttrace.analysis.frames.refusals import refused
     from mnttrace.analysis.recording import Recording

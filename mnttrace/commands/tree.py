@@ -14,7 +14,7 @@ from mnttrace.commands._common import RECORDING, warn_of_losses
 @RECORDING
 @click.option("--json", "as_json", is_flag=True, help="Write the mounts as JSON.")
 def command(recording: Path, as_json: bool) -> None:
-    """Show every namespace's mounts, as its last table had them, as a tree."""
+    """Show the mounts of every namespace, as in its last table, as a tree."""
     from mnttrace.analysis.recording import Recording
     from mnttrace.analysis.state.mount_tables import last_tables
     from mnttrace.report import tree

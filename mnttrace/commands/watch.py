@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 @click.command("watch")
 @filters
 @click.option("--failed", is_flag=True, help="Only operations that failed.")
-@click.option("--json", "as_json", is_flag=True, help="Write a JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line.")
 def command(failed: bool, as_json: bool, **options: Any) -> None:
-    """Tell each mount operation as it happens, and what it did in every namespace.
+    """Show each mount operation as it happens, with its effects in every namespace.
 
-    Until Ctrl-C. A mount that comes to another namespace than the caller's is marked with !.
+    Until Ctrl-C. Mounts that reach another namespace than the caller's are marked with !.
     """
     from mnttrace.capture.watch import Watcher
     from mnttrace.report.timeline import Timeline
 
-    def tell(row: OperationRow | None, effects: list[EffectRow]) -> None:
+    def show(row: OperationRow | None, effects: list[EffectRow]) -> None:
         if failed and not (row and row["error"]):
             return
         if as_json:
@@ -38,12 +38,12 @@ def command(failed: bool, as_json: bool, **options: Any) -> None:
             timeline.without_operation(effects)
         sys.stdout.flush()
 
-    watcher = Watcher(wanted(options), tell)
+    watcher = Watcher(wanted(options), show)
     timeline = Timeline(sys.stdout, watcher.names, marks_leaks=True)
     try:
         watcher.run(lambda: click.echo("mnttrace: watching; Ctrl-C stops", err=True))
     except BrokenPipeError:
-        # Who read has gone, as head does: nothing more can be told.
+        # The reader is gone, as head(1) after its last line.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if watcher.lost:
         click.echo(f"mnttrace: {watcher.lost} records lost", err=True)

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 @click.command("why")
 @click.argument("words", nargs=-1, metavar="[RECORDING] TARGET")
-@click.option("--live", is_flag=True, help="Ask the mount tables of now; no RECORDING then.")
+@click.option(
+    "--live", is_flag=True, help="Use the mount tables as they are now, without RECORDING."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 def command(words: tuple[str, ...], live: bool, as_json: bool) -> None:
-    """Explain a mount: who has it, how it came there, what keeps it, and what to do.
+    """Explain a mount: who has it, how it came there, what uses it, and what to do.
 
     TARGET is a path, a device (8:1), a source (/dev/loop0), a mount id, the name or id of a
     container, a unit, or a pid.

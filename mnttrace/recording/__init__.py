@@ -1,1 +1,1 @@
-"""What a recording is made of: the tables, the writer and the reader."""
+"""Recordings: their tables, writing, reading, older formats, and imported mount tables."""

@@ -1,4 +1,4 @@
-"""Mount tables that someone attached to a report, made a recording: snapshots alone."""
+"""A recording made of mountinfo files, such as people attach to bug reports: snapshots alone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from mnttrace.recording.writer import Writer
 _LARGEST = 1 << 26  # bytes of one table: 300,000 mounts
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _HOST = "host"
-_TEXTS = ("id", "runtime", "image", "pod", "pod_namespace", "unit", "comm")
-_NOTHING_KNOWN = {"pid": 0, **dict.fromkeys(_TEXTS, "")}
 
 
 class Table(NamedTuple):
-    """One mount table: what its namespace is called, where it is from, and its text."""
+    """One mount table: the name of its namespace, the file that it is from, and its text."""
 
     name: str
     where: str
@@ -35,20 +33,20 @@ def import_tables(directory: Path, given: Iterable[str], force: bool = False) ->
 
     Args:
         directory: the recording to make.
-        given: NAME=FILE; or a folder or tar of such files, each called by its name, or where that
-            is "mountinfo" by that of its folder. What is called "host" is the host's.
+        given: NAME=FILE; or a folder or tar of such files. Each is named after its file, or after
+            its folder if the file is called "mountinfo". The one named "host" is the host's.
         force: replace a recording that exists.
 
     Returns:
-        How many tables it has.
+        How many tables were imported.
 
     Raises:
-        BadInput: there is none, or one name twice.
-        ParseError: what is in a file is no mountinfo.
+        BadInput: there is no table, or two have one name.
+        ParseError: a file is no mountinfo.
         OutputError: the recording exists, or cannot be written.
     """
     tables: dict[str, tuple[Table, list[mountinfo.Mount]]] = {}
-    for table in (found for text in given for found in _tables(text)):
+    for table in (found for place in given for found in _tables(place)):
         if table.name in tables:
             raise BadInput(f"two tables are called {table.name}", "NAME=FILE gives another name")
         lines = table.text.split("\n")
@@ -141,5 +139,5 @@ def _text(data: bytes, where: str) -> str:
 
 
 def _name(path: Path) -> str:
-    """What a table is called: web of web.mountinfo, web.txt and web/mountinfo."""
+    """The name of a table: "web" of web.mountinfo, web.txt and web/mountinfo."""
     return path.parent.name if path.name == "mountinfo" and path.parent.name else path.stem

@@ -17,10 +17,10 @@ from mnttrace.recording.upgrade import is_new, is_readable, lacks, upgrade, upgr
 
 
 def read_meta(directory: Path) -> dict[str, Any]:
-    """What meta.json says.
+    """The contents of meta.json, as the newest format has it.
 
-    And, where that is so, `upgraded_from` and `lacks`, of an older format, and `missing_tables`:
-    those whose files are gone.
+    Added are, for a recording of an older format, `upgraded_from` and `lacks`; and
+    `missing_tables`, those of a finished recording whose files are gone.
 
     Raises:
         RecordingError: not a recording, or of a version that this mnttrace does not know.
@@ -52,8 +52,8 @@ def read_meta(directory: Path) -> dict[str, Any]:
 def read_columns(directory: Path, table: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
     """The columns of a table, names and values: whole, or up to the last batch that was written.
 
-    They come one at a time, so that who makes something else of them does not have all of them
-    twice. Those with few values (`schema.CATEGORIES`) are dictionaries.
+    They come one at a time, so that a caller that converts them never holds all of them twice.
+    Columns with few values (`schema.CATEGORIES`) are dictionaries.
 
     Raises:
         RecordingError: the table cannot be read.
@@ -70,10 +70,9 @@ def read_columns(directory: Path, table: str) -> Iterator[tuple[str, pa.ChunkedA
 
 
 def read_coded(directory: Path, table: str, columns: list[str]) -> pa.Table:
-    """Some columns of a table, with all texts as dictionaries.
+    """Some columns of a table, with all texts as dictionaries, as Parquet has them.
 
-    That is how they are in the file: to read them so takes a third of the time, and of the memory,
-    if only a few rows will be looked at.
+    For callers that need few of the rows: it takes a third of the time and memory.
 
     Raises:
         RecordingError: the table cannot be read.
@@ -93,7 +92,7 @@ def read_coded(directory: Path, table: str, columns: list[str]) -> pa.Table:
 
 @contextmanager
 def _reading(directory: Path, table: str) -> Iterator[int]:
-    """While a table is read; gives the recording's format."""
+    """Turn errors from reading a table into RecordingError; yields the recording's format."""
     version: int = read_meta(directory)["format"]
     try:
         yield version
@@ -125,7 +124,7 @@ def _count(directory: Path, table: str) -> int:
 
 
 def _opened(directory: Path, table: str, coded: Collection[str] = CATEGORIES) -> pq.ParquetFile:
-    # What is in the file as a dictionary need not be made a text first, and looked up again.
+    # Dictionaries of the file stay dictionaries: no text is made of them first.
     coded = [name for name in schema(table).names if name in coded]
     return pq.ParquetFile(directory / f"{table}.parquet", read_dictionary=coded)
 
@@ -141,7 +140,7 @@ def _read(directory: Path, table: str) -> pa.Table:
 
 
 def _read_stream(path: Path, table: str) -> pa.Table:
-    """What was written whole: a writer that was killed leaves the last batch cut, or the header."""
+    """The whole batches of a stream; a killed writer leaves the last one, or the header, cut."""
     batches = []
     with pa.OSFile(str(path)) as file:
         try:

@@ -18,10 +18,10 @@ class MountTable:
     Attributes:
         ns: inode number of the namespace; ns_id: its unique id, or the inode number again where
             the kernel has none.
-        reason: start, birth, operation, end; or gone: there is no such namespace any more.
+        reason: why it was read: start, birth, operation, end; or gone: the namespace has ended.
         started, ended: CLOCK_MONOTONIC around the read, ns.
         mounts: its lines.
-        unique_ids: mount id → unique id, where the kernel tells.
+        unique_ids: mount id → unique id, where the kernel has such ids.
     """
 
     ns: int
@@ -34,7 +34,7 @@ class MountTable:
 
 
 class Snapshots:
-    """The tables as last seen, and the rows that say how they came to be so.
+    """The tables as they were last read, written as rows of `snapshots` and `mounts`.
 
     Args:
         add: takes (table, row), as `recording.writer.Writer.add`.
@@ -47,11 +47,11 @@ class Snapshots:
         self._next = 0
 
     def take(self, read: MountTable, operations: int) -> None:
-        """Write what in a mount table is not as it was before.
+        """Write how a mount table differs from the last one of its namespace.
 
         Args:
-            read: the table; an empty one is not written.
-            operations: how many had been received before.
+            read: the table; an empty one is ignored.
+            operations: how many had been received before it was read.
         """
         if not read.mounts:
             return
@@ -79,12 +79,12 @@ class Snapshots:
         self._unique[key] = unique
 
     def gone(self, ns: int, ns_id: int, at: int, operations: int) -> None:
-        """Write that a namespace no longer is.
+        """Write that a namespace has ended.
 
         Args:
-            ns, ns_id: what it was, as of :class:`MountTable`.
-            at: when that was found, CLOCK_MONOTONIC, ns.
-            operations: how many had been received before.
+            ns, ns_id: as of :class:`MountTable`.
+            at: when its end was found, CLOCK_MONOTONIC, ns.
+            operations: how many had been received before it was read.
         """
         if ns_id not in self._tables:
             return
@@ -149,7 +149,10 @@ def _is_another(
     unique: dict[int, int],
     old_unique: dict[int, int],
 ) -> bool:
-    """Is a mount id used for another mount than before? Unique ids tell; else what it shows."""
+    """Whether a mount id belongs to another mount than before.
+
+    Unique ids decide where both are known; else device, root and type do.
+    """
     ids = unique.get(now.mount_id), old_unique.get(before.mount_id)
     if None not in ids:
         return ids[0] != ids[1]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mnttrace.linux.flags import flags_value
 from mnttrace.recording.schema import FORMAT, schema
@@ -52,6 +53,13 @@ class Computed(NamedTuple):
     of: tuple[str, ...]
 
 
+class RenamedLoss(NamedTuple):
+    """A kind of loss that has another name in the next format."""
+
+    old: str
+    new: str
+
+
 class RenamedMeta(NamedTuple):
     """A key of meta.json that has another name in the next format.
 
@@ -71,13 +79,13 @@ def _flags_value(syscall: str, flags: str, propagation: str) -> int:
     return flags_value(flags, propagation if syscall == "mount" else "")
 
 
-Change = Added | Renamed | Computed | RenamedMeta
+Change = Added | Renamed | Computed | RenamedLoss | RenamedMeta
 
 # Format → what the one after it changed.
 CHANGES: dict[int, tuple[Change, ...]] = {
     1: (
-        Added("users", (), "which processes used what could not be unmounted"),
-        Added("effects", ("unbindable", "locked"), "which mounts are unbindable or locked"),
+        Added("users", (), "processes that kept mounts busy"),
+        Added("effects", ("unbindable", "locked"), "whether mounts are unbindable or locked"),
         Added("mounts", ("unbindable",), ""),
         Added("operations", ("path_unique",), ""),
     ),
@@ -87,6 +95,7 @@ CHANGES: dict[int, tuple[Change, ...]] = {
         Renamed("effects", "carried_by", "via_group"),
         Renamed("effects", "carrier_unique", "via_unique"),
         Renamed("effects", "carrier_path", "via_path"),
+        RenamedLoss("cut_astray", "cut_inconsistent"),
         RenamedMeta("way", "backend", {"inner": "kernel-hooks"}),
     ),
 }
@@ -114,13 +123,20 @@ def upgrade_meta(version: int, meta: dict[str, Any]) -> dict[str, Any]:
             value = meta[change.old]
             meta = {key: meta[key] for key in meta if key != change.old}
             meta[change.new] = change.values.get(value, value)
+        elif isinstance(change, RenamedLoss) and change.old in meta.get("losses", {}):
+            losses = meta["losses"].items()
+            named = {change.new if kind == change.old else kind: count for kind, count in losses}
+            meta = meta | {"losses": named}
     return meta
 
 
 def upgrade(version: int, name: str, table: pa.Table) -> pa.Table:
     """A table of an older format as the newest one has it."""
     for change in _changes(version):
-        if not isinstance(change, RenamedMeta) and change.table == name:
+        if isinstance(change, RenamedLoss) and name == "losses":
+            kinds = pc.replace_substring_regex(table["kind"], f"^{change.old}$", change.new)
+            table = table.set_column(table.column_names.index("kind"), "kind", kinds)
+        elif isinstance(change, Added | Renamed | Computed) and change.table == name:
             table = _apply(change, table)
     return table.select([column for column in schema(name).names if column in table.column_names])
 

@@ -19,7 +19,7 @@ from mnttrace.linux.text import clean
 from mnttrace.recording.rows import Row
 from mnttrace.recording.schema import COLUMNS, FORMAT, schema
 
-_AT_ONCE = 1 << 14  # rows of a table that wait
+_WAITING = 1 << 14  # rows of a table that are kept until they are written
 _ROW_GROUP = 1 << 17  # rows that are in memory at once when a stream becomes Parquet
 
 
@@ -39,7 +39,7 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _pieces(stream: Path) -> Iterator[pa.Table]:
-    """What a finished stream holds, some of its batches at a time."""
+    """The rows of a finished stream, some of its batches at a time."""
     with pa.OSFile(str(stream)) as file, pa.ipc.open_stream(file) as reader:
         some: list[pa.RecordBatch] = []
         for batch in reader:
@@ -52,20 +52,20 @@ def _pieces(stream: Path) -> Iterator[pa.Table]:
 
 
 class _NoPandas(MetaPathFinder):
-    """Lets no import find pandas."""
+    """Hides pandas from imports."""
 
     def find_spec(self, fullname: str, *_: object) -> None:
-        """Refuse pandas; other finders are asked for all else."""
+        """Refuse pandas; leave the rest to the other finders."""
         if fullname == "pandas":
             raise ImportError(fullname)
 
 
-def _leave_pandas_alone() -> None:
-    """Make a first array with pandas out of sight.
+def _keep_pandas_out() -> None:
+    """Make a first array while pandas is hidden.
 
-    At the first one pyarrow imports pandas, to know its arrays when it sees them (_check_import()
-    in its pandas-shim.pxi): 0.2 s and 40 MB that a recorder has no use for. Should a frame be
-    wanted later, it looks again.
+    With the first array pyarrow imports pandas, to recognize its arrays (_check_import() in its
+    pandas-shim.pxi): 0.2 s and 40 MB that a recorder has no use for. When a frame is wanted later,
+    it tries again.
     """
     if "pandas" in sys.modules:
         return
@@ -98,7 +98,7 @@ class Writer:
             directory.mkdir(parents=True)
         except OSError as error:
             raise OutputError(f"{directory}: {error.strerror}", "choose another place") from error
-        _leave_pandas_alone()
+        _keep_pandas_out()
         self.meta: dict[str, Any] = {"format": FORMAT}
         self._rows: dict[str, list[Row]] = {table: [] for table in COLUMNS}
         self._streams: dict[str, pa.RecordBatchStreamWriter] = {}
@@ -106,7 +106,7 @@ class Writer:
 
     @staticmethod
     def check(directory: Path, force: bool) -> None:
-        """See whether a recording can be made here, before anything else is done.
+        """Check whether a recording can be made here.
 
         Raises:
             OutputError: as for the class.
@@ -126,14 +126,14 @@ class Writer:
         """
         rows = self._rows[table]
         rows.append(row)
-        if len(rows) >= _AT_ONCE:
+        if len(rows) >= _WAITING:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was added.
+        """Write the rows that were added.
 
         Raises:
-            OutputError: the disk is full, or the folder is gone; what was written stays readable.
+            OutputError: the disk is full, or the folder is gone. What was written stays readable.
         """
         try:
             for table, rows in self._rows.items():

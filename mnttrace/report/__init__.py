@@ -1,1 +1,1 @@
-"""Each way of showing a recording: what it says is written to a file."""
+"""Recordings as text, HTML, graphs and traces: each is written to a file."""

@@ -1,4 +1,4 @@
-"""An operation as one line, as strace(1) writes it, from a row of the table `operations`."""
+"""An operation as one line in the style of strace(1), from a row of the table `operations`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Row = Mapping[str, Any]
 
 
 def call_text(row: Row) -> str:
-    """Like `mount("proc", "/proc", "proc", MS_NOSUID) = 0`; paths are those that were resolved."""
+    """Like `mount("proc", "/proc", "proc", MS_NOSUID) = 0`; paths are resolved ones."""
     arguments = ", ".join(part for part in _ARGUMENTS.get(row["syscall"], _plain)(row) if part)
     return f"{row['syscall']}({arguments}) = {_result(row)}"
 
@@ -25,7 +25,7 @@ def _quoted(text: Any) -> str:
 
 
 def _with_propagation(row: Row) -> str:
-    """The flags with the propagation type that they held: MS_REC|MS_SHARED."""
+    """The flags with the propagation type among them: MS_REC|MS_SHARED."""
     types = [f"MS_{name.upper()}" for name in str(row["propagation"] or "").split("|") if name]
     return "|".join([*filter(None, [row["flags"]]), *types])
 

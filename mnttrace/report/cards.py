@@ -1,6 +1,6 @@
 """Leaks and mount trees as HTML that folds: for notebooks, and for the page of a report.
 
-It has no style of its own, so that it looks like the place where it is shown.
+It has no style of its own, so that it fits the page around it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
 Row = dict[str, Any]
-_SHOWN = 20  # mounts of a leak that are named
+_SHOWN = 20  # mounts of a leak that are listed
 
 
 class Card(str):
@@ -44,7 +44,7 @@ def markup(value: object) -> str:
 
 
 def leak(run: Recording, number: int) -> Card:
-    """The story of one leak: who made it, what carried it, what is still there, what to do.
+    """One leak: who made it, how it was propagated, what is still there, what to do.
 
     Args:
         run: the recording.
@@ -61,39 +61,39 @@ def leak(run: Recording, number: int) -> Card:
 
 
 def leaks(run: Recording, numbers: Iterable[int]) -> Iterator[Card]:
-    """The stories of some leaks, see :func:`leak`; each has the id "leak-NUMBER"."""
+    """Some leaks, see :func:`leak`; each has the id "leak-NUMBER"."""
     found = run.leaks
-    stories = _Stories(run)
+    cards = _LeakCards(run)
     for number in numbers:
         [row] = rows(found.iloc[number - 1 : number])
-        yield stories.leak(number, row)
+        yield cards.leak(number, row)
 
 
 def doubling(row: Row) -> Card:
     """A row of `run.doublings`: a bind that grows."""
-    left = "not known" if row["left"] is None else f"at most {row['left']}, by fs.mount-max"
+    left = "not known" if row["left"] is None else f"at most {row['left']} (fs.mount-max)"
     path = markup(row["path"])
-    told = {
+    lines = {
         "in": f"mnt:[{row['ns']}], last at {_code(row['path'])}",
         "made": f"{markup(row['made'])} mounts (operations {markup(row['operations'])})",
         "mounts now": f"{row['total']} in the namespace",
         "more such binds": left,
-        "so that it does not grow": f"bind a directory that does not contain {path}, or without "
-        "what is mounted below it (bind in place of rbind), and unmount when the restart begins",
+        "to keep it from growing": f"bind a directory that does not contain {path}, or without "
+        "the mounts below it (bind in place of rbind), and unmount before each restart",
     }
     title = f"{markup(row['comm'])} binds {_code(row['source_path'])} below itself"
-    return _story("doubling", title, told)
+    return _card("doubling", title, lines)
 
 
 def tree(run: Recording, namespace: str) -> Card:
-    """The mounts of one namespace, as its last table had them.
+    """The mounts of one namespace, as in its last table.
 
     Args:
         run: the recording.
-        namespace: what it is called, see :func:`mnttrace.analysis.names.labels`.
+        namespace: its label, see :func:`mnttrace.analysis.names.labels`.
 
     Raises:
-        BadInput: there is none of that name.
+        BadInput: no namespace has that label.
         RecordingError: a table cannot be read.
     """
     names = labels(run)
@@ -111,9 +111,9 @@ def mount_tree(
     """A mount table as elements that fold.
 
     Args:
-        name: what its namespace is called.
+        name: the label of its namespace.
         table: its rows of :func:`mnttrace.analysis.state.mount_tables.last_tables`.
-        leaked: (ns_id, mount id) → number of the leak that it belongs to.
+        leaked: (ns_id, mount id) → number of its leak.
         is_open: whether it is unfolded at first.
     """
     mounts = list(rows(table))
@@ -124,7 +124,7 @@ def mount_tree(
         children.setdefault(None if is_top else row["parent_id"], []).append(row)
     parts = [f"<details class=tree{' open' if is_open else ''}><summary>{markup(name)} "]
     parts.append(f"<small>{_about(mounts)}</small></summary>")
-    # A stack, not recursion: mounts can be stacked deeper than Python's. None: an end.
+    # A stack, as mounts can be nested deeper than Python recurses. None closes an element.
     left: list[Row | None] = [None, *reversed(children.get(None, []))]
     while left:
         mount = left.pop()
@@ -141,8 +141,8 @@ def mount_tree(
     return Card("".join(parts))
 
 
-class _Stories:
-    """Tells leaks, with what a recording says elsewhere of the same mounts and operations."""
+class _LeakCards:
+    """Makes cards of leaks, with their mounts and operations from elsewhere in the recording."""
 
     def __init__(self, run: Recording) -> None:
         found = run.leaks
@@ -160,13 +160,13 @@ class _Stories:
 
     def leak(self, number: int, row: Row) -> Card:
         there = self._there(row)
-        told = {
+        lines = {
             "in": f"{markup(row['dst_name'])} <small>mnt:[{row['dst_ns']}]</small>",
             "made by": f"{markup(row['comm'])}[{markup(row['pid'])}] in {markup(row['src_name'])} "
             f"<small>mnt:[{row['src_ns']}]</small>: {markup(row['syscall'])} on "
             f"{_code(row['copy_of_path'])} <small>operation {markup(row['seq'])}</small>"
             + (f"<br>{_code(row['command'])}" if row["command"] else ""),
-            **self._way(row),
+            **self._origin(row),
             "still there": _lines(
                 f"{_code(mount['mountpoint'])} <small>mount {mount['mount_id']}</small>"
                 for mount in there
@@ -174,10 +174,10 @@ class _Stories:
             + _more(row["present"] - len(there)),
             **self._remedy(row, there),
         }
-        return _story(row["kind"], _title(row), told, f"leak-{number}")
+        return _card(row["kind"], _title(row), lines, f"leak-{number}")
 
     def _there(self, row: Row) -> list[Row]:
-        """Its mounts that are still there, the first ones."""
+        """The first of its mounts that are still there."""
         ids = [int(part) for part in (row["mount_ids"] or "").split(",") if part][:_SHOWN]
         places = self._mountpoints.reindex([(row["dst_ns_id"], one) for one in ids])
         return [
@@ -191,57 +191,57 @@ class _Stories:
             for one, place in zip(ids, places.fillna(row["mountpoint"]), strict=True)
         ]
 
-    def _way(self, row: Row) -> dict[str, str]:
+    def _origin(self, row: Row) -> dict[str, str]:
         if row["via"] == "namespace-copy":
             return self._held(row)
-        way = (
-            f"peer group {markup(row['via_group'])}: from {_code(row['via_path'])} "
+        text = (
+            f"peer group {markup(row['via_group'])}, from {_code(row['via_path'])} "
             f"to its {markup(row['via'])} {_code(row['receiver_path'])}"
         )
         since = self._calls.call(row["via_seq"])
         if since:
-            way += f"<br><small>since {html.escape(since)}</small>"
+            text += f"<br><small>since {html.escape(since)}</small>"
         if row["evidence"] == "ambiguous":
-            way += "<br>ambiguous: other operations fit, too"
-        return {"carried by": way}
+            text += "<br>ambiguous: other operations fit, too"
+        return {"propagated through": text}
 
     def _held(self, row: Row) -> dict[str, str]:
-        """What a namespace inherited and kept, for good or for a while."""
-        told = {"inherited": f"from {_code(row['copy_of_path'])} when the namespace was made"}
+        """A mount that a namespace inherited and kept, until the end or for a while."""
+        lines = {"inherited": f"from {_code(row['copy_of_path'])} when the namespace was made"}
         by = self._calls.by(row["orphaned_seq"])
-        told["unmounted there"] = _moment(row["orphaned"], by)
+        lines["unmounted there"] = _moment(row["orphaned"], by)
         if row["freed"] is not None:
             longer = (row["freed"] - row["orphaned"]).total_seconds() * 1e3
             by = self._calls.by(row["freed_seq"])
             most = "" if by else "at most "
-            by = by or "the end of the namespace, when that was seen"
-            told["busy until"] = f"{_moment(row['freed'], by)}: {most}{longer:,.3f} ms longer"
-        return told
+            by = by or "the end of the namespace, when it was seen"
+            lines["busy until"] = f"{_moment(row['freed'], by)}: {most}{longer:,.3f} ms longer"
+        return lines
 
     def _remedy(self, row: Row, there: list[Row]) -> dict[str, str]:
-        """As `why` has it: what frees the mounts, the last one first, and what keeps them away."""
+        """As in `why`: commands that unmount, the last mount first, and how to avoid the leak."""
         namespace = self._namespaces.get(row["dst_ns_id"], {})
         kind = "residue" if row["residue"] else "leak"
         if row["via"] == "namespace-copy":
             kind = "held"
-        step = [Step("carried", {"via": row["via"], "via_path": row["via_path"]})]
+        step = [Step("propagated", {"via": row["via"], "via_path": row["via_path"]})]
         mounts = there or [row | {"ns": row["dst_ns"]}]
         holders = [Holder(mount, namespace, step, kind) for mount in mounts]
         if there:
             holders = covered(self._known, holders)
         commands = "\n".join(command(one, self._is_imported) for one in reversed(holders))
-        told = {"so that it does not come again": html.escape(advice(holders[0]))}
+        later = {"to keep it from coming again": html.escape(advice(holders[0]))}
         now = {"what to do now": f"<pre>{html.escape(commands)}</pre>"} if there else {}
-        return now | told
+        return now | later
 
 
-def _story(kind: str, title: str, told: Mapping[str, str], anchor: str = "") -> Card:
-    lines = "".join(f"<dt>{label}</dt><dd>{text}</dd>" for label, text in told.items() if text)
+def _card(kind: str, title: str, lines: Mapping[str, str], anchor: str = "") -> Card:
+    items = "".join(f"<dt>{label}</dt><dd>{text}</dd>" for label, text in lines.items() if text)
     name = f' id="{anchor}"' if anchor else ""
     kind = markup(kind)
     return Card(
         f'<details class=leak{name} open><summary><span class="kind {kind}">{kind}</span> {title}'
-        f"</summary><dl>{lines}</dl></details>"
+        f"</summary><dl>{items}</dl></details>"
     )
 
 

@@ -1,7 +1,7 @@
 """The peer groups that join mount namespaces, as a graph in the language of Graphviz or Mermaid.
 
-A box a namespace, a node a mount. Peers are joined through the node of their peer group; arrows go
-from the group of the masters to the slaves, as mounts propagate.
+A box is a namespace, a node a mount. Peers are joined through the node of their peer group; arrows
+lead from the group of the masters to the slaves, as mounts propagate.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def _name(row: Row) -> str:
 
 
 def _for_dot(text: str) -> str:
-    """A quoted string, without the escapes and HTML entities that Graphviz would read in it."""
+    """A quoted string in which Graphviz finds no escapes and no HTML entities."""
     plain = safe(text).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{plain}"'
 
 
 def _for_mermaid(text: str) -> str:
-    """A quoted string, in which all that Mermaid, Markdown or HTML might read is a code."""
+    """A quoted string; characters with a meaning in Mermaid, Markdown or HTML are codes."""
     plain = re.sub(r"[^\w /.:,()\[\]-]", lambda found: f"#{ord(found[0])};", safe(text))
     return f'"{plain}"'

@@ -1,4 +1,4 @@
-"""Leaks as text: what came where, who did it, what carried it, what is still there."""
+"""Leaks as text: which mount reached which namespace, who made it, how, what is still there."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
 Row = dict[str, Any]
-# Columns of `run.leaks` that are operations, as their stories tell them.
+# Columns of `run.leaks` with numbers of operations that are shown as calls.
 OPERATIONS = ("via_seq", "orphaned_seq", "freed_seq")
 _TITLES = {"held": "held, ", "race": "held for a while, "}
 
 
-def stories(run: Recording) -> Iterator[list[str]]:
-    """Each leak as lines, the worst first; then binds that grow, then what was refused."""
+def paragraphs(run: Recording) -> Iterator[list[str]]:
+    """Each leak as lines, the worst first; then binds that grow, then refused operations."""
     leaks, refusals = run.leaks, run.refusals
     calls = Calls(
         run, *(leaks[name] for name in OPERATIONS), refusals["seq"], refusals["since_seq"]
@@ -36,14 +36,14 @@ def stories(run: Recording) -> Iterator[list[str]]:
 
 
 def none(run: Recording) -> str:
-    """What is said where a recording has no leaks."""
+    """The text for a recording without leaks."""
     if why := unknowable(run):
         return f"No mount is known to have reached another mount namespace: {why}."
     return "No mount reached another mount namespace."
 
 
 def unknowable(run: Recording) -> str:
-    """Why a recording cannot tell whether there were leaks; "" if it can."""
+    """Why a recording does not show whether there were leaks; "" if it does."""
     if run.meta.get("backend") == "none":
         return "calls were not recorded"
     if "effects" in run.meta.get("missing_tables", ()):
@@ -56,7 +56,7 @@ class Calls:
 
     Args:
         run: the recording.
-        numbers: columns of `seq`, of those that will be asked for.
+        numbers: columns with the `seq` of those that will be asked for.
     """
 
     def __init__(self, run: Recording, *numbers: pd.Series) -> None:
@@ -71,13 +71,13 @@ class Calls:
         return f"operation {seq}: {call_text(row)}" if row else None
 
     def by(self, seq: int | None) -> str | None:
-        """The same with who did it."""
+        """The same with the process."""
         row = self._rows.get(seq)
         return f"{safe(row['comm'])}[{row['pid']}], {self.call(seq)}" if row else None
 
 
 def what_is_left(row: Row) -> str:
-    """How many others came with the mount of a leak, and what is still there: " and 1 more, …"."""
+    """How many other mounts the leak has, and how many are still there: " and 1 more, …"."""
     more = f" and {row['mounts'] - 1} more" if row["mounts"] > 1 else ""
     state = "gone at the end"
     if row["present"]:
@@ -107,7 +107,7 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
     if row["via"] == "namespace-copy":
         return lines + _held(row, calls)
     lines.append(
-        f"   carried by peer group {text('via_group')}: from {text('via_path')} "
+        f"   propagated through peer group {text('via_group')}, from {text('via_path')} "
         f"to its {row['via']} {text('receiver_path')}"
     )
     since = calls.call(row["via_seq"])
@@ -119,7 +119,7 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
 
 
 def _held(row: Row, calls: Calls) -> list[str]:
-    """What a namespace inherited and kept, for good or for a while."""
+    """A mount that a namespace inherited and kept, until the end or for a while."""
     path = safe(row["copy_of_path"])
     lines = [f"   held       inherited from {path} when the namespace was made"]
     by = calls.by(row["orphaned_seq"])
@@ -142,15 +142,15 @@ def _time(when: datetime) -> str:
 
 def doubling(row: Row) -> list[str]:
     """One row of `run.doublings`."""
-    left = "" if row["left"] is None else f"; at most {row['left']} more until fs.mount-max refuses"
+    left = "" if row["left"] is None else f"; fs.mount-max allows at most {row['left']} more"
     path = safe(row["path"])
     return [
         f"doubling: {safe(row['comm'])} binds {safe(row['source_path'])} below itself",
         f"   in         mnt:[{row['ns']}], last at {path}",
         f"   made       {row['made']} mounts (operations {row['operations']}); "
         f"{row['total']} mounts in the namespace{left}",
-        f"   so that it does not grow: bind a directory that does not contain {path}, or without "
-        "what is mounted below it (bind in place of rbind), and unmount when the restart begins",
+        f"   to keep it from growing: bind a directory that does not contain {path}, or without "
+        "the mounts below it (bind in place of rbind), and unmount before each restart",
     ]
 
 
@@ -170,18 +170,18 @@ def refusal(row: Row, calls: Calls) -> list[str]:
 
 
 def birth(row: Row) -> str:
-    """What could leave, or reach, a namespace that was made."""
+    """How a new namespace was isolated from its parent."""
     who = f"{safe(row['name'])} (mnt:[{row['ns']}])"
     parent = f"mnt:[{row['parent_ns']}]"
     if not row["shared_at_birth"]:
-        return f"{who} was made with no mount that is shared with others."
+        return f"{who} was made without mounts that are shared with others."
     if row["isolated_by"] is None:
         return (
             f"{who} shares {row['shared_before_use']} mounts with {parent}, which it was made from."
         )
     were, left = row["shared_at_birth"], row["shared_before_use"]
-    which = f"{were - left} of its {were} shared mounts" if left else "its shared mounts"
-    text = f"{who} had {which} made {row['became']} at its birth"
+    some = f"{were - left} of its {were} shared mounts" if left else "its shared mounts"
+    text = f"{who} had {some} made {row['became']} at its birth"
     if row["isolated_by"] != row["seq"]:
         text += f", by operation {row['isolated_by']}: {safe(row['call'])}"
     return f"{text}."

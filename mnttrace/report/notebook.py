@@ -1,4 +1,4 @@
-"""How answers are shown in a notebook: as the text that the command line has."""
+"""Answers in a notebook: shown as the text that the command line writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mnttrace.report.why import lines
 
 
 def show_answers() -> None:
-    """Let IPython, where this runs in it, show what :meth:`Recording.why` returns as text."""
+    """If this runs in IPython, let it show what :meth:`Recording.why` returns as text."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if shell is None:

@@ -1,6 +1,6 @@
 """A recording as a trace for ui.perfetto.dev and Perfetto's trace processor.
 
-What a trace is made of: https://perfetto.dev/docs/reference/synthetic-track-event
+The format of traces: https://perfetto.dev/docs/reference/synthetic-track-event
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
 Row = dict[str, Any]
-_SEQUENCE = 1  # all packets come from one writer
+_SEQUENCE = 1  # there is one writer of packets
 _BATCH = 20_000  # rows that are Python objects at a time
 _WHOLE_TABLES = ["namespace-copy", "namespace-death"]
 _CALL_NOTES = ["seq", "pid", "tid", "comm", "result", "error", "source_path", "path", "fstype"]
@@ -43,17 +43,17 @@ _EFFECT_NOTES += ["via_path", "evidence", "pid", "tid"]
 
 
 def write(run: Recording, file: BinaryIO) -> None:
-    """Write a trace: a track a mount namespace, a slice an operation, arrows to what it caused.
+    """Write a trace: a track a mount namespace, a slice an operation, arrows to its effects.
 
-    An operation is a slice on the track of its namespace; where it overlaps another one's in time,
-    on a track of its thread below that, since slices of one track have to nest. Instants are what
-    it did elsewhere (in other namespaces, or by propagation in its own), each with a flow from its
-    slice, and what no operation did. The copies at a namespace's birth, and what went with it at
-    its death, are one instant each, with their number. Times are CLOCK_MONOTONIC, ns.
+    An operation is a slice on the track of its namespace. One that overlaps others in time is on a
+    track of its thread below that, since slices of one track have to nest. Instants are the effects
+    in other namespaces or by propagation, each with a flow from its operation, and the effects
+    without an operation. The copies at a namespace's birth are one instant, with their number, and
+    so are the mounts that went at its end. Times are CLOCK_MONOTONIC, ns.
 
     Args:
         run: the recording.
-        file: where to; it is written packet by packet.
+        file: the file to write, packet by packet.
 
     Raises:
         RecordingError: a table cannot be read.
@@ -62,13 +62,13 @@ def write(run: Recording, file: BinaryIO) -> None:
     trace.clocks(run.meta)
     operations, instants = _operations(run), _instants(run)
     trace.namespaces(run, operations, instants)
-    # A flow cannot fork: each arrow is one of its own, numbered as `instants` is sorted.
+    # A flow cannot fork, so each arrow is a flow, numbered in the order of `instants`.
     causes = instants["seq"].dropna().to_numpy("uint64")
     seq = operations["seq"].to_numpy("uint64")
     first, end = (causes.searchsorted(seq, side) for side in ("left", "right"))
     for row in _rows(operations.assign(first_flow=first + 1, end_of_flows=end + 1)):
         trace.slice(row)
-    # After the slices, since of events at one time the flow goes from what is written first.
+    # After the slices: of two events at one time the flow begins at the one written first.
     for flow, row in enumerate(_rows(instants), 1):
         trace.instant(row, flow)
 
@@ -80,18 +80,18 @@ def _operations(run: Recording) -> pd.DataFrame:
     end = found["monotonic"] + found["latency"].fillna(0)
     so_far = end.groupby(found["ns_id"]).cummax()
     before = so_far.groupby(found["ns_id"]).shift(fill_value=0)
-    # Operations that overlap, each with one before it, are a run; the others are alone.
+    # A run is a chain of operations each of which overlaps an earlier one.
     runs = (found["monotonic"] >= before).groupby(found["ns_id"]).cumsum()
     overlaps = runs.groupby([found["ns_id"], runs]).transform("size") > 1
     return found.assign(overlaps=overlaps)
 
 
 def _instants(run: Recording) -> pd.DataFrame:
-    """What is shown as an instant, sorted by operation; those that have none are last."""
+    """The effects that are shown as instants, sorted by operation; those without one last."""
     effects, operations = run.effects, run.operations.set_index("seq")
     home = effects["seq"].map(operations["ns_id"])
-    carried = effects["via"].isin(["peer", "slave"])
-    shown = effects[carried | home.isna() | (effects["ns_id"] != home).fillna(True)]
+    propagated = effects["via"].isin(["peer", "slave"])
+    shown = effects[propagated | home.isna() | (effects["ns_id"] != home).fillna(True)]
     shown = shown.assign(seq=shown["seq"].where(home[shown.index].notna()))
     keys = ["seq", "monotonic", "pid", "tid", "ns", "ns_id", "action", "via", "evidence"]
     is_whole = shown["via"].isin(_WHOLE_TABLES)
@@ -111,7 +111,7 @@ class _Trace:
     """Writes packets.
 
     Args:
-        file: where to.
+        file: the file to write.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -120,7 +120,7 @@ class _Trace:
         self._threads: dict[tuple[int, int], int] = {}  # namespace, thread → uuid
 
     def clocks(self, meta: dict[str, Any]) -> None:
-        """Say that the trace runs on CLOCK_MONOTONIC, and what the wall time is."""
+        """Write that times are CLOCK_MONOTONIC, and the wall time."""
         packet = self._builder.create_packet()
         packet.trusted_packet_sequence_id = _SEQUENCE
         packet.sequence_flags = TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
@@ -132,7 +132,7 @@ class _Trace:
         self._builder.write_packet(packet)
 
     def namespaces(self, run: Recording, *events: pd.DataFrame) -> None:
-        """Describe the track of every namespace that the recording knows, or has events of."""
+        """Write the track of every namespace that is known or has events."""
         name = labels(run)
         seen = [frame[["ns_id", "ns"]] for frame in (run.namespaces, *events)]
         for row in rows(pd.concat(seen).drop_duplicates("ns_id")):
@@ -140,13 +140,13 @@ class _Trace:
             self._tracks[row["ns_id"]] = self._track(
                 name=name.get(row["ns_id"], inode),
                 description=f"mount namespace {inode}",
-                # Namespaces of one name are not one track.
+                # Namespaces with one name have tracks of their own.
                 sibling_merge_behavior=TrackDescriptor.SIBLING_MERGE_BEHAVIOR_NONE,
                 child_ordering=TrackDescriptor.CHRONOLOGICAL,
             )
 
     def slice(self, row: Row) -> None:
-        """Write an operation, and where its flows begin."""
+        """Write an operation, with the beginnings of its flows."""
         track = self._thread(row) if row["overlaps"] else self._tracks[row["ns_id"]]
         begin = self._event(TrackEvent.TYPE_SLICE_BEGIN, row["monotonic"], track)
         begin.track_event.name = row["syscall"]
@@ -157,7 +157,7 @@ class _Trace:
         self._builder.write_packet(self._event(TrackEvent.TYPE_SLICE_END, end, track))
 
     def instant(self, row: Row, flow: int) -> None:
-        """Write an effect, where it happened; the flow from its operation ends here."""
+        """Write an effect in its namespace, with the end of the flow from its operation."""
         track = self._tracks[row["ns_id"]]
         packet = self._event(TrackEvent.TYPE_INSTANT, row["monotonic"], track)
         event = packet.track_event

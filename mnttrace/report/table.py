@@ -1,4 +1,4 @@
-"""A frame as a table for people."""
+"""A frame as a table for terminals."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SHOWN = 1000  # rows
 
 
 def render(frame: pd.DataFrame, file: TextIO) -> None:
-    """Write a table, as wide as the terminal, or as it has to be where there is none.
+    """Write a table, as wide as the terminal, or as wide as needed without one.
 
     Args:
-        frame: of which up to 1000 rows are shown.
-        file: where to.
+        frame: up to 1000 rows of it are shown.
+        file: the file to write.
     """
     console = Console(file=file, highlight=False)
     if not console.is_terminal:
@@ -30,7 +30,7 @@ def render(frame: pd.DataFrame, file: TextIO) -> None:
         right = pd.api.types.is_numeric_dtype(kind)
         table.add_column(Text(safe(name)), justify="right" if right else "left", overflow="fold")
     shown = frame.head(_SHOWN)
-    # Cells are made text by column, so that times and numbers look as they do in pandas.
+    # Cells become text column by column, so that times and numbers look as in pandas.
     columns = [shown[name].astype(str).where(shown[name].notna(), "") for name in shown]
     for row in zip(*columns, strict=True):
         table.add_row(*(Text(safe(cell)) for cell in row))

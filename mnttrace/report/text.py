@@ -1,10 +1,10 @@
-"""Text from a stranger, made fit to be shown."""
+"""Untrusted text, escaped for terminals."""
 
 from __future__ import annotations
 
 
 def safe(text: object) -> str:
-    """Text for a terminal: what does not print is escaped."""
+    """Text for a terminal: characters that do not print are escaped."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
     )

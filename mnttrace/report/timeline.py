@@ -1,4 +1,4 @@
-"""The operations in order, one line each, with what they did to mounts under it."""
+"""The operations in order, one line each, followed by their effects."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mnttrace.report.text import safe
 
 Row = Mapping[str, Any]
 _SIGNS = {"attach": "+", "detach": "-", "move": ">", "change": "~"}
-_SHOWN = 3  # mounts of a kind that are named; the rest are counted
+_SHOWN = 3  # similar effects that are listed; the rest are counted
 
 
 class Timeline:
     """Writes operations with their effects.
 
     Args:
-        file: where to.
-        names: key of a namespace → what to call it; looked at when it is needed.
-        marks_leaks: put a ! before mounts that come to another namespace than the caller's.
+        file: the file to write.
+        names: `ns_id` → name of the namespace; looked up when it is needed.
+        marks_leaks: put a ! before mounts that reach another namespace than the caller's.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Timeline:
         Args:
             row: of the table `operations`.
             effects: its rows of the table `effects`, in order.
-            reason: why it failed, where that is known.
+            reason: why it failed, if that is known.
         """
         who = f"{safe(row['comm'])}[{row['tid']}]"
         self._line(
@@ -48,10 +48,10 @@ class Timeline:
         self._effects(effects, row["ns_id"])
 
     def without_operation(self, effects: Iterable[Row]) -> None:
-        """Write effects that no operation caused: a namespace died, a mount point was removed."""
+        """Write effects without an operation: a namespace ended, a mount point was removed."""
         for (tid, via), group in groupby(effects, lambda row: (row["tid"], row["via"])):
             rows = list(group)
-            who = f"thread {tid}" if tid else "nobody that was seen"
+            who = f"thread {tid}" if tid else "not known"
             self._line(f"{'':5} {_time(rows[0]['ts'])} {who:22} {via or 'cause not known'}")
             self._effects(rows, None)
 
@@ -103,7 +103,7 @@ def _time(when: datetime | int) -> str:
 
 
 def _kind(row: Row) -> tuple[Any, ...]:
-    """Effects of one kind are told together."""
+    """Effects with the same key are shown together."""
     change = (row["before"] or "").split()[:1] if row["action"] == "change" else ()
     after = (row["after"] or "").split()[:1] if row["action"] == "change" else ()
     tags = [text.partition(":")[0] for text in (*change, *after)]

@@ -23,7 +23,7 @@ def render(run: Recording, file: TextIO) -> None:
 
     Args:
         run: the recording.
-        file: where to.
+        file: the file to write.
     """
     tables = last_tables(run)
     names = run.namespaces.set_index("ns_id")["name"].to_dict()

@@ -1,4 +1,4 @@
-"""An answer to `why`, as text: what it is, who has it, how it came there, what to do."""
+"""An answer to `why` as text: the mount, who has it, how it came there, what to do."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mnttrace.report.calls import call_text
 from mnttrace.report.text import safe
 
 Row = dict[str, Any]
-_SHOWN = 20  # holders that are told in full
+_SHOWN = 20  # holders, failures, users and commands that are listed
 _KINDS = {
     "held": "HELD: inherited when the namespace was made; the original is gone, this copy stays",
-    "residue": "RESIDUE: carried there by propagation; the original is gone, this copy stays",
-    "leak": "carried there by propagation from another namespace",
+    "residue": "RESIDUE: propagated there; the original is gone, this copy stays",
+    "leak": "propagated there from another namespace",
 }
 
 
 def lines(answer: Why) -> Iterator[str]:
     """The answer, line by line."""
-    if answer.said == "namespace":
-        yield f"{_title(answer.namespace)}: what it has from elsewhere, and others have from it"
+    if answer.target_kind == "namespace":
+        yield f"{_title(answer.namespace)}: what it has from others, and what others have from it"
         if not answer.holders:
-            yield "  nothing: no mount was carried to it or from it, and it holds none"
+            yield "  nothing: no mount was propagated to it or from it, and it holds none"
             return
     else:
         yield _what(answer)
@@ -48,7 +48,7 @@ def lines(answer: Why) -> Iterator[str]:
             way = f": {safe(row['in_the_way'])}" if row["in_the_way"] else ""
             yield f"    because {safe(row['reason'])}{way}"
     if not answer.traced:
-        yield "\nThese are mount tables alone: mnttrace record would tell who did it, and when."
+        yield "\nThese are only mount tables: mnttrace record shows who mounted what, and when."
     yield from _remedies(there, answer.imported)
 
 
@@ -56,7 +56,7 @@ def _what(answer: Why) -> str:
     mount = answer.holders[0].mount
     root = "" if mount["root"] in ("/", None) else f", of which {safe(mount['root'])}"
     what = f"{safe(mount['fstype'])} {safe(mount['source'])}, device {safe(mount['device'])}"
-    return f"{what}{root} ({answer.said})"
+    return f"{what}{root} ({answer.target_kind})"
 
 
 def _holder(holder: Holder) -> Iterator[str]:
@@ -71,9 +71,9 @@ def _holder(holder: Holder) -> Iterator[str]:
         yield f"    {_KINDS[holder.kind]}"
     if holder.follows is not None:
         yield "    " + (
-            "a umount on the host takes it along"
+            "a umount on the host propagates to it"
             if holder.follows
-            else "a umount on the host does not reach it: it stays, and keeps the file system"
+            else "a umount on the host does not propagate to it: it keeps the file system busy"
         )
     for step in holder.steps:
         yield from (f"    {line}" for line in _step(step))
@@ -90,9 +90,9 @@ def _holder(holder: Holder) -> Iterator[str]:
 def _step(step: Step) -> Iterator[str]:
     effect = step.effect
     if effect is None:
-        yield "there before the recording began"
+        yield "older than the recording"
         return
-    by = _operation(step.operation) if step.operation else "nobody that was seen"
+    by = _operation(step.operation) if step.operation else "an unknown process"
     if step.how == "mounted":
         yield f"mounted at {safe(effect['mountpoint'])} by {by}"
         return
@@ -107,11 +107,11 @@ def _step(step: Step) -> Iterator[str]:
             yield f"  which made it {safe(effect['after'])}; it was {safe(effect['before'])}"
         return
     yield (
-        f"carried from {origin} in {source} by peer group {effect['via_group'] or '?'}, "
+        f"propagated from {origin} in {source} through peer group {effect['via_group'] or '?'}, "
         f"as a {effect['via']}: {by}"
     )
-    since = f"since {_operation(step.shared_since)}" if step.shared_since else "before that began"
-    yield f"  {safe(effect['via_path'] or '?')} there was shared {since}"
+    when = f"since {_operation(step.shared_since)}" if step.shared_since else "before the recording"
+    yield f"  {safe(effect['via_path'] or '?')} there was shared {when}"
     if effect["evidence"] != "kernel":
         yield f"  evidence: {effect['evidence']}"
 
@@ -139,23 +139,23 @@ def _remedies(there: list[Holder], imported: bool) -> Iterator[str]:
         needed = [one for one in wrong if one.goes_with is None]
         yield from (f"    {command(one, imported)}" for one in needed[:_SHOWN])
         if len(needed) < len(wrong):
-            yield f"    # takes {len(wrong) - len(needed)} more of them along"
-        yield "So that it does not come again:"
+            yield f"    # propagates to {len(wrong) - len(needed)} more of them"
+        yield "To keep it from coming again:"
         yield from (f"    {line}" for line in dict.fromkeys(advice(one) for one in wrong))
     users = dict.fromkeys(
         f"{safe(user['comm'])}[{user['pid']}]" for one in there for user in one.users
     )
     if users:
-        yield "\nIt is busy until these end, or leave it:"
+        yield "\nIt is busy until these processes end, or stop using it:"
         yield f"    {', '.join(users)}"
     cut_off = [one for one in there if one.follows is False and not one.kind and not _is_root(one)]
     if cut_off:
-        yield "\nIf the host unmounts it, what it does not reach stays. So that it does not:"
+        yield "\nA umount on the host does not propagate to all of these. To change that:"
         yield from (f"    {line}" for line in dict.fromkeys(_to_reach(one) for one in cut_off))
 
 
 def command(holder: Holder, imported: bool) -> str:
-    """What frees a mount at once."""
+    """The command that unmounts it."""
     if _is_root(holder):
         return f"end {_name(holder)}: it is its root directory"
     path = shlex.quote(safe(holder.mount["mountpoint"])) + _caution(holder)
@@ -163,11 +163,11 @@ def command(holder: Holder, imported: bool) -> str:
     if holder.namespace.get("kind") == "host":
         return f"umount {path}"
     if not pid and not imported:
-        return f"end what keeps mnt:[{holder.mount['ns']}] alive: it has no process"
-    whom = pid or f"$(pidof {safe(holder.namespace.get('name') or '?')})"
+        return f"find what keeps mnt:[{holder.mount['ns']}] alive, and end it: it has no process"
+    target = pid or f"$(pidof {safe(holder.namespace.get('name') or '?')})"
     unit = holder.namespace.get("name") if holder.namespace.get("kind") == "unit" else ""
     restart = f"  # or: systemctl restart {shlex.quote(safe(unit))}" if unit else ""
-    return f"nsenter --target {whom} --mount -- umount {path}{restart}"
+    return f"nsenter --target {target} --mount -- umount {path}{restart}"
 
 
 def _is_root(holder: Holder) -> bool:
@@ -175,39 +175,38 @@ def _is_root(holder: Holder) -> bool:
 
 
 def _caution(holder: Holder) -> str:
-    """Where a umount gets something else first, or propagates back: what is below a peer goes with
-    it."""
+    """A comment for a umount that has to be repeated, or that propagates back to the original."""
     effect = holder.steps[0].effect or {}
     cautions = []
     if holder.on_top:
         more = "1 mount lies" if holder.on_top == 1 else f"{holder.on_top} mounts lie"
         cautions.append(f"{holder.on_top + 1} times: {more} on top of it there")
     if holder.kind == "leak" and effect.get("via") == "peer":
-        cautions.append("takes the original along: they are peers")
+        cautions.append("also unmounts the original: they are peers")
     return f"  # {'; '.join(cautions)}" if cautions else ""
 
 
 def advice(holder: Holder) -> str:
-    """What keeps a mount from coming again."""
+    """How to keep a mount from coming again."""
     path = safe(holder.mount["mountpoint"])
     if holder.kind == "held":
         return _to_reach(holder)
-    carried = holder.steps[0].effect or {}
-    carrier = safe(carried.get("via_path") or path)
+    effect = holder.steps[0].effect or {}
+    parent = safe(effect.get("via_path") or path)
     if holder.namespace.get("kind") == "host":
         return (
-            f"make {carrier} a slave where that was mounted (mount --make-rslave {carrier}; rslave "
+            f"make {parent} a slave where it was mounted (mount --make-rslave {parent}; rslave "
             "in place of rshared; mountPropagation: HostToContainer in place of Bidirectional)"
         )
     return (
-        f"make {carrier} private in {_name(holder)} (mount --make-rprivate; rprivate in place of "
-        "rslave; mountPropagation: None), if it is not to get what is mounted there"
+        f"make {parent} private in {_name(holder)} (mount --make-rprivate; rprivate in place of "
+        "rslave; mountPropagation: None), unless it needs what is mounted there"
     )
 
 
 def _to_reach(holder: Holder) -> str:
     return (
-        f"let umounts reach {_name(holder)}: make its copies slaves, not private "
+        f"let umounts propagate to {_name(holder)}: make its copies slaves, not private "
         "(rslave in place of rprivate; MountFlags=slave; docker run -v …:rslave; "
         "mountPropagation: HostToContainer), or mount after it has started"
     )

@@ -1,4 +1,4 @@
-"""Namespaces that were made during the recording, and what became of their propagation."""
+"""Namespaces made during the recording, and how they were isolated from their parents."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _EFFECTS = ["ns_id", "ns", "seq", "mnt_id_unique", "propagation", "before"]
 def births(run: Run) -> pd.DataFrame:
     """One row a namespace that was made.
 
-    A namespace begins as a copy of its maker's, and its shared mounts as peers of those that they
-    were copied from (as slaves, in another user namespace). What its maker does to it before it
-    attaches anything decides what can leak.
+    A namespace begins as a copy of its parent, with its shared mounts as peers of those that they
+    were copied from (as slaves, in another user namespace). How their propagation is changed before
+    the first mount is attached there decides what can leak.
 
     Returns:
-        A frame with COLUMNS: `seq` the operation that made it, `mounts` how many were copied,
-        `shared_at_birth` how many of these were in peer groups where they were copied from,
-        `shared_before_use` how many were in one when the first mount of its own was attached in
-        it, `became` what the others had become ("private", "slave" …; "" if none had),
-        `isolated_by` the operation that did it and `call` what that was.
+        A frame with COLUMNS: `seq` the operation that made it, `mounts` how many mounts were
+        copied, `shared_at_birth` how many of the originals were shared, `shared_before_use` how
+        many of the copies still were when the first mount was attached in the namespace, `became`
+        the propagation of the others then ("private", "slave" …; "" if there are none),
+        `isolated_by` the operation that changed it, and `call` that one in words.
     """
     effects = run.effects
     is_copy = (effects["via"] == "namespace-copy") & (effects["action"] == "attach")
@@ -52,29 +52,29 @@ def births(run: Run) -> pd.DataFrame:
     last = pd.concat([copied, early]).drop_duplicates("mnt_id_unique", keep="last")
     was_shared = last["mnt_id_unique"].isin(copied.loc[copied["was_shared"], "mnt_id_unique"])
     is_shared = last["propagation"].isin(["shared", "shared-and-slave"])
-    lost = last[was_shared & ~is_shared]
+    unshared = last[was_shared & ~is_shared]
     born = copied.groupby("ns_id", sort=False)
-    told = born.agg(
+    found = born.agg(
         ns=("ns", "first"),
         seq=("seq", "first"),
         mounts=("ns", "size"),
         shared_at_birth=("was_shared", "sum"),
     ).assign(
         shared_before_use=is_shared.groupby(last["ns_id"]).sum(),
-        became=_kinds(lost),
-        isolated_by=lost.groupby("ns_id")["seq"].max(),
+        became=_kinds(unshared),
+        isolated_by=unshared.groupby("ns_id")["seq"].max(),
     )
-    told = told.reset_index().fillna({"became": ""}).astype(_DTYPES)
+    found = found.reset_index().fillna({"became": ""}).astype(_DTYPES)
     names = run.namespaces.set_index("ns_id")
-    told["name"] = told["ns_id"].map(names["name"])
-    told["parent_ns"] = told["ns_id"].map(names["parent_ns"])
-    calls = _calls(run, told["isolated_by"])
-    told["call"] = told["isolated_by"].map(calls).astype("string[pyarrow]")
-    return told[COLUMNS]
+    found["name"] = found["ns_id"].map(names["name"])
+    found["parent_ns"] = found["ns_id"].map(names["parent_ns"])
+    calls = _calls(run, found["isolated_by"])
+    found["call"] = found["isolated_by"].map(calls).astype("string[pyarrow]")
+    return found[COLUMNS]
 
 
 def _changes_before_use(effects: pd.DataFrame, copied: pd.DataFrame) -> pd.DataFrame:
-    """The changes of copied mounts before the first other one was attached where they are."""
+    """The changes of copied mounts before the first mount was attached in their namespace."""
     is_change = (effects["action"] == "change") & (effects["via"] != "namespace-copy")
     is_change &= effects["mnt_id_unique"].isin(copied["mnt_id_unique"])
     changes = effects.loc[is_change, _EFFECTS]
@@ -85,15 +85,15 @@ def _changes_before_use(effects: pd.DataFrame, copied: pd.DataFrame) -> pd.DataF
     return changes[first_use.isna() | (changes["seq"] < first_use).fillna(False)]
 
 
-def _kinds(lost: pd.DataFrame) -> pd.Series:
-    """What the mounts of each namespace have become, in words, by `ns_id`."""
-    pairs = lost[["ns_id", "propagation"]].astype({"propagation": "string[pyarrow]"})
+def _kinds(unshared: pd.DataFrame) -> pd.Series:
+    """The propagation types that the mounts of each namespace have now, by `ns_id`."""
+    pairs = unshared[["ns_id", "propagation"]].astype({"propagation": "string[pyarrow]"})
     pairs = pairs.drop_duplicates().sort_values("propagation")
     return pairs.groupby("ns_id")["propagation"].agg(", ".join).astype("string[pyarrow]")
 
 
 def _calls(run: Run, seqs: pd.Series) -> pd.Series:
-    """The calls of some operations in few words, by number: "mount / MS_REC|private"."""
+    """Some operations in few words, by number: "mount / MS_REC|private"."""
     operations = run.operations
     found = operations[operations["seq"].isin(seqs)].set_index("seq")
     flags = found["flags"].str.cat(found["propagation"].astype("string"), sep="|")

@@ -1,8 +1,8 @@
-"""Binds that grow: a tree that is bound below itself, recursively, again and again.
+"""Binds that grow: a tree that is bound recursively below itself, again and again.
 
-The next bind takes what the last one made along, so the mounts double with every restart of what
-does that; if the tree is shared each copy is copied to all others, too, and they grow faster: until
-`fs.mount-max` (proc_sys_fs(5)) refuses more with ENOSPC.
+Each bind copies what the last one made, so the mounts double with every restart of the program. If
+the tree is shared each copy is propagated to all others, too, and they grow faster: until the
+kernel refuses more with ENOSPC (`fs.mount-max`, proc_sys_fs(5)).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _DTYPES: dict[str, Any] = dict.fromkeys(COLUMNS, "string[pyarrow]") | {
     "total": "Int64",
     "left": "Int64",
 }
-_BINDS = 3  # as many have to be seen, each with more than the one before
-_GROWTH = 1.5  # times as many mounts as the one before
+_BINDS = 3  # at least as many, each of more mounts than the one before
+_GROWTH = 1.5  # at least so many times as many mounts as the one before
 
 
 def doublings(run: Run) -> pd.DataFrame:
-    """What binds of one source into one namespace have made more and more mounts.
+    """The binds of one source into one namespace that made more and more mounts.
 
     Returns:
-        A row a program, source and namespace, with COLUMNS: `operations` the numbers of the binds,
-        `made` how many mounts each made in its own namespace, as "21, 42, 84", `path` the target
-        of the last one, `total` how many mounts the namespace had, `left` at most how many more
-        such binds are possible before `fs.mount-max`, null if that is not known.
+        A row a program, source and namespace, with COLUMNS: `operations` are the numbers of the
+        binds, `made` how many mounts each made in its own namespace, as "21, 42, 84", `path` the
+        target of the last one, `total` how many mounts the namespace has at the end, `left` how
+        many more such binds `fs.mount-max` allows at most, null if that is not known.
     """
     effects, operations = run.effects, run.operations
     binds = operations[_are_binds(operations)]
@@ -54,9 +54,9 @@ def doublings(run: Run) -> pd.DataFrame:
         )
         if grows:
             total = _mounts_at_end(run, group["ns_id"].iloc[-1])
-            told = ", ".join(map(str, group["seq"])), ", ".join(map(str, sizes))
+            numbers = ", ".join(map(str, group["seq"])), ", ".join(map(str, sizes))
             left = _left(run.meta.get("mount_max"), total, sizes[-1] / sizes[-2])
-            found.append((*key, group["path"].iloc[-1], *told, total, left))
+            found.append((*key, group["path"].iloc[-1], *numbers, total, left))
     return pd.DataFrame(found, columns=COLUMNS).astype(_DTYPES)
 
 

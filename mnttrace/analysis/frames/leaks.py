@@ -1,4 +1,4 @@
-"""Leaks: copies that reached other mount namespaces, grouped by cause, worst first."""
+"""Leaks: mounts that reached other mount namespaces, grouped by cause, worst first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnttrace.analysis.names import kinds, labels
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.mount_tables import last_tables
 
-# What a namespace is, for directions; the first ones are the worst.
+# Directions, from the kinds of the two namespaces; the first ones are the worst.
 _WORST = (
     "container→host",
     "container→container",
@@ -25,16 +25,16 @@ _WORST = (
     "host→other",
     "host→host",
 )
-# What a leak can be called by (`--fail-on`): of what has several kinds the first one counts.
+# The kinds of leaks, for `--fail-on`. If several fit, the first one counts.
 KINDS = (
-    "doubling",  # of these :mod:`mnttrace.analysis.frames.doublings` tells
+    "doubling",  # see :mod:`mnttrace.analysis.frames.doublings`
     "held",
     "residue",
     "escape",
     "container-to-container",
     "host-to-container",
     "race",
-    "refused",  # of these :mod:`mnttrace.analysis.frames.refusals` tells
+    "refused",  # see :mod:`mnttrace.analysis.frames.refusals`
     "other",
 )
 _BY_DIRECTION = {
@@ -42,7 +42,7 @@ _BY_DIRECTION = {
     "container→container": "container-to-container",
     "host→container": "host-to-container",
 }
-# What something that was bound from an inherited mount has of that one.
+# Columns that a bind of an inherited mount takes from that mount: where it came from.
 _ORIGIN = ["seq", "ts", "pid", "tid", "via", "copy_of", "copy_of_unique", "copy_of_path"]
 _ORIGIN += ["copy_of_ns", "copy_of_ns_id"]
 _HELD: dict[str, Any] = {
@@ -52,7 +52,7 @@ _HELD: dict[str, Any] = {
     "freed_seq": "UInt64",
 }
 _CAUSE = ["src_ns_id", "dst_ns_id", "via_group", "via", "comm"]
-_TOLD_LATE = pd.Timedelta(milliseconds=100)  # the end of a namespace, by the recorder's polls
+_SEEN_LATE = pd.Timedelta(milliseconds=100)  # the recorder polls for the ends of namespaces
 _GROUPED = [*_CAUSE, "present", "seq", "mount_id", "copy_of_unique"]
 COLUMNS = [
     "kind",
@@ -90,32 +90,36 @@ COLUMNS = [
 def leaks(run: Run) -> pd.DataFrame:
     """Copies in other namespaces than their operation's: one row a cause, worst first.
 
-    And what namespaces hold, or held for a while: copies that they inherited when they were made,
-    and that stayed when what they were copied from was unmounted.
+    Also mounts that namespaces hold, or held for a while: copies that they inherited when they were
+    made, and that stayed when the original was unmounted.
 
-    A cause is a program in one namespace (`src_ns`), the peer group that carried what it mounted
-    (`via_group`) and the namespace that it came to (`dst_ns`).
+    A cause is a program in one namespace (`src_ns`), the peer group through which its mounts were
+    propagated (`via_group`) and the namespace that they reached (`dst_ns`).
 
     Returns:
-        A frame with COLUMNS: `mounts` is how many came, `present` how many were still attached at
-        the end, `residue` how many of those whose original is gone; `mountpoint`, `seq` and so on
-        are of the first that is still there, else of the first. `via_path` leads, in
-        `src_ns`, to the mount whose peer group carried them, `via_seq` is the operation that
-        attached it (null: it was there before), `receiver_path` leads to its peer or slave in
-        `dst_ns`. `direction` is like "container→host"; `mount_ids` are those of all that are
-        present, comma separated. `kind` is one of KINDS: "held" (`via` is namespace-copy), "race"
-        if all of these went later, "residue" where the original is gone, else what the direction
-        is. Of what is or was held, `orphaned` and `orphaned_seq` are when the original was
-        unmounted, and by which operation; `freed` and `freed_seq` the same of the copy (null: it
-        is still there; null operation: its namespace ended, or nobody was seen, and it is when
-        that was told, up to 0.1 s late: what was held for less is left out then).
+        A frame with COLUMNS. `mounts` is the number of mounts, `present` how many were still
+        attached at the end, `residue` how many of these have lost their original. `mountpoint`,
+        `seq` and so on are those of the first mount that is present, else of the first one.
+        `mount_ids` has the ids of all that are present, comma separated.
+
+        `via_path` is the mount in `src_ns` through whose peer group they were propagated, `via_seq`
+        the operation that attached it (null: it was there before), `receiver_path` its peer or
+        slave in `dst_ns`. `direction` is like "container→host". `kind` is one of KINDS: "held"
+        (`via` is namespace-copy), "race" if none of the held ones is present, "residue" if an
+        original is gone, else by the direction.
+
+        For "held" and "race", `orphaned` is when the original was unmounted and `orphaned_seq` by
+        which operation, `freed` and `freed_seq` the same of the copy. `freed` is null if the copy
+        is present. `freed_seq` is null if no operation is known, as when the namespace ended:
+        `freed` can be 0.1 s late then, so mounts that were held for less are left out.
 
     Raises:
         RecordingError: a table cannot be read.
     """
     whole = run.whole
     copies = run.propagations
-    # Millions of rows are grouped by a few columns; the others are of the first rows alone.
+    # There can be millions of rows: they are grouped by a few columns; of the others only the
+    # first row of each group is read.
     elsewhere = (copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])
     rows = np.flatnonzero(elsewhere.fillna(False).to_numpy(bool))
     inherited = run.chosen("propagations", held(whole))
@@ -140,7 +144,7 @@ def leaks(run: Run) -> pd.DataFrame:
     for name in counts.columns:
         found[name] = counts[name].array
     found = _where_they_are(found, whole)
-    found = _with_carriers(found, whole)
+    found = _with_via_seq(found, whole)
     found = _with_names(found, whole)
     found["kind"] = _kinds(found)
     worst = found["direction"].map(_WORST.index).astype("int64")
@@ -177,14 +181,16 @@ def _by_cause(copies: pd.DataFrame) -> pd.DataFrame:
 def _rows_at(
     places: np.ndarray, copies: pd.DataFrame, rows: np.ndarray, inherited: pd.DataFrame
 ) -> pd.DataFrame:
-    """Whole rows, of carried copies (those at `rows`) and, behind them, of inherited ones."""
-    is_carried = places < len(rows)
-    carried = copies.iloc[rows[places[is_carried]]]
-    nothing = {name: pd.Series(index=carried.index, dtype=dtype) for name, dtype in _HELD.items()}
-    parts = [carried.assign(**nothing).set_index(np.flatnonzero(is_carried))]
+    """All columns of some copies: of propagated ones (at `rows`), then of inherited ones."""
+    is_propagated = places < len(rows)
+    propagated = copies.iloc[rows[places[is_propagated]]]
+    nothing = {
+        name: pd.Series(index=propagated.index, dtype=dtype) for name, dtype in _HELD.items()
+    }
+    parts = [propagated.assign(**nothing).set_index(np.flatnonzero(is_propagated))]
     if len(inherited):
-        kept = inherited.iloc[places[~is_carried] - len(rows)]
-        parts.append(kept.set_index(np.flatnonzero(~is_carried)))
+        kept = inherited.iloc[places[~is_propagated] - len(rows)]
+        parts.append(kept.set_index(np.flatnonzero(~is_propagated)))
     whole: pd.DataFrame = pd.concat(parts)
     return whole.sort_index()
 
@@ -198,8 +204,8 @@ def _kinds(found: pd.DataFrame) -> pd.Series:
 
 
 def _where_they_are(copies: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """With the mount points of the last tables: what was mounted may have moved since, as a
-    container's root does."""
+    """With the mount points of the last tables: mounts may have moved since, as a container's root
+    does."""
     tables = last_tables(run)
     there = tables[~tables["gone"] & tables["mnt_id_unique"].notna()]
     now = there.drop_duplicates("mnt_id_unique").set_index("mnt_id_unique")["mountpoint"]
@@ -208,7 +214,7 @@ def _where_they_are(copies: pd.DataFrame, run: Run) -> pd.DataFrame:
 
 
 def held(run: Run) -> pd.DataFrame:
-    """What namespaces inherited and kept, though it was unmounted where it came from.
+    """Mounts that namespaces inherited and kept after the original was unmounted.
 
     Returns:
         Rows with the columns of :mod:`mnttrace.analysis.frames.propagations`, `via` namespace-copy
@@ -224,7 +230,7 @@ def held(run: Run) -> pd.DataFrame:
     orphans = _last_of_each(effects[is_orphan])
     if orphans.empty:
         return orphans.reindex(columns=[*PROPAGATIONS, *_HELD])
-    # And what was bound from these, as a container's volumes are.
+    # And binds of these, as a container's volumes are.
     is_bound = is_attach & (via == "direct") & effects["copy_of_unique"].notna()
     bound = _last_of_each(effects[is_bound])
     copies, source = [orphans], orphans["mnt_id_unique"]
@@ -237,11 +243,11 @@ def held(run: Run) -> pd.DataFrame:
     for end, of in (("orphaned", "copy_of_unique"), ("freed", "mnt_id_unique")):
         for name, column in ((end, "ts"), (f"{end}_seq", "seq")):
             found[name] = found[of].map(gone[column]).astype(_HELD[name])
-    # What went along with the original, or before it, was not held. An operation's time is exact;
-    # the end of a namespace is told a little late, so that which came first is not known then.
+    # A copy that went with the original, or before it, was not held. The time of an operation is
+    # exact; the end of a namespace is seen a little late, so the order is not certain then.
     together = (found["freed_seq"] == found["orphaned_seq"]).fillna(False)
     longer = found["freed"] - found["orphaned"]
-    least = longer.where(found["freed_seq"].notna(), longer - _TOLD_LATE)
+    least = longer.where(found["freed_seq"].notna(), longer - _SEEN_LATE)
     found = found[found["freed"].isna() | ((least > pd.Timedelta(0)) & ~together)]
     operations = run.operations[["seq", "syscall", "comm"]]
     operations = operations[operations["seq"].isin(found["seq"])].set_index("seq")
@@ -261,11 +267,11 @@ def _last_of_each(effects: pd.DataFrame) -> pd.DataFrame:
     return last.set_index("mnt_id_unique", drop=False)
 
 
-def _with_carriers(found: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """Who attached the mounts whose groups carried."""
+def _with_via_seq(found: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """With the operations that attached the mounts through which copies were propagated."""
     effects = run.effects
-    is_carrier = effects["mnt_id_unique"].isin(found["via_unique"])
-    attached = effects.loc[is_carrier & (effects["action"] == "attach"), ["mnt_id_unique", "seq"]]
+    is_via = effects["mnt_id_unique"].isin(found["via_unique"])
+    attached = effects.loc[is_via & (effects["action"] == "attach"), ["mnt_id_unique", "seq"]]
     attached = attached.drop_duplicates("mnt_id_unique", keep="last").set_index("mnt_id_unique")
     return found.assign(via_seq=found["via_unique"].map(attached["seq"]))
 

@@ -1,7 +1,7 @@
-"""Which copies an operation made, or took away, anywhere other than where it was asked for.
+"""Propagated copies: what an operation attached or detached elsewhere than where it was asked.
 
-A copy is attached (or detached) in the namespace and at the place of a peer or slave of the mount
-that the operation worked under (Documentation/filesystems/sharedsubtree.rst).
+A copy is attached, or detached, under a peer or slave of the mount that the operation worked under
+(Documentation/filesystems/sharedsubtree.rst).
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ def propagations(run: Run) -> pd.DataFrame:
     """Every copy that an operation attached or detached elsewhere, in order.
 
     Returns:
-        A frame with COLUMNS: `src_ns` is the namespace of the operation, `dst_ns` that of the
-        copy (the same, where it is at another place of it), `via` peer or slave, `via_group` the
-        peer group under which the operation worked, `via_path` and `receiver_path` the mounts
-        on both sides that the group joins, `present` whether the copy was still attached
+        A frame with COLUMNS: `src_ns` is the namespace of the operation, `dst_ns` that of the copy
+        (they can be one), `via` peer or slave, `via_group` the peer group through which it was
+        propagated, `via_path` the mount in `src_ns` that the operation worked under and
+        `receiver_path` its peer or slave in `dst_ns`, `present` whether the copy was still attached
         at the end of the recording. Namespaces are inode numbers, `…_id` unique ids.
 
     Raises:
         RecordingError: a table cannot be read.
     """
     effects = run.effects
-    carried = effects["via"].isin(["peer", "slave"]) & effects["action"].isin(["attach", "detach"])
-    # Millions of rows: their columns first, and no merge, which would have all of them twice.
+    is_copy = effects["via"].isin(["peer", "slave"]) & effects["action"].isin(["attach", "detach"])
+    # There can be millions of rows: no merge, which would hold all of them twice.
     wanted = [name for name in effects.columns if _FROM_EFFECT.get(name, name) in COLUMNS]
-    found = effects.loc[carried & effects["seq"].notna(), wanted].reset_index(drop=True)
+    found = effects.loc[is_copy & effects["seq"].notna(), wanted].reset_index(drop=True)
     operations = run.operations
     cause = pd.Index(operations["seq"]).get_indexer(found["seq"])
     gone = effects.loc[effects["action"] == "detach", "mnt_id_unique"]

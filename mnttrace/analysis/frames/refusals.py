@@ -1,4 +1,4 @@
-"""Operations that the kernel refused, and what stands in their way, where mount tables tell."""
+"""Operations that the kernel refused, and why, where the mount tables show it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mnttrace.linux.flags import MOUNT, MOUNT_ATTR
 
 COLUMNS = ["seq", "ts", "ns", "ns_id", "name", "pid", "comm", "syscall", "path", "source_path"]
 COLUMNS += ["error", "reason", "in_the_way", "since_seq"]
-# The errors that tables can account for.
+# The errors that mount tables can explain.
 _ERRORS = {"EINVAL", "EBUSY", "ELOOP", "ENOSPC", "EPERM"}
 _ASKED = ["seq", "monotonic", "syscall", "error", "ns_id", "root_unique", "path", "source_path"]
 _ASKED += ["fstype", "flags_value", "attributes", "propagation"]
@@ -33,7 +33,7 @@ _LOCKABLE = {
     "nodev": (MOUNT["MS_NODEV"], MOUNT_ATTR["MOUNT_ATTR_NODEV"]),
     "noexec": (MOUNT["MS_NOEXEC"], MOUNT_ATTR["MOUNT_ATTR_NOEXEC"]),
 }
-_SHOWN = 5  # of what stands in the way
+_SHOWN = 5  # mounts or processes in the way that are named
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Refusal:
     Attributes:
         seq: the operation.
         reason: in words.
-        mounts: unique ids of those in the way.
-        in_the_way: these, or the processes that use the mount, in words; "" if not known.
-        is_shared: whether these are in the way because they are shared.
+        mounts: unique ids of the mounts in the way.
+        in_the_way: these mounts, or the processes that use the mount, in words; "" if not known.
+        is_shared: whether the mounts are in the way because they are shared.
     """
 
     seq: int
@@ -60,39 +60,40 @@ def refused(run: Run, most: int | None = None) -> list[Refusal]:
 
     Args:
         run: the whole recording.
-        most: of all failed operations, look only at so many, the first ones; None: at all.
+        most: look at the first so many failed operations; None: at all.
 
-    An operation is tried on the tables as they were when it began; where the model refuses it with
-    the same error as the kernel did, its reason is the kernel's.
+    An operation is tried on the tables as they were when it began. If the model refuses it with the
+    error that the kernel gave, the model's reason is taken for the kernel's.
     """
     operations = run.operations
     failed = operations[operations["error"] != ""].head(most or len(operations))
     failed = failed[failed["error"].isin(_ERRORS) & failed["syscall"].isin(_TRIALS)]
     if failed.empty:
         return []
-    # Copies in other namespaces matter where these have too many mounts alone.
+    # Other namespaces matter only if one of them may have had too many mounts.
     narrow = bool((failed["error"] != "ENOSPC").all())
     trial = _Trial(run, Replay(run, failed[["seq", "monotonic", "ns_id"]], narrow))
     return [one for row in rows(failed, _ASKED) if (one := trial.of(row))]
 
 
 def refusals(run: Run) -> pd.DataFrame:
-    """What was refused, by what, and since when that was so.
+    """Operations that were refused, why, and since when.
 
-    Not what has nothing in its way: runtimes unmount what is not mounted as a matter of course.
+    Only those that something is in the way of: runtimes often unmount what is not mounted, and
+    these refusals are left out.
 
     Returns:
-        A frame with COLUMNS, a row an operation: `seq` to `error` are its own (`ns` and `ns_id` the
-        namespace of the caller, `name` that one's label), `reason` why, `in_the_way` the mounts or
-        processes that stand in the way, `since_seq` the operation that put the first of these
-        mounts there, or made it shared where that is the reason; null if it was there before.
+        A frame with COLUMNS, a row an operation. `ns` and `ns_id` are the caller's namespace,
+        `name` its label. `in_the_way` are the mounts or processes in the way, `since_seq` is the
+        operation that attached the first of these mounts, or made it shared if that is the reason;
+        null if it was so before the recording.
 
     Raises:
         RecordingError: a table cannot be read.
     """
     busy = set(run.operations.loc[run.operations["error"].isin(["EBUSY", "ENOSPC"]), "seq"])
     found = [one for one in refused(run) if one.mounts or one.seq in busy]
-    told = pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "seq": pd.array([one.seq for one in found], "UInt64"),
             "reason": pd.array([one.reason for one in found], "string[pyarrow]"),
@@ -100,23 +101,23 @@ def refusals(run: Run) -> pd.DataFrame:
             "since_seq": pd.array(_since(run, found), "UInt64"),
         }
     ).merge(run.operations, on="seq")
-    inode = "mnt:[" + told["ns"].astype("string[pyarrow]") + "]"
-    return told.assign(name=told["ns_id"].map(labels(run)).astype(inode.dtype).fillna(inode))[
+    inode = "mnt:[" + frame["ns"].astype("string[pyarrow]") + "]"
+    return frame.assign(name=frame["ns_id"].map(labels(run)).astype(inode.dtype).fillna(inode))[
         COLUMNS
     ]
 
 
 def _since(run: Run, found: list[Refusal]) -> list[int | None]:
-    """The operations that made the first mount in the way what it was."""
+    """The operations since which the first mount in the way was in the way."""
     effects = run.effects
     theirs = effects[effects["mnt_id_unique"].isin({one.mounts[0] for one in found if one.mounts})]
     theirs = theirs[theirs["action"].isin(["attach", "change"]) & theirs["seq"].notna()]
-    told: dict[MountId, list[Row]] = {}
+    by_mount: dict[MountId, list[Row]] = {}
     for row in rows(theirs, ["seq", "mnt_id_unique", "action", "shared", "before"]):
-        told.setdefault(row["mnt_id_unique"], []).append(row)
+        by_mount.setdefault(row["mnt_id_unique"], []).append(row)
 
     def since(one: Refusal) -> int | None:
-        for row in reversed(told.get(one.mounts[0], []) if one.mounts else []):
+        for row in reversed(by_mount.get(one.mounts[0], []) if one.mounts else []):
             became_shared = row["shared"] is not None and not is_shared(row["before"])
             counts = row["action"] == "attach" or (one.is_shared and became_shared)
             if counts and row["seq"] < one.seq:
@@ -127,7 +128,7 @@ def _since(run: Run, found: list[Refusal]) -> list[int | None]:
 
 
 class _Trial:
-    """Tries operations on the tables of their moment."""
+    """Tries operations on the mount tables as they were when each began."""
 
     def __init__(self, run: Run, replay: Replay) -> None:
         self._replay = replay
@@ -145,15 +146,17 @@ class _Trial:
             why = self._locks(tables, row) if row["error"] == "EPERM" else None
             why = why or _TRIALS[row["syscall"]](tables, row)
         except Refused as error:
-            why = error  # a path leads nowhere
+            why = error  # a path does not resolve
         except KeyError:
-            return None  # what it worked on is not in the tables
+            return None  # a mount that it worked on is not in the tables
         if why:
             if why.errno != row["error"]:
                 return None
-            way = [self._mount(tables, mount) for mount in why.mounts if mount in tables.mounts]
+            in_the_way = [
+                self._mount(tables, mount) for mount in why.mounts if mount in tables.mounts
+            ]
             as_shared = isinstance(why, RefusedAsShared)
-            return Refusal(row["seq"], why.reason, why.mounts, _listed(way), as_shared)
+            return Refusal(row["seq"], why.reason, why.mounts, _listed(in_the_way), as_shared)
         if row["error"] == "ENOSPC":
             return self._too_many(tables, row)
         if row["syscall"] == "umount2" and row["error"] == "EBUSY":
@@ -171,7 +174,7 @@ class _Trial:
         return [f"{user['comm']}[{user['pid']}] ({user['how']} {user['path']})" for user in users]
 
     def _locks(self, tables: Tables, row: Row) -> Refused | None:
-        """Flags that a less privileged namespace got its mount with, and would clear."""
+        """Locked flags that it would clear: a less privileged namespace got the mount with them."""
         mount = tables.top(_spot(tables, row, "path")).mount
         has = str(self._options.get(mount, "")).partition(" ")[2].split(",")
         if row["syscall"] == "mount_setattr":
@@ -189,7 +192,7 @@ class _Trial:
         return Refused("EPERM", f"{reason}: the mount came with it", mount)
 
     def _too_many(self, before: Tables, row: Row) -> Refusal | None:
-        """Which namespace would get more mounts than it may have: count_mounts()."""
+        """The namespace that would get more mounts than fs.mount-max, see count_mounts()."""
         if not self._most or row["syscall"] != "mount":
             return None
         after = before.copy()
@@ -197,7 +200,7 @@ class _Trial:
         if _action(row) == "bind":
             source = _spot(after, row, "source_path")
             propagation.bind(after, source, target, recursive=_has(row, MOUNT["MS_REC"]))
-        else:  # some file system, new or not
+        else:  # of any file system
             propagation.mount(after, target, "")
         touched = {mount.ns for mount in after.mounts.values() if mount.id not in before.mounts}
         for ns in touched:
@@ -210,7 +213,7 @@ class _Trial:
 
 
 def _count(tables: Tables, ns: Namespace) -> int:
-    """How many mounts a namespace has: with the root below all, which mountinfo does not show."""
+    """How many mounts a namespace has, with its lowest root, which mountinfo does not show."""
     mounts = tables.in_namespace(ns)
     hidden = {mount.parent for mount in mounts} - {None} - tables.mounts.keys()
     return len(mounts) + len(hidden)

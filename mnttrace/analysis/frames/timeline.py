@@ -1,4 +1,4 @@
-"""What happened, in order: operations joined with what each of them did."""
+"""Operations in order, joined with their effects."""
 
 from __future__ import annotations
 
@@ -29,39 +29,39 @@ COLUMNS += ["mnt_id_unique"]
 
 
 def timeline(run: Run, target: str | None = None) -> pd.DataFrame:
-    """A row an effect, and a row an operation that had none, in the order of time.
+    """One row an effect, and one for each operation without effects, in the order of time.
 
     Args:
         run: a recording, or a part of one.
-        target: only what happened to these mounts, or in this namespace, as for
-            :func:`mnttrace.analysis.query.targets.find`; None: all.
+        target: mounts or a namespace, as for :func:`mnttrace.analysis.query.targets.find`: only
+            what happened to them or in it. None: everything.
 
     Returns:
-        A frame with COLUMNS: `namespace` is the label of the caller's, `process` like "mount[17]",
-        `syscall` to `error` the operation's (null: no operation caused it), `action` to
-        `mnt_id_unique` the effect's (null: it had none), `where` the label of the namespace that
-        it happened in.
+        A frame with COLUMNS: `namespace` is the label of the caller's namespace, `process` like
+        "mount[17]", `syscall` to `error` are the operation's (null if none caused the effect),
+        `action` to `mnt_id_unique` the effect's (null if there is none), `where` is the label of
+        the namespace with the effect.
 
     Raises:
         RecordingError: a table cannot be read.
-        BadInput: nothing in the recording is the target.
+        BadInput: nothing in the recording matches the target.
     """
     effects = run.effects[list(_FROM_EFFECTS)].rename(columns=_FROM_EFFECTS)
     operations = run.operations[_FROM_OPERATIONS]
     both = operations.merge(effects, on="seq", how="outer")
     if target is not None:
         found = find(run.whole, target)
-        if found.said == "namespace":
+        if found.kind == "namespace":
             spaces = set(found.mounts["ns_id"])
             both = both[both["ns_id"].isin(spaces) | both["where_id"].isin(spaces)]
         else:
             known = known_mounts(run.whole).merge(found.mounts[IDENTITY].drop_duplicates())
             both = both[both["mnt_id_unique"].isin(known["mnt_id_unique"].dropna())]
     names = labels(run)
-    told = both.assign(
+    rows = both.assign(
         ts=both["ts"].fillna(both["effect_ts"]),
         namespace=both["ns_id"].map(names),
         where=both["where_id"].map(names),
         process=both["comm"] + "[" + both["pid"].astype("string[pyarrow]") + "]",
     )
-    return told.sort_values(["ts", "seq"], kind="stable")[COLUMNS].reset_index(drop=True)
+    return rows.sort_values(["ts", "seq"], kind="stable")[COLUMNS].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""What the model of shared subtrees is made of: mounts, spots, effects, refusals."""
+"""The objects of the model of shared subtrees: mounts, spots, effects, refusals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DELETED = "//deleted"  # what the kernel writes behind the root of a mount that 
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """In place of a namespace: that of one detached tree, as open_tree(2) and fsmount(2) make."""
+    """Stands for the namespace of one detached tree, as of open_tree(2) and fsmount(2)."""
 
     number: int
 
@@ -33,13 +33,13 @@ class Mount(NamedTuple):
         parent: the mount it is attached to; an id that is not in the tables for a parent that
             cannot be seen, as that of "/"; None for the root of all.
         place: its mountpoint as a path within the *filesystem* of the parent.
-        device: what tells its filesystem from others, like "8:1".
-        root: what of its filesystem is mounted, as a path within that.
+        device: the number of its file system, like "8:1".
+        root: the part of its file system that is mounted, as a path within that.
         group: the peer group that it is in, or None.
         master: the peer group that it is a slave of, or None.
         unbindable: whether it is unbindable.
-        locked: whether it may not be taken from its parent (MNT_LOCKED: it came from a namespace
-            of another user namespace). No table of the kernel tells this.
+        locked: whether it is locked to its parent (MNT_LOCKED: it came from a namespace of another
+            user namespace). No table of the kernel shows this.
     """
 
     id: MountId
@@ -64,21 +64,21 @@ class Mount(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """Where a path leads: a mount, and a path within its filesystem (struct path of the kernel)."""
+    """What a path resolves to (struct path): a mount, and a path within its file system."""
 
     mount: MountId
     place: str
 
 
 class Effect(NamedTuple):
-    """What an operation did to one mount.
+    """The effect of an operation on one mount.
 
     Attributes:
         action: "attach", "detach"; "move", for a mount with another parent or mountpoint, also one
             that a copy was slipped beneath; "change", for one with other groups.
         mount: as it is after the operation; for a detached one, as it was before.
         before: for "move" and "change".
-        via: how it came to this mount.
+        via: how it reached this mount.
         copy_of: for an attached mount the one that was copied; for one that is detached by
             propagation the one that was unmounted; else None.
     """
@@ -91,12 +91,12 @@ class Effect(NamedTuple):
 
 
 class Refused(Exception):
-    """What the kernel refuses.
+    """An operation that the kernel refuses.
 
     Args:
         errno: the name of the error, like "EINVAL".
         reason: why, in words.
-        mounts: those that stand in the way.
+        mounts: the mounts in the way.
     """
 
     def __init__(self, errno: str, reason: str, *mounts: MountId) -> None:
@@ -107,7 +107,7 @@ class Refused(Exception):
 
 
 class RefusedAsShared(Refused):
-    """The same: the mounts stand in the way because they are shared."""
+    """The same, where the mounts are in the way because they are shared."""
 
 
 def lies_under(place: str, root: str) -> bool:
@@ -116,7 +116,7 @@ def lies_under(place: str, root: str) -> bool:
 
 
 def place_of(path: str, parent_path: str, parent_root: str) -> str:
-    """The place of a mount, from what tables of the kernel tell.
+    """The place of a mount, from what the tables of the kernel show.
 
     Args:
         path: its mountpoint.
@@ -138,7 +138,7 @@ def is_mounted(mount: Mount) -> bool:
 
 
 def action_of(before: Mount | None, after: Mount | None) -> Action | None:
-    """What has happened to a mount that was, and is, as given; None where it is not mounted."""
+    """What happened to a mount, from its states before and after; None stands for not mounted."""
     if before is None:
         return None if after is None else "attach"
     if after is None:

@@ -1,4 +1,4 @@
-"""What all operations of the model share: how they end, how they refuse, where they lead."""
+"""What all operations of the model share: how they end, refuse, and resolve their target."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def operation(
 def refusal_of(
     tables: Tables, function: Callable[..., object], *arguments: object, **options: object
 ) -> Refused | None:
-    """What an operation of the model would be refused for; the tables stay as they are.
+    """Why an operation of the model would be refused, None if it would not; tables stay unchanged.
 
     Args:
         tables: to try it on.
@@ -58,7 +58,7 @@ def refusal_of(
 
 
 def refuse_if(condition: bool, errno: str, reason: str, *mounts: MountId) -> None:
-    """Refuse an operation, if so; `mounts` are those that stand in the way."""
+    """Refuse an operation if the condition holds; `mounts` are the mounts in the way."""
     if condition:
         raise Refused(errno, reason, *mounts)
 

@@ -4,11 +4,11 @@ Each function applies one operation of the kernel to
 :class:`~mnttrace.analysis.model.tables.Tables` in place and returns its effects, or raises
 :class:`~mnttrace.analysis.model.mounts.Refused` with the error that the kernel gives and leaves the
 tables as they were. It is Linux 6.18 that is modelled (fs/namespace.c, fs/pnode.c); what other
-releases do otherwise is said where it is.
+releases do otherwise is noted there.
 
 Spots come from :meth:`Tables.resolve`. Not in tables, and so not in the model: whether a path
-exists and is a directory, permissions, the limit of mounts, expiry, and, unless told, use by
-processes.
+exists and is a directory, permissions, the limit of mounts, expiry, and use by processes unless it
+is given.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _new(tables: Tables, device: str, root: str, ns: Namespace, id: MountId) -> 
 
 @operation()
 def bind(tables: Tables, source: Spot, target: Spot, *, recursive: bool = False) -> None:
-    """Mount again what is mounted elsewhere: mount(2) with MS_BIND, and MS_REC if recursive."""
+    """Bind a mount to another place: mount(2) with MS_BIND, and MS_REC if recursive."""
     target = target_of(tables, target)
     on = tables.mounts[target.mount]
     refuse_if(not is_mounted(on), "EINVAL", "the target is in no namespace")

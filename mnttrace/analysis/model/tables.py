@@ -1,8 +1,8 @@
 """The mount tables of all mount namespaces together, as the model of shared subtrees works on them.
 
 :class:`Tables` only stores: mounts with the indexes that make an operation cost what it touches,
-and a journal that tells the effects of an operation, or takes it back. What the operations of the
-kernel do to tables is in :mod:`mnttrace.analysis.model.propagation`.
+and a journal, from which the effects of an operation follow, or with which it is undone. The
+operations of the kernel are in :mod:`mnttrace.analysis.model.propagation`.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Tables:
         return self._bucket("dentry", device, place)
 
     def receivers(self, mount: Mount) -> list[tuple[Mount, Via]]:
-        """The other mounts that get what happens under a mount, nearest peers and masters first.
+        """The other mounts that receive what happens under a mount, peers and near slaves first.
 
         These are its peers, the slaves of their group, the peers and slaves of these, and so on
         (propagation_next() in fs/pnode.c).
@@ -216,7 +216,7 @@ class Tables:
         return Detached(self._last_tree)
 
     def put(self, mount: Mount) -> Mount:
-        """Store a mount that is new or other than it was.
+        """Store a new or changed mount.
 
         When a peer group loses its last member so, its slaves get the master that it had
         (transfer_propagation() in fs/pnode.c).
@@ -234,16 +234,16 @@ class Tables:
             self._hand_over(before)
 
     def learn(self, id: MountId, mount: Mount | None) -> None:
-        """Store a mount as someone saw it, None if it is gone: nothing follows from that."""
+        """Store a mount as it was recorded, None if it is gone, without further consequences."""
         self._store(id, mount)
         self._journal.clear()
 
     def blame(self, mount: MountId, via: Via, copy_of: MountId = None) -> None:
-        """Say how the running operation came to a mount."""
+        """Note how the running operation reached a mount."""
         self._causes[mount] = via, copy_of
 
     def cause(self, mount: MountId) -> Via | None:
-        """How the running operation came to a mount."""
+        """How the running operation reached a mount."""
         return self._causes[mount][0] if mount in self._causes else None
 
     def effects(self, via: Via = "direct") -> list[Effect]:
@@ -253,7 +253,7 @@ class Tables:
         it when a mount is only locked or unlocked.
 
         Args:
-            via: for the mounts that nothing else was said of.
+            via: for the mounts of which nothing else was noted.
         """
         found = sorted(self._effects(via), key=lambda effect: effect.via in ("peer", "slave"))
         self._journal.clear()
@@ -261,7 +261,7 @@ class Tables:
         return found
 
     def foretold(self) -> list[tuple[Effect, str]]:
-        """Take the running operation back: its effects, with the paths of the mounts."""
+        """Undo the running operation: the effects that it had, with the paths of the mounts."""
         found = list(self._effects("direct"))
         here = {
             effect.mount.id: self.path(effect.mount.id)
@@ -285,7 +285,7 @@ class Tables:
                 yield Effect(action, shown, kept, cause, copy_of)
 
     def take_back(self) -> None:
-        """End the running operation as if it had not been."""
+        """Undo the running operation."""
         journal, self._journal = self._journal, {}
         for mount, before in journal.items():
             self._store(mount, before)
@@ -343,7 +343,7 @@ class Tables:
         return before
 
     def _index(self, mount: MountId, before: Mount | None, after: Mount | None) -> None:
-        """Put a mount where it is found by what it is, and remove it from where it was found."""
+        """Update the indexes for a mount."""
         here = None if before is None else (before.parent, before.place)
         there = None if after is None else (after.parent, after.place)
         if here != there:

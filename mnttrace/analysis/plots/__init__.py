@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Plots:
     """The pictures of a recording.
 
-    Each is a chart of Altair that has at most `parts.MOST_MARKS` marks, however long the recording
-    is: what is beyond that is counted together first, and the subtitle says so. It says, too, what
-    the recording lost of that which the picture shows. Times are UTC.
+    Each is an Altair chart of at most `parts.MOST_MARKS` marks, however long the recording is: what
+    is beyond that is counted together, and the subtitle says so. The subtitle also says what the
+    recording lost of what is shown. Times are UTC.
 
     Args:
         run: the recording.
@@ -34,7 +34,7 @@ class Plots:
         self._run = run
 
     def timeline(self) -> alt.LayerChart:
-        """The operations over time, a lane a mount namespace; arrows are what propagation carried.
+        """The operations over time, a lane a mount namespace; arrows are propagated mounts.
 
         Raises:
             RecordingError: a table cannot be read.
@@ -48,11 +48,11 @@ class Plots:
 
         Args:
             seq: number of an operation: the mounts are shown as they were when it had ended (if
-                it unmounted, before it began), and the way of its copies stands out. Without it
-                they are shown as they were at the end of the recording, or of their namespace.
+                it unmounted, before it began), and the route of its copies is highlighted. Without
+                it they are shown as they were at the end of the recording, or of their namespace.
 
         Raises:
-            BadInput: that operation carried nothing.
+            BadInput: nothing that the operation did was propagated.
             RecordingError: a table cannot be read.
         """
         from mnttrace.analysis.plots.graph import graph
@@ -60,7 +60,7 @@ class Plots:
         return graph(self._run, seq)
 
     def heatmap(self) -> alt.LayerChart:
-        """How many copies of mounts propagation carried, from which mount namespace to which.
+        """How many mounts were propagated, from which mount namespace to which.
 
         Raises:
             RecordingError: a table cannot be read.
@@ -80,7 +80,7 @@ class Plots:
         return growth(self._run)
 
     def latency(self) -> alt.LayerChart:
-        """How long calls took, by syscall; those that failed are apart.
+        """How long calls took, by syscall; failed ones have rows of their own.
 
         Raises:
             RecordingError: a table cannot be read.

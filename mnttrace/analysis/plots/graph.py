@@ -1,4 +1,4 @@
-"""The mounts that peer groups and masters join, and the way of what an operation propagated."""
+"""The mounts that peer groups and masters join, and the route of what an operation propagated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mnttrace.analysis.plots import parts
-from mnttrace.analysis.plots.groups import joined, mounts_at, place
+from mnttrace.analysis.plots.groups import joined, mounts_at, paths
 from mnttrace.analysis.plots.layout import Layout, lay_out
 from mnttrace.analysis.run import Run
 from mnttrace.errors import BadInput
@@ -28,36 +28,36 @@ _PEERS, _SLAVES = "peers", "master to slave"
 
 
 def graph(run: Run, seq: int | None = None) -> alt.LayerChart:
-    """A column a mount namespace, in it its mounts that have peers, slaves or masters elsewhere.
+    """A column a mount namespace, with its mounts that have peers, slaves or masters elsewhere.
 
     Args:
         run: the recording.
-        seq: number of the operation whose copies stand out, or None.
+        seq: number of the operation whose copies are highlighted, or None.
 
     Raises:
-        BadInput: that operation carried nothing.
+        BadInput: nothing that the operation did was propagated.
         RecordingError: a table cannot be read.
     """
     copies = _copies(run, seq)
     before = seq is not None and not (copies["action"] == "attach").any()
-    moment = _last_carried(run) if seq is None else seq
+    moment = _last_propagated(run) if seq is None else seq
     mounts = mounts_at(run, moment, before=before)
-    way = _way(mounts, copies)
-    is_on_way = mounts.index.isin([*way["from"], *way["to"], *copies["mnt_id_unique"]])
-    wanted = mounts[mounts.index.isin(joined(mounts).index) | is_on_way]
+    route = _route(mounts, copies)
+    is_on_route = mounts.index.isin([*route["from"], *route["to"], *copies["mnt_id_unique"]])
+    wanted = mounts[mounts.index.isin(joined(mounts).index) | is_on_route]
     heading = "Peer groups and masters across mount namespaces"
     if wanted.empty:
         return parts.nothing(
             parts.title(run, heading), "No mount has a peer, a slave or a master elsewhere."
         )
     wanted = wanted.assign(
-        stands_out=is_on_way[mounts.index.isin(wanted.index)],
-        carried=wanted["shared"].isin(run.propagations["via_group"].dropna()),
+        stands_out=is_on_route[mounts.index.isin(wanted.index)],
+        propagates=wanted["shared"].isin(run.propagations["via_group"].dropna()),
     )
     names = parts.names(run, pd.Index(wanted["ns_id"].unique()))
     layout = lay_out(wanted, _weight(run, wanted), names.index.to_list())
     nodes = _nodes(layout, mounts, names)
-    lines = _lines(nodes, way, _said(seq, before))
+    lines = _lines(nodes, route, _route_label(seq, before))
     notes = [
         _when(run, moment, before),
         f"{len(mounts):,} mounts; drawn are those with a peer, slave or master elsewhere"
@@ -73,29 +73,31 @@ def graph(run: Run, seq: int | None = None) -> alt.LayerChart:
 
 
 def _copies(run: Run, seq: int | None) -> pd.DataFrame:
-    """What the operation carried: its copies, or the umounts if it made none."""
+    """The copies that the operation made by propagation, or its umounts if it made none."""
     all_of_them = run.propagations
     copies = all_of_them[all_of_them["seq"] == seq] if seq is not None else all_of_them.head(0)
     if seq is not None and copies.empty:
         some = ", ".join(map(str, all_of_them["seq"].unique()[:5]))
         raise BadInput(
-            f"operation {seq} carried no mount or umount to another place",
-            f"these did: {some}" if some else "none in this recording did",
+            f"nothing that operation {seq} did was propagated",
+            f"operations with propagation: {some}"
+            if some
+            else "no operation of this recording has any",
         )
     made = copies[copies["action"] == "attach"]
     return made if len(made) else copies
 
 
-def _last_carried(run: Run) -> int | None:
-    """The last operation that mounted something in another namespace, too."""
+def _last_propagated(run: Run) -> int | None:
+    """The last operation with a copy in another namespace."""
     copies = run.propagations
     is_copy = (copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])
     last = copies.loc[is_copy, "seq"].max()
     return None if pd.isna(last) else int(last)
 
 
-def _way(mounts: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of mounts: from the original to its copy, and between what they are mounted on."""
+def _route(mounts: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of mounts: from the original to its copy, and from its parent to that of the copy."""
     receivers = copies["mnt_id_unique"].astype("Int64").map(mounts["parent_unique"])
     pairs = pd.DataFrame(
         {
@@ -108,7 +110,7 @@ def _way(mounts: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
 
 
 def _weight(run: Run, wanted: pd.DataFrame) -> pd.Series:
-    """How much a namespace matters: what was carried from and to it, and what it has."""
+    """How much each namespace matters, by what was propagated from and to it, and by its mounts."""
     copies = run.propagations
     ends = pd.concat([copies["src_ns_id"], copies["dst_ns_id"]]).value_counts()
     weight = wanted["ns_id"].value_counts().add(10 * ends, fill_value=0).astype("float64")
@@ -119,7 +121,7 @@ def _weight(run: Run, wanted: pd.DataFrame) -> pd.Series:
 def _nodes(layout: Layout, mounts: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
     """The drawn mounts with x, y (px), kind, label, and text for tooltips."""
     nodes = layout.nodes
-    at = place(mounts, nodes.index)
+    at = paths(mounts, nodes.index)
     path = pd.Series(at).reindex(nodes.index).astype("string[pyarrow]")
     shared, slave = nodes["shared"].notna(), nodes["master"].notna()
     kind = np.select(
@@ -138,29 +140,29 @@ def _nodes(layout: Layout, mounts: pd.DataFrame, names: pd.Series) -> pd.DataFra
     )
 
 
-def _said(seq: int | None, before: bool) -> str:
-    return f"{'umount' if before else 'copies'} carried by operation {seq}"
+def _route_label(seq: int | None, before: bool) -> str:
+    return f"{'umount' if before else 'copies'} propagated by operation {seq}"
 
 
-def _lines(nodes: pd.DataFrame, way: pd.DataFrame, said: str) -> pd.DataFrame:
-    """What joins the drawn mounts: kind, from, to (ids), x, y, x2, y2 (px), turn (degrees)."""
+def _lines(nodes: pd.DataFrame, route: pd.DataFrame, label: str) -> pd.DataFrame:
+    """The lines between mounts: kind, from, to (ids), x, y, x2, y2 (px), turn (degrees)."""
     pairs = [*_peers(nodes), *_slaves(nodes)]
-    drawn = way[way["from"].isin(nodes.index) & way["to"].isin(nodes.index)]
-    pairs += [(said, one, other) for one, other in zip(drawn["from"], drawn["to"], strict=True)]
+    drawn = route[route["from"].isin(nodes.index) & route["to"].isin(nodes.index)]
+    pairs += [(label, one, other) for one, other in zip(drawn["from"], drawn["to"], strict=True)]
     lines = pd.DataFrame(pairs, columns=["kind", "from", "to"])
     for end, x, y in (("from", "x", "y"), ("to", "x2", "y2")):
         lines[x] = lines[end].map(nodes["x"]).astype("float64")
         lines[y] = lines[end].map(nodes["y"]).astype("float64")
     angle = np.arctan2(lines["y2"] - lines["y"], lines["x2"] - lines["x"])
     is_arrow = lines["kind"] != _PEERS
-    # An arrow ends before its mount, not in it.
+    # An arrow ends just before its mount.
     lines["x2"] -= np.where(is_arrow, 9 * np.cos(angle), 0)
     lines["y2"] -= np.where(is_arrow, 9 * np.sin(angle), 0)
     return lines.assign(turn=np.degrees(angle) + 90)
 
 
 def _peers(nodes: pd.DataFrame) -> list[tuple[str, Any, Any]]:
-    """The members of each group, each joined to the next: all to all would be a thicket."""
+    """The members of each group, each joined to the next: all to all would be too many lines."""
     found = []
     members = nodes[nodes["group"].notna()].sort_values(["row", "column"])
     for _, group in members.groupby("group"):
@@ -175,13 +177,13 @@ def _peers(nodes: pd.DataFrame) -> list[tuple[str, Any, Any]]:
 
 
 def _slaves(nodes: pd.DataFrame) -> list[tuple[str, Any, Any]]:
-    """Each slave, from the nearest of its masters; one line for slaves that are peers."""
+    """Each slave and the nearest of its masters; of slaves that are peers only the first."""
     found = []
     masters = dict(iter(nodes.groupby("group")))
-    slaves = nodes[nodes["over"].isin(list(masters))]
+    slaves = nodes[nodes["master_group"].isin(list(masters))]
     once = slaves["group"].isna() | ~slaves["group"].duplicated()
     for one, row in slaves[once].iterrows():
-        group = masters[row["over"]]
+        group = masters[row["master_group"]]
         far = (group["column"] - row["column"]).abs()
         found.append((_SLAVES, far.idxmin(), one))
     return found
@@ -212,7 +214,7 @@ def _size(layout: Layout) -> tuple[int, int]:
 
 
 def _at(layout: Layout, x: str = "x", y: str = "y") -> tuple[alt.X, alt.Y]:
-    """Places are pixels."""
+    """Positions are pixels."""
     wide, tall = _size(layout)
     scales = (alt.Scale(domain=domain, nice=False) for domain in ([0, wide], [tall, 0]))
     return (
@@ -222,7 +224,7 @@ def _at(layout: Layout, x: str = "x", y: str = "y") -> tuple[alt.X, alt.Y]:
 
 
 def _boxes(layout: Layout, names: pd.Series) -> list[alt.Chart]:
-    """The columns, and what columns and rows are called."""
+    """The columns, and the names of columns and rows."""
     x, y = _at(layout)
     left = [_LEFT + _WIDE * column for column in range(len(layout.columns))]
     boxes = pd.DataFrame({"x": left, "x2": [edge + _WIDE - 8 for edge in left], "y": 0})
@@ -245,13 +247,13 @@ def _boxes(layout: Layout, names: pd.Series) -> list[alt.Chart]:
 
 
 def _line_layers(layout: Layout, lines: pd.DataFrame) -> list[alt.Chart]:
-    is_way = ~lines["kind"].isin([_PEERS, _SLAVES])
+    is_route = ~lines["kind"].isin([_PEERS, _SLAVES])
     colors = {_PEERS: parts.BLUE, _SLAVES: parts.ORANGE}
-    colors |= dict.fromkeys(lines.loc[is_way, "kind"], parts.VERMILION)
+    colors |= dict.fromkeys(lines.loc[is_route, "kind"], parts.VERMILION)
     kinds = [kind for kind in colors if (lines["kind"] == kind).any()]
     scale = alt.Scale(domain=kinds, range=[colors[kind] for kind in kinds])
     legend = parts.legend("lines", symbolType="stroke", symbolStrokeWidth=2)
-    lines = lines.assign(width=np.where(is_way, 2.6, 1.2)).drop(columns=["from", "to"])
+    lines = lines.assign(width=np.where(is_route, 2.6, 1.2)).drop(columns=["from", "to"])
     (x, y), (x2, y2) = _at(layout), _at(layout, "x2", "y2")
     return [
         alt.Chart(lines)
@@ -287,7 +289,7 @@ def _mount_layers(layout: Layout, nodes: pd.DataFrame) -> list[alt.Chart]:
         filled=False, size=190, color=parts.VERMILION, opacity=1, strokeWidth=2
     )
     marks = alt.Chart(nodes).mark_point(filled=True, opacity=1, size=75)
-    # Arrows come to slaves from above.
+    # Arrows reach slaves from above.
     is_below = nodes["master"].notna()
     labels = [
         alt.Chart(some)

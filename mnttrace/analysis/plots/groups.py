@@ -12,15 +12,15 @@ from mnttrace.analysis.state.mount_tables import last_tables
 
 _COLUMNS = ["ns_id", "parent_unique", "parent_path", "mountpoint", "shared", "master"]
 _COLUMNS += ["fstype", "source", "device"]
-_DEEPEST = 1000  # mounts on mounts; more are a circle
+_DEEPEST = 1000  # parents of parents; more are a circle
 
 
 def mounts_at(run: Run, seq: int | None = None, *, before: bool = False) -> pd.DataFrame:
-    """The mounts of all namespaces, as the tables and what is known of each since tell.
+    """The mounts of all namespaces, from the tables and the effects since.
 
-    Peer groups have numbers that are used again: only at one moment does each mean one group. And a
-    namespace can be gone for a while before that is seen; but mounts in one group, and slaves of
-    it, are clones of one mount, with its file system: `group` and `over` tell them from others.
+    Numbers of peer groups are used again: each means one group at one moment only, and the end of a
+    namespace can be seen late. But the members and slaves of a group are copies of one mount, and
+    have its file system, so `group` and `master_group` identify groups by both.
 
     Args:
         run: the recording.
@@ -30,9 +30,9 @@ def mounts_at(run: Run, seq: int | None = None, *, before: bool = False) -> pd.D
 
     Returns:
         A row a mount: ns_id, parent_unique, parent_path, mountpoint (as it was when the mount was
-        last changed, see :func:`place`), shared, master, fstype, source, device, group (a number
-        for the peer group and file system), over (the same for the master); indexed by the unique
-        id, or a negative number where there is none.
+        last changed, see :func:`paths`), shared, master, fstype, source, device, group (a number
+        for the peer group and file system), master_group (the same for the master); indexed by the
+        unique id, or by a negative number where there is none.
     """
     effects = run.effects
     tables = run.mounts
@@ -46,17 +46,17 @@ def mounts_at(run: Run, seq: int | None = None, *, before: bool = False) -> pd.D
         tables = tables[(at <= operation["monotonic"]).fillna(False) | _is_first(run)]
     tables = _of_tables(tables)
     tables = tables[~tables["mnt_id_unique"].isin(effects["mnt_id_unique"])]
-    found = pd.concat([_there(tables), _there(effects)])
-    # Signed, so that they can stand beside the negative numbers of mounts without.
+    found = pd.concat([_last(tables), _last(effects)])
+    # Signed, as mounts without a unique id get negative numbers.
     found = found.astype({"mnt_id_unique": "Int64", "parent_unique": "Int64"})
     return _with_groups(pd.concat([found.set_index("mnt_id_unique"), _without_ids(run)]))
 
 
-def _there(told: pd.DataFrame) -> pd.DataFrame:
-    """The last that was told of each mount, unless that was its end."""
-    unique = told["mnt_id_unique"]
-    is_last = unique.notna() & ~unique.duplicated(keep="last") & (told["action"] != "detach")
-    return told.loc[is_last, ["mnt_id_unique", *_COLUMNS]]
+def _last(effects: pd.DataFrame) -> pd.DataFrame:
+    """The last effect on each mount, unless it was detached."""
+    unique = effects["mnt_id_unique"]
+    is_last = unique.notna() & ~unique.duplicated(keep="last") & (effects["action"] != "detach")
+    return effects.loc[is_last, ["mnt_id_unique", *_COLUMNS]]
 
 
 def _is_first(run: Run) -> pd.Series:
@@ -65,7 +65,7 @@ def _is_first(run: Run) -> pd.Series:
 
 
 def _of_tables(tables: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the table `mounts` like effects; a mount's parent is one of the same snapshot."""
+    """Rows of the table `mounts` in the form of effects; parents are of the same snapshot."""
     parents = tables[["snapshot", "mount_id", "mnt_id_unique", "mountpoint"]].rename(
         columns={
             "mount_id": "parent_id",
@@ -81,10 +81,10 @@ def _of_tables(tables: pd.DataFrame) -> pd.DataFrame:
 
 def _without_ids(run: Run) -> pd.DataFrame:
     """The last tables of kernels without unique ids, and of imported ones."""
-    last = last_tables(run)
-    last = last[last["mnt_id_unique"].isna() & ~last["gone"]].reset_index(drop=True)
-    none = pd.Series(pd.NA, last.index, dtype="Int64")
-    found = last.assign(parent_unique=none, parent_path="/")[_COLUMNS]
+    tables = last_tables(run)
+    tables = tables[tables["mnt_id_unique"].isna() & ~tables["gone"]].reset_index(drop=True)
+    none = pd.Series(pd.NA, tables.index, dtype="Int64")
+    found = tables.assign(parent_unique=none, parent_path="/")[_COLUMNS]
     return found.set_index((-1 - found.index).astype("Int64"))
 
 
@@ -94,31 +94,33 @@ def _with_groups(mounts: pd.DataFrame) -> pd.DataFrame:
     both = pd.concat(ends)
     codes = both.groupby(["number", "device"]).ngroup().where(both["number"].notna())
     codes = codes.astype("Int64")
-    return mounts.assign(group=codes.iloc[: len(mounts)], over=codes.iloc[len(mounts) :])
+    return mounts.assign(group=codes.iloc[: len(mounts)], master_group=codes.iloc[len(mounts) :])
 
 
 def joined(mounts: pd.DataFrame) -> pd.DataFrame:
-    """Those that have a peer, a slave or a master among them."""
+    """The mounts that have a peer, a slave or a master among them."""
     peers = mounts.groupby("group")["ns_id"].transform("size")
-    is_master = mounts["group"].isin(mounts["over"].dropna())
-    has_master = mounts["over"].isin(mounts["group"].dropna()) & mounts["over"].notna()
+    is_master = mounts["group"].isin(mounts["master_group"].dropna())
+    has_master = (
+        mounts["master_group"].isin(mounts["group"].dropna()) & mounts["master_group"].notna()
+    )
     return mounts[(peers > 1).fillna(False) | is_master | has_master]
 
 
-def place(mounts: pd.DataFrame, some: pd.Index) -> dict[Any, str]:
-    """Where mounts are, from the roots of their namespaces: what they are below may have moved.
+def paths(mounts: pd.DataFrame, some: pd.Index) -> dict[Any, str]:
+    """The paths of mounts from the roots of their namespaces, following parents that moved.
 
     Args:
         mounts: of :func:`mounts_at`.
-        some: ids of those that are asked for.
+        some: the ids of the mounts to find.
     """
-    tellers = ["parent_unique", "parent_path", "mountpoint"]
-    wanted = mounts.loc[some, tellers]
+    columns = ["parent_unique", "parent_path", "mountpoint"]
+    wanted = mounts.loc[some, columns]
     known: dict[Any, dict[str, Any]] = {}
     while len(wanted):
         known |= dict(zip(wanted.index, rows(wanted), strict=True))
         parents = pd.Index(wanted["parent_unique"].dropna().unique()).difference(list(known))
-        wanted = mounts.loc[mounts.index.intersection(parents), tellers]
+        wanted = mounts.loc[mounts.index.intersection(parents), columns]
     return {one: _path(one, known) for one in some}
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 from mnttrace.analysis.plots import parts
 from mnttrace.analysis.run import Run
 
-_LINES = 7  # as many colors can be told apart
+_LINES = 7  # so many colors can be distinguished
 _BINS = 300  # of time; two points of each line in a bin
 _WIDTH = 820  # px
-_NEAR = 0.25  # of fs.mount-max
+_NEAR = 0.25  # part of fs.mount-max from which on it is drawn
 _COLORS = [parts.BLUE, parts.ORANGE, parts.GREEN, parts.VERMILION]
 _COLORS += [parts.PURPLE, parts.SKY, "#8C6D31"]
 
@@ -80,8 +80,8 @@ def growth(run: Run) -> alt.LayerChart:
 def mounts_over_time(run: Run) -> pd.DataFrame:
     """How many mounts each namespace had after each change.
 
-    A mount is there from when it was attached, or from the first snapshot that has it, to when it
-    was detached, or to the first snapshot that lacks it.
+    A mount counts from when it was attached, or from the first snapshot that has it, until it was
+    detached, or until the first snapshot that lacks it.
 
     Args:
         run: the recording.
@@ -96,8 +96,8 @@ def mounts_over_time(run: Run) -> pd.DataFrame:
     wall = found["snapshot"].map(ended) + run.meta.get("wall_offset", 0)
     found = found.assign(ts=pd.to_datetime(wall, unit="ns", utc=True))
     is_there = found["change"].isin(["initial", "added"])
-    came = found[is_there & _untold(found, attached)]
-    went = found[(found["change"] == "removed") & _untold(found, detached)]
+    came = found[is_there & _without_effect(found, attached)]
+    went = found[(found["change"] == "removed") & _without_effect(found, detached)]
     known = pd.concat([attached["mnt_id_unique"], came["mnt_id_unique"]])
     detached = detached[detached["mnt_id_unique"].isin(known)]
     steps = pd.concat(
@@ -109,18 +109,18 @@ def mounts_over_time(run: Run) -> pd.DataFrame:
     )
     steps = steps.dropna(subset=["ns_id", "ts"]).sort_values("ts", kind="stable")
     counted = steps.assign(mounts=steps.groupby("ns_id")["step"].cumsum())
-    # What one call did is one change.
+    # The effects of one call are one change.
     return counted.drop_duplicates(["ns_id", "ts"], keep="last")[["ns_id", "ts", "mounts"]]
 
 
-def _untold(found: pd.DataFrame, told: pd.DataFrame) -> pd.Series:
-    """Rows of a snapshot that no effect tells of."""
+def _without_effect(found: pd.DataFrame, effects: pd.DataFrame) -> pd.Series:
+    """Rows of snapshots without an effect on the same mount."""
     unique = found["mnt_id_unique"]
-    return unique.isna() | ~unique.isin(told["mnt_id_unique"])
+    return unique.isna() | ~unique.isin(effects["mnt_id_unique"])
 
 
 def _thinned(line: pd.DataFrame) -> pd.DataFrame:
-    """The last and the largest of each bin of time: true points, but fewer."""
+    """The last and the largest point of each bin of time."""
     bins = _bins(line["ts"])
     last = ~bins.duplicated(keep="last")
     largest = line.index.isin(line.groupby(bins)["mounts"].idxmax())
@@ -139,7 +139,7 @@ def _largest(counted: pd.DataFrame) -> pd.DataFrame:
 
 
 def _until(end: pd.Timestamp, line: pd.DataFrame) -> pd.DataFrame:
-    """The line up to a time, as nothing changed until then; one that came to 0 ends there."""
+    """The line extended to a time, unless it ended at 0."""
     last = line.tail(1)
     return pd.concat([line, last[last["mounts"] > 0].assign(ts=end)])
 

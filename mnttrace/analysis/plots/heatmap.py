@@ -1,4 +1,4 @@
-"""How many copies propagation carried, from which mount namespace to which."""
+"""How many mounts were propagated, from which mount namespace to which."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mnttrace.analysis.plots import parts
 from mnttrace.analysis.run import Run
 
 _LANES = 30
-_WITH_NUMBERS = 14  # lanes up to which there is room for them
+_WITH_NUMBERS = 14  # up to so many lanes there is room for numbers
 
 
 def heatmap(run: Run) -> alt.LayerChart:
-    """A cell a pair of mount namespaces: how many copies came from the one to the other.
+    """A cell a pair of mount namespaces: how many mounts were propagated from one to the other.
 
     Args:
         run: the recording.
@@ -21,11 +21,11 @@ def heatmap(run: Run) -> alt.LayerChart:
     Raises:
         RecordingError: a table cannot be read.
     """
-    text = "Mounts that propagation carried, from mount namespace to mount namespace"
+    text = "Propagated mounts, from mount namespace to mount namespace"
     copies = run.propagations
     copies = copies[copies["action"] == "attach"]
     if copies.empty:
-        return parts.nothing(_title(run, text), "No mount was carried to another place.")
+        return parts.nothing(_title(run, text), "No mount was propagated.")
     ends = pd.concat([copies["src_ns_id"], copies["dst_ns_id"]])
     lane = parts.lanes(run, ends.value_counts(), _LANES)
     cells = counts(copies, lane)
@@ -36,7 +36,7 @@ def heatmap(run: Run) -> alt.LayerChart:
         run,
         text,
         f"{parts.count(len(copies), 'copy', 'copies')}; "
-        "one within a mount namespace came to another place in it",
+        "those within one mount namespace are at another mount point",
         parts.others_note(lane),
     )
     x = alt.X(

@@ -70,16 +70,16 @@ def latency(run: Run) -> alt.LayerChart:
     )
     medians = alt.Chart(rows).mark_tick(color=parts.INK, thickness=2, height=21)
     counts = alt.Chart(rows).mark_text(align="left", dx=8, color=parts.GREY, fontSize=11)
-    tips = parts.tips("row", "calls", *_TOLD)
+    tips = parts.tips("row", "calls", *_QUANTILES)
     layers = [
         strip,
         medians.encode(x="p50:Q", y=y, tooltip=tips),
-        counts.encode(x=alt.value(720), y=y, text="told:N", tooltip=tips),
+        counts.encode(x=alt.value(720), y=y, text="note:N", tooltip=tips),
     ]
     return parts.picture(layers, heading, width=720, height=alt.Step(24))
 
 
-_TOLD = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "longest": 1.0}
+_QUANTILES = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "longest": 1.0}
 
 
 def summary(calls: pd.DataFrame) -> pd.DataFrame:
@@ -90,14 +90,14 @@ def summary(calls: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         row, syscall, failed, calls, of_syscall (calls of both outcomes), p50 (ns), and as text:
-        median, 90 %, 99 %, longest, told.
+        median, 90 %, 99 %, longest, note.
     """
     groups = calls.groupby(["row", "syscall", "failed"])["ns"]
     found = groups.agg(calls="size", p50="median").reset_index()
     found["of_syscall"] = found.groupby("syscall")["calls"].transform("sum")
-    for name, part in _TOLD.items():
+    for name, part in _QUANTILES.items():
         found[name] = [parts.duration(ns) for ns in groups.quantile(part)]
-    found["told"] = [
+    found["note"] = [
         f"{parts.count(n, 'call')}, median {median}"
         for n, median in zip(found["calls"], found["median"], strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Where the mounts of a graph are drawn: a column a mount namespace, a row a peer group."""
+"""The layout of a graph of mounts: a column a mount namespace, a row a peer group."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _STACK = 3  # mounts of one peer group in one namespace
 
 @dataclass(frozen=True)
 class Layout:
-    """Where mounts are.
+    """Where the mounts are drawn.
 
     Attributes:
-        nodes: the mounts that are drawn, with the columns of what was laid out, and: bundle (what
-            their row is called), column, row (numbers), like_it (how many other namespaces it
+        nodes: the mounts that are drawn, with the columns that they had, and: bundle (the name of
+            their row), column, row (numbers), like_it (how many other namespaces its namespace
             stands for), more (how many others are at the same place). Indexed by id.
         columns: ns_id of each column → how many others it stands for.
-        rows: what each row is called: "peer group 22", "slaves of 22"; "" where it goes on.
+        rows: the name of each row: "peer group 22", "slaves of 22"; "" if it continues the last.
         left_out: how many mounts are not drawn.
     """
 
@@ -33,16 +33,16 @@ class Layout:
 
 
 def lay_out(mounts: pd.DataFrame, weight: pd.Series, order: list[int]) -> Layout:
-    """Choose what is drawn, and where.
+    """Choose which mounts are drawn, and where.
 
-    Of three and more namespaces that have the same mount points in the same peer groups, with the
-    same masters, the first is a column, and the others are one.
+    Namespaces with the same mount points in the same peer groups and with the same masters are
+    alike: of three and more, the first is one column, and the second stands for the others.
 
     Args:
-        mounts: of :func:`groups.mounts_at`, with `stands_out`: whether it has to be drawn, and
-            `carried`: whether its group carried something.
+        mounts: of :func:`groups.mounts_at`, with `stands_out`: whether it must be drawn, and
+            `propagates`: whether mounts were propagated through its group.
         weight: how much each namespace matters, indexed by `ns_id`.
-        order: the namespaces, as they are to be shown.
+        order: the namespaces, in the order to show them.
     """
     mounts = mounts.assign(bundle=_bundles(mounts))
     columns = _columns(mounts, weight, order)
@@ -77,13 +77,13 @@ def lay_out(mounts: pd.DataFrame, weight: pd.Series, order: list[int]) -> Layout
 
 
 def _bundles(mounts: pd.DataFrame) -> pd.Series:
-    """What shares a row: the members of a peer group; the slaves of one that are in none.
+    """The row of each mount: one for the members of a peer group, one for its slaves in no group.
 
-    Two groups can have one number, see :func:`groups.mounts_at`: what follows the tab differs.
+    Two groups can have one number, see :func:`groups.mounts_at`: the text after the tab differs.
     """
-    text = mounts[["shared", "master", "group", "over"]].astype("string[pyarrow]")
+    text = mounts[["shared", "master", "group", "master_group"]].astype("string[pyarrow]")
     peers = "peer group " + text["shared"] + "\t" + text["group"]
-    slaves = "slaves of " + text["master"] + "\t" + text["over"]
+    slaves = "slaves of " + text["master"] + "\t" + text["master_group"]
     return peers.fillna(slaves).fillna("private")
 
 
@@ -114,11 +114,11 @@ def _columns(mounts: pd.DataFrame, weight: pd.Series, order: list[int]) -> dict[
 
 
 def _ranked(mounts: pd.DataFrame) -> list[str]:
-    """The rows, of whole propagation trees, those first in which more is to be seen."""
+    """The rows, of whole propagation trees, the most interesting first."""
     known = mounts[mounts["group"].notna()]
-    masters = known.groupby("group")["over"].first().dropna().to_dict()
+    masters = known.groupby("group")["master_group"].first().dropna().to_dict()
     chains: dict[str, tuple[float, ...]] = {}
-    bundles = mounts[["bundle", "group", "over"]].drop_duplicates("bundle")
+    bundles = mounts[["bundle", "group", "master_group"]].drop_duplicates("bundle")
     for bundle, group, over in bundles.itertuples(index=False):
         if pd.notna(group):
             chains[bundle] = _chain(group, masters)
@@ -132,7 +132,7 @@ def _ranked(mounts: pd.DataFrame) -> list[str]:
         .groupby("tree")
         .agg(
             stands_out=("stands_out", "max"),
-            carried=("carried", "max"),
+            propagates=("propagates", "max"),
             places=("mountpoint", "nunique"),
             namespaces=("ns_id", "nunique"),
             mounts=("ns_id", "size"),
@@ -140,7 +140,7 @@ def _ranked(mounts: pd.DataFrame) -> list[str]:
     )
     trees = trees[(trees["mounts"] > 1) | trees["stands_out"]]
     trees["places"] = trees["places"] > 1
-    keys = ["stands_out", "carried", "places", "namespaces"]
+    keys = ["stands_out", "propagates", "places", "namespaces"]
     trees = trees.sort_values(keys, ascending=False, kind="stable")
     place = {root: at for at, root in enumerate(trees.index)}
     inside = [bundle for bundle, chain in chains.items() if chain[0] in place]
@@ -148,7 +148,7 @@ def _ranked(mounts: pd.DataFrame) -> list[str]:
 
 
 def _chain(group: int, masters: dict[Any, int]) -> tuple[float, ...]:
-    """A group after its master's, and so on."""
+    """A group, preceded by its master, the master of that, and so on."""
     chain = [group]
     while (above := masters.get(chain[0])) is not None and above not in chain:
         chain.insert(0, above)

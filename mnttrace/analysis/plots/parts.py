@@ -1,4 +1,4 @@
-"""What the pictures share: colors, titles, lanes, time, and text that is fit to be drawn."""
+"""Parts of the pictures: colors, titles, lanes, time, and text that is escaped and cut."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mnttrace.analysis.frames.losses import warnings
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.run import Run
 
-# A browser draws as many without delay, and Altair refuses more rows in one table.
+# A browser draws so many without delay, and Altair refuses more rows in one table.
 MOST_MARKS = 5000
 
-# Okabe and Ito's colors, which those who are color-blind can tell apart.
+# Okabe and Ito's colors, which color-blind people can distinguish.
 BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#009E73"
 PURPLE, VERMILION = "#CC79A7", "#D55E00"
 INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
 
-# What is missing of calls, of their text, and of what they did; see `Run.meta`.
+# Kinds of loss, as in `Run.meta`, that concern the text of calls, and mounts.
 TEXT_LOSSES = frozenset({"lost_path", "cut_strings"})
 MOUNT_LOSSES = frozenset(
     {
@@ -29,7 +29,7 @@ MOUNT_LOSSES = frozenset(
         "lost_number",
         "lost_made",
         "cut_walk",
-        "cut_astray",
+        "cut_inconsistent",
         "lost_notifications",
         "unreadable_tables",
     }
@@ -40,13 +40,13 @@ MOUNT_LOSSES = frozenset(
 def title(
     run: Run, text: str, *notes: str, untouched_by: frozenset[str] = frozenset()
 ) -> alt.TitleParams:
-    """A title with a subtitle, which begins with what the recording lacks.
+    """A title with a subtitle, which begins with the warnings of the recording.
 
     Args:
         run: the recording.
         text: the title.
         notes: lines of the subtitle; those that are "" are left out.
-        untouched_by: kinds of loss that do not matter to this picture.
+        untouched_by: kinds of loss that do not concern this picture.
     """
     lacks = [fit(line, 120) for line in warnings(run.meta, untouched_by)]
     return alt.TitleParams(
@@ -63,7 +63,7 @@ def title(
 
 
 def nothing(heading: alt.TitleParams, text: str) -> alt.LayerChart:
-    """A picture that says that there is nothing to be seen."""
+    """A picture that says why it is empty."""
     words = alt.Chart(pd.DataFrame({"text": [text]})).mark_text(color=GREY, fontSize=13)
     return picture([words.encode(text="text:N")], heading, width=500, height=80)
 
@@ -82,7 +82,7 @@ def picture(
         layers: the lowest first.
         heading: see :func:`title`.
         width, height: px, or a step.
-        zooms: whether the time axis can be moved and zoomed, where the picture is alive.
+        zooms: whether the time axis can be moved and zoomed in a browser.
     """
     picture = alt.LayerChart(layer=layers).properties(
         title=heading, width=width, height=height, view=alt.ViewBackground(stroke=None)
@@ -94,41 +94,41 @@ def picture(
 
 
 def tips(*fields: str, **titled: str) -> list[alt.Tooltip]:
-    """What is shown of a mark on which the pointer is: fields, and titles with their fields."""
+    """The tooltip of a mark: fields by their names, and fields by other titles."""
     named = {field: field for field in fields} | titled
     return [alt.Tooltip(f"{field}:N", title=name) for name, field in named.items()]
 
 
 def axis(**options: Any) -> alt.Axis:
-    """An axis that does not come to the fore."""
+    """An unobtrusive axis."""
     quiet: dict[str, Any] = {"domain": False, "ticks": False, "gridColor": "#EEEEEE"}
     quiet |= {"labelColor": INK, "titleColor": GREY, "titleFontWeight": "normal"}
     return alt.Axis(**(quiet | {"labelFontSize": 11, "titleFontSize": 11} | options))
 
 
 def legend(name: str | None = None, **options: Any) -> alt.Legend:
-    """A legend that does not come to the fore."""
+    """An unobtrusive legend."""
     quiet: dict[str, Any] = {"titleColor": GREY, "titleFontWeight": "normal"}
     quiet |= {"labelColor": INK, "labelFontSize": 11, "titleFontSize": 11, "labelLimit": 280}
     return alt.Legend(title=name, **(quiet | options))
 
 
 def fit(text: object, most: int = 80) -> str:
-    """Text from a stranger in one line: what does not print is escaped, the middle is left out.
+    """Untrusted text in one line: what does not print is escaped, and a long middle is left out.
 
-    So is "<": Altair puts a chart's data into a script of an HTML page as it is, where "</script>"
-    would end it.
+    "<" is escaped, too: Altair puts a chart's data as it is into a script of an HTML page, which
+    "</script>" would end.
 
     Args:
         text: any text.
-        most: characters that there is room for.
+        most: the number of characters to keep.
     """
     shown = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
     ).replace("<", r"\x3c")
     if len(shown) <= most:
         return shown
-    tail = (most - 1) * 2 // 3  # the end of a path tells more than its beginning
+    tail = (most - 1) * 2 // 3  # the end of a path says more than its beginning
     return f"{shown[: most - 1 - tail]}…{shown[-tail:]}"
 
 
@@ -140,15 +140,15 @@ def fitted(texts: pd.Series, most: int = 80) -> pd.Series:
 
 
 def names(run: Run, ids: pd.Index) -> pd.Series:
-    """What to call mount namespaces in a picture, where no two can have one name.
+    """Names of mount namespaces in a picture; no two are the same.
 
     Args:
         run: the recording.
         ids: unique ids of namespaces (`ns_id`).
 
     Returns:
-        A series of text, indexed by `ns_id`, in the order in which they are to be shown: the
-        host's first, then as the namespaces became known.
+        A series of text, indexed by `ns_id`, in the order to show them: the host first, then in
+        the order in which they became known.
     """
     known = labels(run)
     order = {ns_id: at for at, ns_id in enumerate(known.index)}
@@ -164,11 +164,11 @@ def lanes(run: Run, activity: pd.Series, most: int) -> pd.Series:
 
     Args:
         run: the recording.
-        activity: how much is to be drawn of each namespace, indexed by `ns_id`, no id twice.
-        most: lanes there can be.
+        activity: how much each namespace did, indexed by `ns_id`, no id twice.
+        most: the number of lanes.
 
     Returns:
-        :func:`names`, and "N others" for those that share.
+        :func:`names`, and "N others" for those that share the last lane.
     """
     shown = activity if len(activity) <= most else activity.nlargest(most - 1)
     lane = names(run, shown.index)
@@ -178,7 +178,7 @@ def lanes(run: Run, activity: pd.Series, most: int) -> pd.Series:
 
 
 def others_note(lane: pd.Series) -> str:
-    """What to say of lanes that share one, or ""."""
+    """A note on the namespaces that share the last lane, or ""."""
     n = len(lane) - lane.nunique()
     return f"{n + 1:,} of {len(lane):,} mount namespaces share the last lane" if n else ""
 
@@ -191,11 +191,11 @@ def clock(times: pd.Series) -> pd.Series:
 class Times:
     """The horizontal axis of pictures over time: the field `at` of their data.
 
-    A container makes ten mounts in a millisecond, and a time scale has no ticks between seconds:
-    what takes a few seconds is drawn in milliseconds since its beginning.
+    A container makes ten mounts in a millisecond, and time scales have no ticks between seconds: a
+    few seconds are drawn as milliseconds since their beginning.
 
     Args:
-        times: all that is to be drawn, UTC.
+        times: all times to draw, UTC.
     """
 
     def __init__(self, times: pd.Series) -> None:
@@ -204,7 +204,7 @@ class Times:
         self._origin = self.first.floor("ms").value if self._is_short else 0
 
     def at(self, times: pd.Series) -> pd.Series:
-        """Where times are on the axis."""
+        """The positions of times on the axis."""
         since: pd.Series = times.dt.as_unit("ns").astype("int64") - self._origin
         return since / 1e6
 
@@ -233,7 +233,7 @@ def count(n: int, what: str, more: str = "") -> str:
 
 
 def duration(ns: float) -> str:
-    """A duration in the unit that suits it, with three digits: "12.3 µs"."""
+    """A duration with three digits and a fitting unit: "12.3 µs"."""
     ns = float(f"{ns:.3g}")
     for size, unit in ((3600e9, "h"), (60e9, "min"), (1e9, "s"), (1e6, "ms"), (1e3, "µs")):
         if ns >= size:

@@ -1,4 +1,4 @@
-"""Operations over time, a lane a mount namespace, with what propagation carried between them."""
+"""Operations over time, a lane a mount namespace, with the propagation between lanes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mnttrace.analysis.plots import parts
 from mnttrace.analysis.run import Run
 
 _LANES = 24
-_POINTS = 1200  # operations that are a mark each; where there are more they are counted
-_MARKS = 3600  # of what is counted
-_ARROWS = 150  # where there are more, what came to a lane is counted below it
-_BINS = 120  # of time, for what is counted
-_WIDER = (1, 2, 3, 4, 5, 6)  # times as wide, where there is not room for so many
+_POINTS = 1200  # operations with a mark each; more are counted in bins
+_MARKS = 3600  # bars
+_ARROWS = 150  # more are counted below the lane that they lead to
+_BINS = 120  # of time
+_WIDER = (1, 2, 3, 4, 5, 6)  # bins are so many times as wide if there are too many
 _WIDTH = 860  # px
 _UP, _DOWN = 0.72, 0.2  # how far bars go from the line of their lane
 
@@ -43,7 +43,7 @@ _LOOKS = {
 
 
 def timeline(run: Run) -> alt.LayerChart:
-    """Operations as marks by family of syscall, failed ones marked; arrows for what was carried.
+    """Operations as marks by family of syscall, failed ones marked; arrows for propagation.
 
     Long recordings have bars in place of marks.
 
@@ -60,20 +60,20 @@ def timeline(run: Run) -> alt.LayerChart:
     ends = pd.concat([operations["ns_id"], copies["dst_ns_id"]])
     lane = parts.lanes(run, ends.value_counts(), _LANES)
     called = calls(operations, lane)
-    carried = between_lanes(copies, lane)
+    propagated = between_lanes(copies, lane)
     times = parts.Times(pd.concat([operations["ts"], copies["ts"]]))
     lines = _Lines(lane.unique().tolist(), times, called["lane"].value_counts())
-    notes = [_summary(called, copies, carried), parts.others_note(lane)]
-    arrows = by_operation(carried)
+    notes = [_summary(called, copies, propagated), parts.others_note(lane)]
+    arrows = by_operation(propagated)
     bars = counted(
         times,
         called if len(called) > _POINTS else called.head(0),
-        carried if len(arrows) > _ARROWS else carried.head(0),
+        propagated if len(arrows) > _ARROWS else propagated.head(0),
     )
     layers = [lines.bars(bars) if len(bars.operations) else lines.marks(called)]
     if len(bars.received):
         layers.append(lines.received(bars))
-        notes.append("Below the lines: mounts and umounts that propagation carried there")
+        notes.append("Below the lines: mounts and umounts that were propagated there")
     elif len(arrows):
         layers = [*lines.arrows(arrows), *layers]
     if len(bars.operations):
@@ -89,7 +89,7 @@ def timeline(run: Run) -> alt.LayerChart:
 
 
 def calls(operations: pd.DataFrame, lane: pd.Series) -> pd.DataFrame:
-    """The operations as they are to be drawn.
+    """The operations, prepared for drawing.
 
     Args:
         operations: of the recording.
@@ -110,7 +110,7 @@ def calls(operations: pd.DataFrame, lane: pd.Series) -> pd.DataFrame:
 
 
 def between_lanes(copies: pd.DataFrame, lane: pd.Series) -> pd.DataFrame:
-    """What propagation carried from one lane to another.
+    """The propagation from one lane to another.
 
     Args:
         copies: rows of `Run.propagations`.
@@ -122,34 +122,34 @@ def between_lanes(copies: pd.DataFrame, lane: pd.Series) -> pd.DataFrame:
     found = copies.assign(
         source=copies["src_ns_id"].map(lane),
         target=copies["dst_ns_id"].map(lane),
-        action=copies["action"].astype("string[pyarrow]").replace(_CARRIED),
+        action=copies["action"].astype("string[pyarrow]").replace(_NOUNS),
         path=copies["mountpoint"],
     )
     crosses = found["source"].notna() & (found["source"] != found["target"])
     return found.loc[crosses, ["seq", "ts", "source", "target", "action", "path"]]
 
 
-_CARRIED = {"attach": "mount", "detach": "umount"}
+_NOUNS = {"attach": "mount", "detach": "umount"}
 _DASHES = {"mount": [1, 0], "umount": [3, 3]}
 
 
-def by_operation(carried: pd.DataFrame) -> pd.DataFrame:
-    """What is one arrow: what an operation carried from one lane to another.
+def by_operation(propagated: pd.DataFrame) -> pd.DataFrame:
+    """The arrows: what an operation propagated from one lane to another.
 
     Args:
-        carried: see :func:`between_lanes`.
+        propagated: see :func:`between_lanes`.
 
     Returns:
         seq, source, target, action, ts, path (of the first), count.
     """
-    groups = carried.groupby(["seq", "source", "target", "action"], sort=False)
-    told = {"ts": ("ts", "first"), "path": ("path", "first"), "count": ("ts", "size")}
-    return groups.agg(**told).reset_index()
+    groups = propagated.groupby(["seq", "source", "target", "action"], sort=False)
+    columns = {"ts": ("ts", "first"), "path": ("path", "first"), "count": ("ts", "size")}
+    return groups.agg(**columns).reset_index()
 
 
 @dataclass(frozen=True)
 class Bars:
-    """What is counted in bins of time.
+    """Operations and propagation, counted in bins of time.
 
     Attributes:
         width: of a bin.
@@ -162,13 +162,13 @@ class Bars:
     received: pd.DataFrame
 
 
-def counted(times: parts.Times, called: pd.DataFrame, carried: pd.DataFrame) -> Bars:
-    """Count in as many bins of time as there is room for.
+def counted(times: parts.Times, called: pd.DataFrame, propagated: pd.DataFrame) -> Bars:
+    """Count in bins of time, as many as there is room for.
 
     Args:
-        times: that are to be drawn.
-        called: the operations to be counted, see :func:`calls`.
-        carried: what was carried, to be counted, see :func:`between_lanes`.
+        times: all times to draw.
+        called: the operations to count, see :func:`calls`.
+        propagated: the propagation to count, see :func:`between_lanes`.
     """
     width = max(pd.Timedelta(1, "us"), (times.last - times.first) / _BINS).ceil("us")
     found = [
@@ -178,7 +178,7 @@ def counted(times: parts.Times, called: pd.DataFrame, carried: pd.DataFrame) -> 
         .reset_index(name="count")
         for frame, keys in (
             (called, ["lane", "call"]),
-            (carried.rename(columns={"target": "lane"}), ["lane"]),
+            (propagated.rename(columns={"target": "lane"}), ["lane"]),
         )
     ]
     for wider in _WIDER:
@@ -204,7 +204,7 @@ class _Lines:
         self._times = times
 
     def _y(self, field: str = "y") -> alt.Y:
-        # The literals of JSON are those of Vega's expressions, too: no label gets out of them.
+        # JSON literals are also literals of Vega's expressions: no label can end one.
         return alt.Y(
             f"{field}:Q",
             scale=alt.Scale(domain=[len(self.order) - 0.7, -0.85], nice=False, zero=False),
@@ -221,10 +221,10 @@ class _Lines:
         return lane.map(self._place).astype("float64")
 
     def marks(self, called: pd.DataFrame) -> alt.Chart:
-        """A point an operation, those that failed on top."""
+        """A point an operation, failed ones on top."""
         called = pd.concat([called[called["call"] != _FAILED], called[called["call"] == _FAILED]])
         at = self._times.at(called["ts"])
-        # Marks that would hide each other stand one above the other.
+        # Marks at one position are drawn above each other.
         spot = (at / (at.max() - at.min() + 1e-9) * _WIDTH / 9).round()
         lift = called.groupby(["lane", spot]).cumcount() % 6 * 0.12
         data = pd.DataFrame(
@@ -255,7 +255,7 @@ class _Lines:
         return drawn
 
     def bars(self, counted: Bars) -> alt.Chart:
-        """The operations of each bin, piled up by family."""
+        """The operations of each bin, stacked by family."""
         order = {name: place for place, name in enumerate(_LOOKS)}
         bars = counted.operations
         bars = bars.assign(order=bars["call"].map(order)).sort_values(["lane", "start", "order"])
@@ -270,12 +270,12 @@ class _Lines:
         )
 
     def received(self, counted: Bars) -> alt.Chart:
-        """What propagation carried to each lane, bin by bin, below its line."""
+        """The mounts and umounts propagated to each lane, in bins, below its line."""
         bars = counted.received
         height = (bars["count"] / bars["count"].max()) ** 0.5 * _DOWN
         line = self._placed(bars["lane"]) + 0.04
         rects = self._rects(bars.assign(y=line, y2=line + height), counted.width)
-        tips = parts.tips("time", "lane", carried="count")
+        tips = parts.tips("time", "lane", propagated="count")
         return rects.encode(color=alt.value(parts.INK), tooltip=tips)
 
     def _rects(self, bars: pd.DataFrame, width: pd.Timedelta) -> alt.Chart:
@@ -290,7 +290,7 @@ class _Lines:
         return rects
 
     def arrows(self, arrows: pd.DataFrame) -> list[alt.Chart]:
-        """From the lane of an operation to each lane that it carried something to."""
+        """Arrows from the lane of an operation to each lane that it propagated to."""
         y, y2 = self._placed(arrows["source"]), self._placed(arrows["target"])
         data = arrows.assign(
             at=self._times.at(arrows["ts"]),
@@ -306,7 +306,7 @@ class _Lines:
         dash = alt.StrokeDash(
             "action:N",
             scale=alt.Scale(domain=there, range=[_DASHES[name] for name in there]),
-            legend=parts.legend("carried by propagation"),
+            legend=parts.legend("propagated"),
         )
         rules = base.mark_rule(color=parts.INK, opacity=0.8)
         heads = base.mark_point(
@@ -324,11 +324,11 @@ def _looks(call: pd.Series, at: int) -> alt.Scale:
     return alt.Scale(domain=there, range=[_LOOKS[name][at] for name in there])
 
 
-def _summary(called: pd.DataFrame, copies: pd.DataFrame, carried: pd.DataFrame) -> str:
+def _summary(called: pd.DataFrame, copies: pd.DataFrame, propagated: pd.DataFrame) -> str:
     failed = int((called["call"] == _FAILED).sum())
     text = f"{parts.count(len(called), 'operation')} (those of a lane beside it), {failed:,} failed"
-    if len(carried):
-        text += f"; mounts and umounts carried to other lanes: {len(carried):,}"
-    if len(copies) > len(carried):
-        text += f"; within their lane: {len(copies) - len(carried):,}"
+    if len(propagated):
+        text += f"; mounts and umounts propagated to other lanes: {len(propagated):,}"
+    if len(copies) > len(propagated):
+        text += f"; within their lane: {len(copies) - len(propagated):,}"
     return text

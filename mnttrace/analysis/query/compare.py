@@ -1,4 +1,4 @@
-"""Two recordings side by side: which leaks are new, gone, or the same."""
+"""Two recordings compared: which leaks are new, gone or the same."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pandas as pd
 
 from mnttrace.analysis.run import Run
 
-# What a leak is known by from run to run: no ids, and no operations.
+# The columns that identify a leak across recordings: no ids, and no operations.
 _IDENTITY = ["kind", "direction", "src_name", "dst_name", "via", "mountpoint", "copy_of_path"]
 _IDENTITY += ["fstype", "source"]
 COLUMNS = ["state", *_IDENTITY, "mounts_before", "mounts_after", "present_before", "present_after"]
-# Pids and inode numbers behind names; ids of containers; of pods; what Kubernetes puts behind the
-# name of a deployment; numbers behind names; what mktemp(1) and Python's tempfile make.
+# Pids and inode numbers after names; ids of containers; ids of pods; the suffix of a pod of a
+# deployment in Kubernetes; numbers after names; names by mktemp(1) and by Python's tempfile.
 _CHANGING = "|".join(
     (
         r"\[\d+\]",
@@ -26,23 +26,23 @@ _CHANGING = "|".join(
 
 
 def compare(before: Run, after: Run) -> pd.DataFrame:
-    """Which leaks came, went or stayed, by what they are: ids differ from run to run.
+    """Which leaks are new, gone or the same, whatever their ids.
 
     Args:
         before, after: recordings of the same thing, as before and after a fix.
 
     Returns:
         A frame with COLUMNS, a row a leak; `state` is "new", "gone" or "same", the new ones first.
-        In names and paths what changes from run to run (pids, inode numbers, ids of containers and
-        pods) is a `*`. `mounts_…` is how many mounts came, `present_…` how many were left at the
-        end, in each recording. Both recordings' warnings are in `frame.attrs["warnings"]`.
+        Parts of names and paths that change from run to run (pids, inode numbers, ids of containers
+        and pods) are `*`. `mounts_…` is the number of mounts, `present_…` how many were left at the
+        end, in each recording. The warnings of both are in `frame.attrs["warnings"]`.
 
     Raises:
         RecordingError: a table cannot be read.
     """
-    told = [_known_by(run, end) for run, end in ((before, "before"), (after, "after"))]
+    sides = [_identified(run, end) for run, end in ((before, "before"), (after, "after"))]
     counts = [column for column in COLUMNS if column.endswith(("_before", "_after"))]
-    both = pd.concat(told, ignore_index=True)
+    both = pd.concat(sides, ignore_index=True)
     both[counts] = both[counts].fillna(0).astype("int64")
     both = both.groupby(_IDENTITY, as_index=False)[counts].sum()
     state = pd.Series("same", index=both.index, dtype="string[pyarrow]")
@@ -58,9 +58,9 @@ def compare(before: Run, after: Run) -> pd.DataFrame:
     return found
 
 
-def _known_by(run: Run, end: str) -> pd.DataFrame:
+def _identified(run: Run, end: str) -> pd.DataFrame:
     leaks = run.leaks
-    told = {
+    columns = {
         column: leaks[column]
         .astype("string[pyarrow]")
         .fillna("")
@@ -68,4 +68,4 @@ def _known_by(run: Run, end: str) -> pd.DataFrame:
         for column in _IDENTITY
     }
     counts = {f"{name}_{end}": leaks[name].astype("int64") for name in ("mounts", "present")}
-    return pd.DataFrame(told | counts)
+    return pd.DataFrame(columns | counts)

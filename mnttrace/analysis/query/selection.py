@@ -1,7 +1,7 @@
 """Parts of a recording: rows of its frames by time, namespace or path.
 
-A part chooses rows; what a row says is what it says in the whole recording: whether a copy was
-still there at the end, or which operation caused it, does not depend on what else was chosen.
+A part only chooses rows. What a row says is computed from the whole recording: whether a copy was
+still there at the end, or which operation caused it, does not depend on the choice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mnttrace.analysis.names import labels
 from mnttrace.analysis.run import Run
 from mnttrace.errors import BadInput
 
-# By these columns a row belongs to a namespace; of effects see :func:`_in_namespaces`.
+# Columns with the namespaces that a row belongs to; for effects see :func:`_in_namespaces`.
 _NAMESPACES = ("ns_id", "ns_target_id", "src_ns_id", "dst_ns_id")
 _PATHS = ("path", "source_path", "mountpoint", "copy_of_path", "via_path")
 
@@ -25,7 +25,7 @@ class Selection:
     """Which rows are chosen; None: all.
 
     Attributes:
-        start, end: from when, and until before when (UTC).
+        start, end: from start until before end (UTC).
         namespaces: unique ids.
         under: a path, from the root of the row's own namespace on.
     """
@@ -36,7 +36,7 @@ class Selection:
     under: str | None = None
 
     def between(self, start: pd.Timestamp, end: pd.Timestamp) -> Selection:
-        """A part of this one: what also lies between two moments."""
+        """A part of this one: rows that are also between two moments."""
         return replace(
             self,
             start=start if self.start is None else max(start, self.start),
@@ -44,7 +44,7 @@ class Selection:
         )
 
     def within(self, namespaces: set[int]) -> Selection:
-        """A part of this one: what is also in, from or to one of these namespaces."""
+        """A part of this one: rows that are also in, from or to one of these namespaces."""
         chosen = frozenset(namespaces)
         return replace(
             self, namespaces=chosen if self.namespaces is None else chosen & self.namespaces
@@ -73,7 +73,7 @@ class Selection:
             began = _wall(frame["started"], run)
             return (began >= self.start) & (began < self.end)
         for key, of in (("snapshot", "snapshots"), ("seq", "operations")):
-            if key in frame:  # as what it belongs to
+            if key in frame:  # it is chosen with its snapshot or operation
                 return frame[key].isin(self.of(of, getattr(run, of), run)[key])
         return None
 
@@ -81,7 +81,7 @@ class Selection:
         if self.namespaces is None:
             return None
         masks = [frame[column].isin(self.namespaces) for column in _NAMESPACES if column in frame]
-        if name == "effects":  # and what was done from there to others
+        if name == "effects":  # and effects in other namespaces of operations in these
             operations = run.operations
             theirs = operations.loc[operations["ns_id"].isin(self.namespaces), "seq"]
             masks.append(frame["seq"].isin(theirs))
@@ -96,7 +96,7 @@ class Selection:
             for column in _PATHS
             if column in frame
         ]
-        if name == "operations":  # and those that did something there
+        if name == "operations":  # and operations with effects there
             effects = run.effects
             there = self._under("effects", effects, run)
             if there is not None:
@@ -109,8 +109,8 @@ def namespaces_called(run: Run, text: str | int, kind: str = "") -> set[int]:
 
     Args:
         run: the whole recording.
-        text: what they are called, or an inode number; of a container's id the beginning does.
-        kind: only of this one, as "container".
+        text: one of these; for a container's id the first eight characters or more will do.
+        kind: only namespaces of this kind, as "container".
 
     Raises:
         BadInput: there is none.

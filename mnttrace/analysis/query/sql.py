@@ -1,7 +1,7 @@
-"""A recording under SQL: its tables, what is made of them, and views of what is asked most.
+"""SQL over a recording: its tables, frames made of them, and views for frequent questions.
 
-DuckDB reads Parquet through Arrow, so that a query touches the columns that it needs; it has no
-access to files or the network itself. docs/sql.md shows what there is.
+DuckDB reads Parquet through Arrow, and so only the columns that a query needs; it has no access to
+files or the network itself. docs/sql.md describes tables and views.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _LEAKS = {
 
 
 def _leaks(run: Run) -> pd.DataFrame:
-    """The leaks; if there are none, columns of the types that they would have."""
+    """The leaks; if there are none, empty columns of the right types."""
     return run.leaks.astype(_LEAKS) if run.leaks.empty else run.leaks
 
 
-# Tables that are made from those of the recording, when a query names them.
+# Frames that are made from the tables when a query names them.
 MADE: dict[str, Callable[[Run], pd.DataFrame]] = {
     "propagations": lambda run: run.propagations,
     "leaks": _leaks,
     "last_tables": last_tables,
 }
-# docs/sql.md says what they are.
+# Described in docs/sql.md.
 VIEWS = {
     "open_leaks": "select * from leaks where present > 0",
     "busiest_peer_groups": """
@@ -79,23 +79,23 @@ VIEWS = {
         """,
 }
 
-# Neither files, nor the network, nor this program's variables; and no files of its own.
+# DuckDB reads no files, network or variables of this program, and writes no files.
 _CONFIG: dict[str, Any] = {"enable_external_access": False, "temp_directory": ""}
 
 
 def ask(run: Run, query: str) -> pd.DataFrame:
-    """What DuckDB answers to a query (https://duckdb.org/docs/stable/sql/introduction).
+    """The answer of DuckDB to a query (https://duckdb.org/docs/stable/sql/introduction).
 
     Args:
         run: the recording. Its tables are those of `recording.schema.COLUMNS`; `namespaces` has one
-            row a namespace, and its `label` as :mod:`mnttrace.analysis.names` gives it.
-        query: may name these, MADE and VIEWS too. Of several statements the last one answers.
+            row a namespace, and a `label` from :mod:`mnttrace.analysis.names`.
+        query: may name these, and those of MADE and VIEWS. The last of several statements answers.
 
     Returns:
         A frame without object columns; whole numbers too large for 64 bits are floats.
 
     Raises:
-        BadInput: DuckDB refuses the query, also where that would reach for a file or the network.
+        BadInput: DuckDB refuses the query, also because it needs a file or the network.
         RecordingError: a table cannot be read.
     """
     with duckdb.connect(config=_CONFIG) as connection:
@@ -106,10 +106,12 @@ def ask(run: Run, query: str) -> pd.DataFrame:
             answer = connection.sql(query)
             return pd.DataFrame() if answer is None else _frame(answer.to_arrow_table())
         except duckdb.Error as error:
-            told = " ".join(re.split(r"\s(?:LINE \d+|Candidate functions):", str(error))[0].split())
-            if "Arrow source" in told:
-                raise RecordingError(f"{run.directory} is damaged: {told}") from error
-            raise BadInput(told, "docs/sql.md has examples") from error
+            reason = " ".join(
+                re.split(r"\s(?:LINE \d+|Candidate functions):", str(error))[0].split()
+            )
+            if "Arrow source" in reason:
+                raise RecordingError(f"{run.directory} is damaged: {reason}") from error
+            raise BadInput(reason, "docs/sql.md has examples") from error
 
 
 def _register(connection: duckdb.DuckDBPyConnection, run: Run, words: frozenset[str]) -> None:
@@ -132,7 +134,7 @@ def _words(query: str) -> frozenset[str]:
 
 
 def _stored(run: Run, table: str) -> pa.Table | ds.Dataset:
-    """A table of the recording; columns of a finished one are read when they are asked for."""
+    """A table of the recording; of a finished one, columns are read when a query needs them."""
     if table == "namespaces":
         return _arrow(run.namespaces.assign(label=run.namespaces["ns_id"].map(labels(run))))
     finished = run.directory / f"{table}.parquet"
@@ -145,7 +147,7 @@ def _stored(run: Run, table: str) -> pa.Table | ds.Dataset:
 
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:
-    """A frame as DuckDB takes it: what is categorical would be an enum, which = refuses others."""
+    """A frame for DuckDB: categorical columns as text, as enums cannot be compared with others."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     plain = [
         pa.field(field.name, field.type.value_type) if pa.types.is_dictionary(field.type) else field
@@ -169,7 +171,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Names of which no two are the same, as those of a join may be: ts, ts_1."""
+    """The names made distinct, as a join can have two columns of one name: ts, ts_1."""
     found: dict[str, None] = {}
     for name in names:
         others = (f"{name}_{n}" for n in count(1))

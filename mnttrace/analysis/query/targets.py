@@ -1,4 +1,4 @@
-"""What someone asks about (a path, a device, a mount id, a namespace), found in a recording."""
+"""The target of a question (a path, a device, a mount id, a namespace), found in a recording."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.errors import BadInput
 
-# What tells one mounted file system, and what of it is mounted, from others. A device number is
-# used again; its type and source make it likely that it is the same one.
+# These identify a mounted part of a file system. Device numbers are used again; with the same type
+# and source it is likely the same file system.
 IDENTITY = ["device", "root", "fstype", "source"]
 _COLUMNS = ["ns_id", "ns", "mount_id", "mnt_id_unique", "parent_id", "mountpoint", *IDENTITY]
 _COLUMNS += ["shared", "master", "propagation"]
@@ -22,24 +22,24 @@ _COLUMNS += ["shared", "master", "propagation"]
 
 @dataclass(frozen=True)
 class Target:
-    """What was found.
+    """The mounts that a text stands for.
 
     Attributes:
-        said: how it was understood, as "path" or "device".
-        mounts: those that it means, rows of :func:`known_mounts`.
+        kind: what the text is, as "path" or "device".
+        mounts: rows of :func:`known_mounts`.
     """
 
-    said: str
+    kind: str
     mounts: pd.DataFrame
 
 
 def known_mounts(run: Run) -> pd.DataFrame:
-    """Every mount that was there at some time.
+    """Every mount that existed at some time.
 
     Returns:
         A row a mount: ns_id, ns, mount_id, mnt_id_unique, parent_id, mountpoint, device, root,
-        fstype, source, shared, master, propagation, and `present`: whether it was still there at
-        the end. Those that are gone come first.
+        fstype, source, shared, master, propagation, and `present`: whether it still existed at the
+        end. Those that are gone come first.
     """
     effects = run.effects
     gone = effects.loc[effects["action"] == "detach", _COLUMNS]
@@ -48,16 +48,16 @@ def known_mounts(run: Run) -> pd.DataFrame:
 
 
 def mounts_there(run: Run) -> pd.DataFrame:
-    """The mounts that were there at the end.
+    """The mounts that existed at the end.
 
     Returns:
-        A frame as :func:`known_mounts` gives, without `present`.
+        A frame as of :func:`known_mounts`, without `present`.
     """
     effects = run.effects
     gone = effects.loc[effects["action"] == "detach", "mnt_id_unique"].dropna()
     tables = last_tables(run)
     there = tables.loc[~tables["gone"] & ~tables["mnt_id_unique"].isin(gone), _COLUMNS]
-    # A mount that was attached after the last look at its table, and has not gone since.
+    # Mounts that were attached after their table was last read, and not detached since.
     made = effects.loc[effects["action"] == "attach", "mnt_id_unique"]
     unseen = made.index[~made.isin(gone) & ~made.isin(there["mnt_id_unique"])]
     return _together([effects.loc[unseen, _COLUMNS], there])
@@ -69,7 +69,7 @@ def _together(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def find(run: Run, text: str) -> Target:
-    """Find what a text means.
+    """Find the mounts that a text stands for.
 
     Args:
         run: the recording.
@@ -77,17 +77,17 @@ def find(run: Run, text: str) -> Target:
             the id of a container, a unit's or a process's name, or a pid.
 
     Raises:
-        BadInput: nothing in the recording is that; the hint has what is most like it.
+        BadInput: nothing in the recording matches; the hint names what is most like it.
     """
     known = known_mounts(run)
-    for said, found in _readings(run, known, text):
+    for kind, found in _readings(run, known, text):
         if len(found):
-            return Target(said, found)
-    raise BadInput(f"nothing in the recording is {text!r}", _closest(run, known, text))
+            return Target(kind, found)
+    raise BadInput(f"nothing in the recording matches {text!r}", _closest(run, known, text))
 
 
 def _readings(run: Run, known: pd.DataFrame, text: str) -> list[tuple[str, pd.DataFrame]]:
-    """How a text can be read, the likeliest first."""
+    """What a text can stand for, the likeliest first."""
     number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
     path = os.path.normpath(text) if text.startswith("/") else ""
     return [
@@ -96,7 +96,7 @@ def _readings(run: Run, known: pd.DataFrame, text: str) -> list[tuple[str, pd.Da
         ("mount id", known[(known["mount_id"] == number) & known["present"]]),
         ("path", _at(run, known, path) if path else known.head(0)),
         ("namespace", known[known["ns_id"].isin(_namespaces(run, text, number))]),
-        ("what the path is on", _below(run, known, path) if path else known.head(0)),
+        ("mount of the path", _below(run, known, path) if path else known.head(0)),
     ]
 
 
@@ -108,7 +108,7 @@ def _at(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
 
 
 def _below(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
-    """The mount that a path on the host is on; not what is at "/", where everything is."""
+    """The mount of the host that has a path; not the one at "/", which has every path."""
     there = known[known["present"] & (known["ns_id"] == run.meta.get("home_ns_id"))]
     above = [place for place in there["mountpoint"] if path.startswith(place.rstrip("/") + "/")]
     longest = max(above, key=len, default="/")

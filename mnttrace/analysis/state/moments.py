@@ -1,8 +1,8 @@
-"""The mount tables of all namespaces as they were at a moment of a recording, and what differs.
+"""The mount tables of all namespaces as they were at a moment, and the difference between two.
 
-The last known state of each mount holds: that of the first table of its namespace, or of the last
-effect on it. An operation's effects count from when its call ended. Below a mount that has moved
-since paths follow it.
+Each mount is as the last effect on it left it, or as the first table of its namespace shows it. The
+effects of an operation count from the end of its call. The paths below a mount that was moved
+follow it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from mnttrace.recording.reader import read_coded
 _MOUNT = ["ns_id", "ns", "mount_id", "mnt_id_unique", "parent_id", "mountpoint", "root", "device"]
 _MOUNT += ["fstype", "source", "shared", "master", "propagation", "unbindable"]
 COLUMNS = [*_MOUNT[:5], "parent_unique", *_MOUNT[5:], "options", "super_options", "evidence"]
-# What a mount that stays where it is can have otherwise.
+# The columns of a mount that can change while it stays where it is.
 _SETTINGS = ["root", "shared", "master", "propagation", "unbindable", "options"]
-# Of the table effects: what tells a mount, and what else is needed.
-_TOLD = [*_MOUNT, "parent_unique", "parent_path", "evidence"]
+# Columns of effects: those that describe a mount, and those that are read of every row.
+_DESCRIBE = [*_MOUNT, "parent_unique", "parent_path", "evidence"]
 _NEEDED = ["seq", "monotonic", "mnt_id_unique", "action", "via", "before", "after"]
 _TEXTS = dict.fromkeys(("fstype", "propagation", "evidence"), "string[pyarrow]")
-_MANY = np.iinfo(np.int64).max
+_MAX = np.iinfo(np.int64).max
 _NONE = -1  # in place of a row number
 
 
@@ -44,13 +44,13 @@ def tables_at(run: Run, history: History, when: Moment) -> pd.DataFrame:
 
     Returns:
         A row a mount, by namespace and in the order in which the mounts were made, with COLUMNS:
-        those of the table `mounts`, `parent_unique`, and `evidence`, that of what told the mount's
-        place and groups ("snapshot" for a mount table). Paths begin at the root of the namespace.
-        `options` are null where neither an effect nor a table tells them, `super_options` are those
-        of the table that is nearest in time.
+        those of the table `mounts`, `parent_unique`, and `evidence` for where the mount is and its
+        groups ("snapshot" if they are from a mount table). Paths begin at the root of the
+        namespace. `options` are null if neither an effect nor a table has them; `super_options` are
+        from the table that is nearest in time.
 
     Raises:
-        BadInput: that is no time, or not one within the recording.
+        BadInput: it is no time, or not within the recording.
         RecordingError: a table cannot be read.
     """
     wall = moment(run.whole, when).as_unit("ns").value
@@ -60,7 +60,7 @@ def tables_at(run: Run, history: History, when: Moment) -> pd.DataFrame:
 
 
 def changes_between(run: Run, history: History, start: Moment, end: Moment) -> pd.DataFrame:
-    """What differs between the tables of two moments, whatever was in between.
+    """The difference between the tables of two moments, whatever happened in between.
 
     Args:
         run, history: as for :func:`tables_at`.
@@ -68,9 +68,8 @@ def changes_between(run: Run, history: History, start: Moment, end: Moment) -> p
 
     Returns:
         A row a difference: `action` (attach, detach, move, change), the mount's columns as of
-        :func:`tables_at` (after it; for detach, before), `before` and `after` as in the table
-        `effects`: places of a move, propagation and options of a change. A mount below another one
-        that was moved has moved, too.
+        :func:`tables_at` (at the later moment; for detach, at the earlier one), and `before` and
+        `after` as in the table `effects`. A mount below one that was moved has moved, too.
 
     Raises:
         BadInput, RecordingError: as for :func:`tables_at`.
@@ -83,7 +82,7 @@ def changes_between(run: Run, history: History, start: Moment, end: Moment) -> p
     parts = [
         new.loc[new.index.difference(both, sort=False)].assign(action="attach"),
         old.loc[old.index.difference(both, sort=False)].assign(action="detach"),
-        _compared(was[has_moved], now[has_moved], _place).assign(action="move"),
+        _compared(was[has_moved], now[has_moved], _position).assign(action="move"),
         _compared(was[has_changed], now[has_changed], settings.text).assign(action="change"),
     ]
     texts = dict.fromkeys(("action", "before", "after"), "string[pyarrow]")
@@ -95,7 +94,7 @@ def changes_between(run: Run, history: History, start: Moment, end: Moment) -> p
 
 
 class History:
-    """What became of each mount, so that any moment can be told.
+    """What happened to each mount, to make the tables of any moment.
 
     Args:
         run: the recording.
@@ -104,22 +103,22 @@ class History:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._tables = _table_rows(run)
-        # Of what tells a mount few rows are asked for: it stays as Arrow has it until then.
+        # Few of the descriptions are asked for: they stay in Arrow until then.
         with ThreadPoolExecutor(1) as reader:
-            told = reader.submit(read_coded, run.directory, "effects", _TOLD)
+            described = reader.submit(read_coded, run.directory, "effects", _DESCRIBE)
             self._order(read_coded(run.directory, "effects", _NEEDED))
-        self._told = told.result()
+        self._described = described.result()
 
     def _order(self, effects: pa.Table) -> None:
-        """Find which rows of effects are about which mount, what kind they are, and since when."""
+        """Find which mount each effect is about, what kind it is, and from when it counts."""
         self._ends = _ends(self._run, effects)
         first = _first_rows(self._run, self._tables)
-        # Mounts get numbers: to find the last effect on each is one pass then.
+        # With numbers for mounts the last effect on each is found in one pass.
         known = first["mnt_id_unique"].to_numpy("int64", na_value=0)
         numbers = _numbers(np.concatenate([_integers(effects["mnt_id_unique"]), known]))
         self._count = numbers.max(initial=_NONE) + 1
         self._numbers, first["number"] = np.split(numbers, [len(effects)])
-        # What was attached was not there before.
+        # A mount that was attached was not there before.
         is_made = np.zeros(self._count + 1, bool)
         is_made[self._numbers[_is(effects["action"], "attach")]] = True
         is_made[_NONE] = False
@@ -137,14 +136,14 @@ class History:
             when: CLOCK_MONOTONIC, ns.
         """
         last = self._last(np.flatnonzero(self._ends <= when))
-        is_told = np.zeros(len(self._ends), bool)
-        is_told[last[last != _NONE]] = True
-        is_told &= ~self._is_detach
-        told = _frame(self._told.filter(is_told))
+        is_shown = np.zeros(len(self._ends), bool)
+        is_shown[last[last != _NONE]] = True
+        is_shown &= ~self._is_detach
+        changed = _frame(self._described.filter(is_shown))
         is_there = (self._first["since"] <= when) & (_at(last, self._first["number"]) == _NONE)
         parts = [
             self._first[is_there].drop(columns="since"),
-            told.assign(number=self._numbers[is_told]),
+            changed.assign(number=self._numbers[is_shown]),
         ]
         tables = pd.concat([part.astype(_TEXTS) for part in parts], ignore_index=True)
         tables = tables[~tables["ns_id"].isin(self._gone(when))]
@@ -153,22 +152,22 @@ class History:
         return tables[COLUMNS]
 
     def _last(self, rows: np.ndarray) -> np.ndarray:
-        """The last of some rows of effects on each mount, by its number; they are in order."""
+        """The last of some effects on each mount, by its number; `rows` are in order."""
         last = np.full(self._count, _NONE)
         numbers = self._numbers[rows]
-        # Of several values for one place numpy keeps the last one.
+        # If an index occurs several times, numpy keeps the last value.
         last[numbers[numbers != _NONE]] = rows[numbers != _NONE]
         return last
 
     def _gone(self, when: int) -> pd.Series:
-        """The namespaces that were found to be no more."""
+        """The namespaces that were found to have ended."""
         snapshots = self._run.snapshots
         is_gone = (snapshots["reason"] == "gone") & (snapshots["started"] <= when)
         return snapshots.loc[is_gone, "ns_id"]
 
     def _with_options(self, tables: pd.DataFrame, when: int) -> pd.DataFrame:
-        """With options: those that the last change made, else that the next one found, else those
-        of a table, since there was no change; and with what else tables alone show."""
+        """With options, those after the last change, else before the next one, else of a table; and
+        with the columns that only tables have."""
         rows = self._settings
         is_past = self._ends[rows] <= when
         options = pd.Series(pd.NA, tables.index, dtype="string[pyarrow]")
@@ -178,8 +177,8 @@ class History:
         ):
             asked = _at(last, tables["number"])
             asked = pa.array(asked, mask=asked == _NONE)
-            told = _frame(self._texts.select([column]).take(asked))[column]
-            options = options.fillna(settings.options(told))
+            found = _frame(self._texts.select([column]).take(asked))[column]
+            options = options.fillna(settings.options(found))
         shown = self._nearest_tables(when).reindex(tables["mnt_id_unique"]).set_index(tables.index)
         return tables.assign(
             options=options.fillna(tables["options"]).fillna(shown["options"]),
@@ -188,7 +187,7 @@ class History:
         )
 
     def _nearest_tables(self, when: int) -> pd.DataFrame:
-        """What the table nearest in time shows of each mount, by unique id."""
+        """Options and root of each mount in the table nearest in time, by unique id."""
         known = self._tables[self._tables["mnt_id_unique"].notna()]
         distance = (known["seen"] - when).abs()
         nearest = known.iloc[distance.argsort(kind="stable")].drop_duplicates("mnt_id_unique")
@@ -196,13 +195,13 @@ class History:
 
 
 def _at(values: np.ndarray, numbers: pd.Series) -> np.ndarray:
-    """The values at some places, -1 for -1."""
+    """The values at some indexes, -1 for -1."""
     found: np.ndarray = np.append(values, _NONE)[numbers.to_numpy()]
     return found
 
 
 def _frame(coded: pa.Table) -> pd.DataFrame:
-    """Rows of `read_coded` with their texts."""
+    """Rows of `read_coded` as a frame."""
     fields = [
         pa.field(field.name, pa.string()) if pa.types.is_dictionary(field.type) else field
         for field in coded.schema
@@ -212,7 +211,7 @@ def _frame(coded: pa.Table) -> pd.DataFrame:
 
 
 def _integers(column: pa.ChunkedArray) -> np.ndarray:
-    """Of a column of integers; 0 for null."""
+    """A column of integers as an array, 0 for null."""
     whole = pc.fill_null(column, 0) if column.null_count else column
     found: np.ndarray = whole.to_numpy().view(np.int64)
     return found
@@ -221,8 +220,8 @@ def _integers(column: pa.ChunkedArray) -> np.ndarray:
 def _numbers(mounts: np.ndarray) -> np.ndarray:
     """Small numbers in place of unique ids, -1 for 0."""
     known = mounts[mounts != 0]
-    low, high = known.min(initial=_MANY), known.max(initial=0)
-    # The kernel counts them up: mostly a range has few others, and none need be looked up.
+    low, high = known.min(initial=_MAX), known.max(initial=0)
+    # The kernel counts unique ids up, so mostly the distance from the first one will do.
     numbers = mounts - low if high - low < 8 * len(known) else pd.factorize(mounts)[0]
     numbers[mounts == 0] = _NONE
     return numbers
@@ -236,10 +235,10 @@ def _is(column: pa.ChunkedArray, text: str) -> np.ndarray:
 
 
 def _ends(run: Run, effects: pa.Table) -> np.ndarray:
-    """From when each effect counts: when its call ended, or it was seen; CLOCK_MONOTONIC, ns."""
+    """When each effect begins to count: at the end of its call, or when seen; CLOCK_MONOTONIC."""
     operations = read_coded(run.directory, "operations", ["seq", "latency"])
     seqs, caused = _integers(operations["seq"]), _integers(effects["seq"])
-    # An operation before which the recording was cut has none that is known.
+    # The latency of an operation that is missing is not known: 0.
     latency = np.zeros(max(seqs.max(initial=0), caused.max(initial=0)) + 1, np.int64)
     latency[seqs] = _integers(operations["latency"])
     latency[0] = 0
@@ -270,8 +269,10 @@ def _first_rows(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_unique(run: Run, first: pd.DataFrame) -> pd.DataFrame:
-    """With what effects have in place of unique ids, where the kernel has none; and without what
-    was attached while its table was read, after its unique ids were."""
+    """With the numbers that effects have in place of unique ids, where the kernel has none.
+
+    Mounts that were attached while their table was read, after its unique ids, are left out.
+    """
     names = ["ns_id", "mount_id", "mnt_id_unique", "action", "monotonic"]
     effects = _frame(read_coded(run.directory, "effects", names))
     effects = effects.drop_duplicates(["ns_id", "mount_id"]).set_index(["ns_id", "mount_id"])
@@ -309,7 +310,7 @@ def _with_paths(tables: pd.DataFrame) -> pd.DataFrame:
     while not done.all():
         ready = np.flatnonzero(~done & done[parent])
         if not len(ready):
-            break  # parents that go round in a circle: what is recorded is torn there
+            break  # a circle of parents: the recording has a gap there
         has_moved = ready[paths[parent[ready]] != were[ready]]
         above = paths[parent[has_moved]]
         paths[has_moved] = list(map(_moved, paths[has_moved], were[has_moved], above))
@@ -319,12 +320,12 @@ def _with_paths(tables: pd.DataFrame) -> pd.DataFrame:
 
 
 def _moved(path: str, was: str, now: str) -> str:
-    """A path below another one, after that has become a third one."""
+    """A path below another one, after that one has changed."""
     if path == was:
         return now
     beginning = was.rstrip("/")
     if not was or not path.startswith(beginning + "/"):
-        return path  # what it is below is not known
+        return path  # its parent's path is not known
     return now.rstrip("/") + path[len(beginning) :]
 
 
@@ -348,6 +349,6 @@ def _compared(
     return now.assign(before=text(was), after=text(now))
 
 
-def _place(tables: pd.DataFrame) -> pd.Series:
+def _position(tables: pd.DataFrame) -> pd.Series:
     """Like "/mnt on 22"."""
     return tables["mountpoint"] + " on " + tables["parent_id"].astype("string[pyarrow]")

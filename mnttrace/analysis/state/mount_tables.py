@@ -1,4 +1,4 @@
-"""Mount tables of the namespaces in a recording, put together from its snapshots."""
+"""The last mount tables of a recording, put together from its snapshots."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from mnttrace.analysis.run import Run
 
 
 def last_tables(run: Run) -> pd.DataFrame:
-    """The mounts of each namespace as its last table had them, also of one that is gone since.
+    """The mounts of each namespace as in its last table, also of namespaces that have ended.
 
     Returns:
-        Rows of the table `mounts`, one a mount, with a column `gone`: whether the namespace was
-        seen to be no more. In the order of the tables.
+        Rows of the table `mounts`, one a mount, in the order of the tables, with a column `gone`:
+        whether the namespace was found to have ended.
     """
     mounts = run.mounts
     snapshots = run.snapshots.set_index("snapshot")
@@ -25,7 +25,7 @@ def last_tables(run: Run) -> pd.DataFrame:
 
 
 def peer_groups(tables: pd.DataFrame) -> pd.DataFrame:
-    """The peer groups that have members or slaves in more than one place.
+    """The members and slaves of peer groups, but for groups with a single one.
 
     Args:
         tables: of :func:`last_tables`.

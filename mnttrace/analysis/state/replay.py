@@ -1,6 +1,6 @@
-"""The mount tables as they were at a moment of a recording, as the model has them.
+"""The mount tables of a recording in the form of the model, operation by operation.
 
-They begin with the first snapshots, and each effect that was recorded is applied to them in order.
+They begin with the first snapshots; the recorded effects are applied in order.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _EFFECTS += ["mountpoint", "root", "device", "shared", "master", "unbindable", "
 
 
 class Replay:
-    """Goes forward through a recording.
+    """Goes forward through a recording, from operation to operation.
 
     Args:
         run: the recording; its mounts need unique ids.
-        moments: those that will be asked for, a frame with `seq`, `monotonic` and `ns_id`; None:
-            all. What comes and goes between two of them is left out.
-        narrow: at each of them only the namespace `ns_id`, by its unique id, will be looked at.
+        moments: the operations that will be asked for, with `seq`, `monotonic` and `ns_id`; None:
+            all. Mounts that come and go between two of them are left out.
+        narrow: only the namespace `ns_id` of each operation will be looked at.
 
     Attributes:
-        tables: as they are where it has come to.
+        tables: as they are now.
     """
 
     def __init__(self, run: Run, moments: pd.DataFrame | None = None, narrow: bool = False) -> None:
@@ -47,11 +47,11 @@ class Replay:
         self._next = next(self._effects, None)
 
     def to(self, seq: int, monotonic: int) -> Tables:
-        """Go on to the moment when an operation began its work.
+        """Go forward to the moment when an operation began.
 
         Args:
-            seq: its number: what operations with lower ones did is applied.
-            monotonic: CLOCK_MONOTONIC, ns: what was caused by none, and seen before, is, too.
+            seq: its number; effects of operations with lower numbers are applied.
+            monotonic: CLOCK_MONOTONIC, ns; effects without an operation, seen before, are, too.
         """
         while self._next is not None and _is_before(self._next, seq, monotonic):
             self._apply(self._next)
@@ -65,11 +65,11 @@ class Replay:
 
 
 def mount_of(effect: Row, tables: Tables) -> Mount:
-    """The mount of an effect, as it was after it.
+    """The mount of an effect, as it was after the effect.
 
     Args:
         effect: a row of the table `effects`.
-        tables: that its parent is in.
+        tables: they have its parent.
     """
     parent = tables.mounts.get(effect["parent_unique"])
     path, above = effect["mountpoint"], effect["parent_path"] or "/"
@@ -95,8 +95,8 @@ def _is_before(effect: Row, seq: int, monotonic: int) -> bool:
 
 
 def _matter(effects: pd.DataFrame, moments: pd.DataFrame, narrow: bool) -> np.ndarray[Any, Any]:
-    """Which effects can be seen at one of some moments: not those after the last one, nor those on
-    mounts that come and go between two."""
+    """Which effects matter at some moments: not those after the last one, nor those on mounts that
+    come and go between two."""
     # How many effects come before each moment: up to the first that `_is_before` does not hold for.
     seq = effects["seq"].fillna(0).to_numpy(np.uint64)
     seen = effects["monotonic"].fillna(0).where(effects["seq"].isna(), 0).to_numpy(np.uint64)
@@ -112,7 +112,7 @@ def _matter(effects: pd.DataFrame, moments: pd.DataFrame, narrow: bool) -> np.nd
     borders = np.sort(which.get_indexer(theirs) * size + np.maximum.accumulate(before))
     interval = np.searchsorted(borders, namespaces * size + np.arange(len(effects)), side="right")
     is_seen = np.append(borders, -2 * size)[interval] // size == namespaces
-    # Where each mount came and where it went, by the number of that; -1 and -2 where it did not.
+    # In which interval each mount came (-1: in none) and went (-2: in none).
     mounts = effects["mnt_id_unique"]
     number, known = pd.factorize(mounts)
     comes, goes = np.full(len(known) + 1, -1), np.full(len(known) + 1, -2)
@@ -127,7 +127,7 @@ def _first_tables(snapshots: pd.DataFrame, mounts: pd.DataFrame) -> Iterator[Mou
     """The mounts of the namespaces that were there when the recording began."""
     first = snapshots.loc[snapshots["reason"] == "start", "snapshot"]
     found = mounts[mounts["snapshot"].isin(first) & mounts["mnt_id_unique"].notna()]
-    # The lines of a table stand together.
+    # The lines of a table follow each other.
     for _, table in groupby(rows(found, _MOUNTS), lambda row: row["snapshot"]):
         lines = {row["mount_id"]: row for row in table}
         for row in lines.values():
@@ -137,8 +137,8 @@ def _first_tables(snapshots: pd.DataFrame, mounts: pd.DataFrame) -> Iterator[Mou
             yield Mount(
                 row["mnt_id_unique"],
                 row["ns_id"],
-                # The root of all has no line: an id that no mount has, nor ever gets (numbers below
-                # zero are what the model calls its copies).
+                # The lowest root has no line, so this id stands for it. It is no number: mounts
+                # have positive ones, and copies that the model predicts negative ones.
                 parent["mnt_id_unique"] if parent else ("above", row["ns_id"]),
                 joined(parent["root"] if parent else "/", below),
                 row["device"],

@@ -1,4 +1,4 @@
-"""One HTML file that tells a recording: what leaked, why, what to do, and all that it rests on."""
+"""One HTML file about a recording: its leaks, their causes and remedies, and the tables behind."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
     from mnttrace.analysis.recording import Recording
 
-_LEAKS = 200  # stories that a page has
-_MOUNTS = 3_000  # lines of its mount trees
+_LEAKS = 200  # leaks on a page
+_MOUNTS = 3_000  # lines of mount trees on a page
 
 
 def page(run: Recording) -> str:
-    """The page, as text that is to be written as UTF-8.
+    """The page, to be written as UTF-8.
 
-    It loads nothing: its policy (Content-Security-Policy) allows the scripts and the style that
-    are in it, by their hashes, and nothing else. What comes from the recording is text or JSON.
+    It loads nothing: its Content-Security-Policy allows only the scripts and the style in it, by
+    their hashes. Everything from the recording is text or JSON.
 
     Args:
         run: the recording.
@@ -73,7 +73,7 @@ def _file(name: str) -> str:
 
 
 def _policy(styles: list[str], scripts: list[str]) -> str:
-    """A Content-Security-Policy that allows these alone (https://www.w3.org/TR/CSP3/)."""
+    """A Content-Security-Policy that allows only these (https://www.w3.org/TR/CSP3/)."""
 
     def hashes(texts: list[str]) -> str:
         digests = (hashlib.sha256(text.encode()).digest() for text in texts)
@@ -86,7 +86,7 @@ def _policy(styles: list[str], scripts: list[str]) -> str:
 
 
 def _json(data: Any) -> str:
-    """JSON that ends no script element and begins none, in ASCII."""
+    """JSON in ASCII that neither begins nor ends a script element."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -132,8 +132,8 @@ def _trees(run: Recording) -> str:
 
 
 def _leaked(run: Recording) -> dict[tuple[int, int], int]:
-    """Namespace and mount id of what is still there → number of the leak, for those that are
-    told."""
+    """Namespace and mount id of leaked mounts that are still there → number of the leak, for the
+    leaks on the page."""
     found = run.leaks.head(_LEAKS)
     return {
         (ns_id, int(mount_id)): number
@@ -146,7 +146,7 @@ def _leaked(run: Recording) -> dict[tuple[int, int], int]:
 
 
 def _table(run: Recording, table: Table) -> str:
-    """A section that the script fills; nothing of the recording is in it."""
+    """A section that the script fills with the rows."""
     name = table.name.lower()
     note = _left_out(
         table.total - len(table.columns),
@@ -165,7 +165,7 @@ def _left_out(count: int, what: str, command: str) -> str:
     if count <= 0:
         return ""
     how = f"<code>mnttrace {command}</code> has all"
-    return f"<p class=note>{count:,} more {what} are left out here: {how}.</p>"
+    return f"<p class=note>{count:,} more {what} are left out: {how}.</p>"
 
 
 def _path(run: Recording) -> str:

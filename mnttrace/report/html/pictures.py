@@ -1,4 +1,4 @@
-"""The pictures of the page, and what draws them."""
+"""The pictures of the page, and the script that draws them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a page draws.
+    """The pictures of a page.
 
     Attributes:
         specs: title → Vega-Lite specification.
         script: Vega, Vega-Lite and Vega-Embed, as one script without references to others.
-        missing: why there are none, or "".
+        missing: why there are no pictures, or "".
     """
 
     specs: dict[str, dict[str, Any]]
@@ -25,9 +25,9 @@ class Pictures:
 
 
 def pictures(run: Recording) -> Pictures:
-    """The timeline and the graph of a recording, with what draws them in a browser.
+    """The timeline and the graph of a recording, with the script that draws them in a browser.
 
-    Where Altair or vl-convert is missing there are none, and `missing` says so.
+    Without Altair or vl-convert there are none, and `missing` says so.
     """
     try:
         import altair

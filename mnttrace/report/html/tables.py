@@ -19,7 +19,7 @@ from mnttrace.report.text import safe
 if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
-MOST = 20_000  # rows of a table that a page holds
+MOST = 20_000  # rows of a table on a page
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Table:
 
     Attributes:
         name: its title.
-        exported: the table that `mnttrace export` has all of it from.
-        columns: its frame's columns; text is fit to be shown, numbers are nullable integers.
-        total: how many rows there are; the frame has the first ones.
+        exported: the table of `mnttrace export` that has all rows.
+        columns: the first rows; text is escaped, numbers are nullable integers.
+        total: how many rows there are.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Table:
     total: int
 
     def data(self) -> dict[str, Any]:
-        """What the script reads: the columns' names, which of them are numbers, and the rows."""
+        """The data for the script: the names of columns, which are numbers, and the rows."""
         filled = self.columns.astype(object).where(self.columns.notna(), None)
         numbers = [pd.api.types.is_integer_dtype(kind) for kind in self.columns.dtypes]
         return {
@@ -62,10 +62,10 @@ def _operations(run: Recording) -> Table:
     found = run.operations
     first = found.head(MOST)
     caused = run.effects["seq"].value_counts()
-    carried = run.propagations["seq"].value_counts()
+    copies = run.propagations["seq"].value_counts()
     columns = _calls(run, first)
     columns["effects"] = first["seq"].map(caused).fillna(0).astype("Int64")
-    columns["elsewhere"] = first["seq"].map(carried).fillna(0).astype("Int64")
+    columns["elsewhere"] = first["seq"].map(copies).fillna(0).astype("Int64")
     columns["µs"] = (first["latency"] / 1000).round().astype("Int64")
     columns["call"] = columns.pop("call")  # the longest comes last
     return Table("Operations", "operations", columns, len(found))
@@ -74,9 +74,9 @@ def _operations(run: Recording) -> Table:
 def _failures(run: Recording) -> Table:
     found = run.operations[run.operations["error"] != ""]
     first = found.head(MOST)
-    told = {one.seq: one for one in refused(run, MOST)}
-    reasons = {seq: one.reason for seq, one in told.items()}
-    in_the_way = {seq: one.in_the_way for seq, one in told.items()}
+    refusals = {one.seq: one for one in refused(run, MOST)}
+    reasons = {seq: one.reason for seq, one in refusals.items()}
+    in_the_way = {seq: one.in_the_way for seq, one in refusals.items()}
     columns = _calls(run, first)
     columns["error"] = _text(first["error"])
     columns["because"] = _text(first["seq"].map(reasons))
@@ -86,13 +86,13 @@ def _failures(run: Recording) -> Table:
 
 
 def _calls(run: Recording, operations: pd.DataFrame) -> pd.DataFrame:
-    """What all tables of operations have."""
+    """The columns that all tables of operations have."""
     names = labels(run)
     return pd.DataFrame(
         {
             "operation": operations["seq"],
             "time": _times(operations["ts"]),
-            "process": _people(operations["comm"], operations["tid"]),
+            "process": _processes(operations["comm"], operations["tid"]),
             "namespace": _text(operations["ns_id"].map(names)),
             "call": [call_text(row) for row in rows(operations)],
         }
@@ -107,7 +107,7 @@ def _propagations(run: Recording) -> Table:
         {
             "operation": first["seq"],
             "time": _times(first["ts"]),
-            "process": _people(first["comm"], first["tid"]),
+            "process": _processes(first["comm"], first["tid"]),
             "from": _text(first["src_ns_id"].map(names)),
             "to": _text(first["dst_ns_id"].map(names)),
             "action": _text(first["action"]),
@@ -115,7 +115,7 @@ def _propagations(run: Recording) -> Table:
             "file system": _text(first["fstype"]),
             "via": _text(first["via"]),
             "group": first["via_group"],
-            "carrier": _text(first["via_path"]),
+            "through": _text(first["via_path"]),
             "receiver": _text(first["receiver_path"]),
             "evidence": _text(first["evidence"]),
             "present": _text(first["present"].map({True: "yes", False: "no"})),
@@ -155,11 +155,11 @@ def _text(values: Iterable[Any]) -> list[str]:
     return ["" if pd.isna(value) else safe(value) for value in values]
 
 
-def _people(comm: pd.Series, tid: pd.Series) -> list[str]:
+def _processes(comm: pd.Series, tid: pd.Series) -> list[str]:
     return _text(comm.astype("string") + "[" + tid.astype("string") + "]")
 
 
 def _times(when: pd.Series) -> list[str]:
-    """Times of the day in UTC; with the date where there is more than one."""
+    """Times of day in UTC; with dates if there are several."""
     is_one_day = when.dt.date.nunique() < 2
     return _text(when.dt.strftime("%H:%M:%S.%f" if is_one_day else "%Y-%m-%d %H:%M:%S.%f"))

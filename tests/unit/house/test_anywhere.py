@@ -11,4 +11,4 @@ def test_nothing_that_is_needed_everywhere_has_to_be_compiled() -> None:
     """What `pip install mnttrace` pulls: all of these have wheels for Windows and macOS."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     names = {one.split(">")[0] for one in project["dependencies"]}
-    assert names == {"click", "pandas", "pyarrow", "rich"}
+    assert names == {"click", "msgspec", "pandas", "pyarrow", "rich"}

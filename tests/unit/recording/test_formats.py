@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 import mnttrace
+from mnttrace.linux.flags import MOUNT, PROPAGATION, UMOUNT
 from mnttrace.recording.schema import COLUMNS
+from mnttrace.recording.upgrade import upgrade_meta
 from tests import CHECKOUT
 
 Run = Callable[..., CompletedProcess[str]]
@@ -27,8 +29,8 @@ def command_fixture(request: pytest.FixtureRequest) -> Run:
 def test_a_recording_of_format_1_is_read(command: Run) -> None:
     run = mnttrace.load(OLD)
     assert run.warnings == [
-        "format 1 of recordings does not tell who used what could not be unmounted, "
-        "which mounts are unbindable or locked"
+        "recordings of format 1 lack: processes that kept mounts busy, "
+        "whether mounts are unbindable or locked"
     ]
     for name, columns in COLUMNS.items():
         frame = getattr(run, name)
@@ -45,7 +47,7 @@ def test_a_recording_of_format_1_is_read(command: Run) -> None:
     assert leak["mountpoint"] in set(end["mountpoint"])
     done = command("leaks", OLD)
     assert done.returncode == 0
-    assert "incomplete: format 1 of recordings does not tell" in done.stderr
+    assert "incomplete: recordings of format 1 lack" in done.stderr
 
 
 @pytest.mark.parametrize("table", [name for name in COLUMNS if name != "users"])
@@ -65,3 +67,37 @@ def test_a_table_that_is_gone_is_told(table: str, tmp_path: Path, command: Run) 
     assert ("No mount is known to have" in command("leaks", copy).stdout) == (table == "effects")
     asked = command("leaks", "--fail-on", "doubling", copy)
     assert asked.returncode == (5 if table == "effects" else 0), asked.stderr
+
+
+def test_a_recording_of_format_2_is_read(command: Run) -> None:
+    run = mnttrace.load(OLD.with_name("format-2.mnttrace"))
+    assert run.warnings == []
+    assert (run.meta["upgraded_from"], run.meta["backend"]) == (2, "walk")
+    for name, columns in COLUMNS.items():
+        assert list(getattr(run, name)) == [column.name for column in columns], name
+    assert set(run.losses["kind"]) >= {"cut_inconsistent"}
+    calls = run.operations.set_index("seq")
+    numbers = calls["flags_value"].to_dict()
+    remount = MOUNT["MS_RDONLY"] | MOUNT["MS_REMOUNT"] | MOUNT["MS_BIND"] | MOUNT["MS_RELATIME"]
+    assert (numbers[3], numbers[5]) == (remount, UMOUNT["MNT_DETACH"])
+    assert numbers[9] == MOUNT["MS_REC"] | PROPAGATION["MS_SLAVE"]
+    assert (numbers[12], numbers[13]) == (1, 6)  # FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE
+    assert calls.loc[[11, 12, 13, 14, 15], "fs_context"].to_list() == [11] * 5
+    assert run.refusals["reason"].to_list()[1] == "the parent of the source is shared"
+    [left] = run.leaks[run.leaks["present"] > 0].to_dict("records")
+    assert (left["via_group"], left["via_path"]) == (22, "/srv/format/volume")
+    done = command("leaks", run.directory)
+    assert "through peer group 22" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_names_in_meta_are_the_new_ones() -> None:
+    meta = {"format": 2, "way": "inner", "losses": {"lost_path": 1, "cut_astray": 2}}
+    new = {
+        "format": 2,
+        "backend": "kernel-hooks",
+        "losses": {"lost_path": 1, "cut_inconsistent": 2},
+    }
+    assert upgrade_meta(2, meta) == new
+    assert upgrade_meta(2, {"way": "none"}) == {"backend": "none"}
+    assert upgrade_meta(1, {}) == {}

@@ -245,7 +245,7 @@ def test_graph_of_an_operation_shows_the_way_of_its_copies(tmp_path: Path) -> No
     tables = _peers_and_slaves()
     run = made.write(tmp_path / "run.mnttrace", tables)
     chart = run.plot.graph(seq=7)
-    way = {edge for edge in _edges(chart) if edge[0] == "copies carried by operation 7"}
+    way = {edge for edge in _edges(chart) if edge[0] == "copies propagated by operation 7"}
     assert {edge[1:] for edge in way} == {
         (("web", "/volume"), ("host", "/data")),
         (("web", "/volume/new"), ("host", "/data/new")),
