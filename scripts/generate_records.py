@@ -197,7 +197,7 @@ UNPACK = '''
     @classmethod
     def unpack(cls, data: bytes, at: int = 0) -> {name}:
         """The struct that begins at `at`."""
-        return cls._make({layout}.unpack_from(data, at))
+        return tuple.__new__(cls, {layout}.unpack_from(data, at))
 '''
 
 UNPACK_MANY = '''

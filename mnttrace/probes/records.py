@@ -230,7 +230,7 @@ class OperationRecord(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes, at: int = 0) -> OperationRecord:
         """The struct that begins at `at`."""
-        return cls._make(OPERATION_RECORD.unpack_from(data, at))
+        return tuple.__new__(cls, OPERATION_RECORD.unpack_from(data, at))
 
     @property
     def arguments(self) -> tuple[int, ...]:
@@ -280,7 +280,7 @@ class PathRecord(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes, at: int = 0) -> PathRecord:
         """The struct that begins at `at`."""
-        return cls._make(PATH_RECORD.unpack_from(data, at))
+        return tuple.__new__(cls, PATH_RECORD.unpack_from(data, at))
 
 
 MOUNT_ENTRY: Final = Struct("=6Q12I16s32s")
@@ -316,7 +316,7 @@ class MountEntry(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes, at: int = 0) -> MountEntry:
         """The struct that begins at `at`."""
-        return cls._make(MOUNT_ENTRY.unpack_from(data, at))
+        return tuple.__new__(cls, MOUNT_ENTRY.unpack_from(data, at))
 
     @classmethod
     def unpack_many(cls, data: bytes, at: int, count: int) -> Iterator[MountEntry]:
@@ -346,7 +346,7 @@ class MountsRecord(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes, at: int = 0) -> MountsRecord:
         """The struct that begins at `at`."""
-        return cls._make(MOUNTS_RECORD.unpack_from(data, at))
+        return tuple.__new__(cls, MOUNTS_RECORD.unpack_from(data, at))
 
 
 EVENT_RECORD: Final = Struct("=2HI2Q2I")
@@ -368,7 +368,7 @@ class EventRecord(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes, at: int = 0) -> EventRecord:
         """The struct that begins at `at`."""
-        return cls._make(EVENT_RECORD.unpack_from(data, at))
+        return tuple.__new__(cls, EVENT_RECORD.unpack_from(data, at))
 
 
 PROCESS_RECORD: Final = Struct("=2HI4Q4I16s16s")
@@ -396,4 +396,4 @@ class ProcessRecord(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes, at: int = 0) -> ProcessRecord:
         """The struct that begins at `at`."""
-        return cls._make(PROCESS_RECORD.unpack_from(data, at))
+        return tuple.__new__(cls, PROCESS_RECORD.unpack_from(data, at))
