@@ -1,4 +1,4 @@
-"""Questions about BPF programs that bcc does not ask, by bpf(2)."""
+"""What BPF programs the kernel accepts, and how often it skipped one, by bpf(2) and without bcc."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _MAY_GOTO_NEXT = struct.pack("=BBhi", 0xE5, 0, 0, 0)
 
 
 def traceable(function: int, at_exit: bool) -> bool:
-    """Whether a program can be put where a function of the kernel begins, or where it ends.
+    """Whether a program can be attached to a function of the kernel, by fentry or fexit.
 
-    That BTF has a function says little: it can be inlined in part, or have another name; some
-    kernels refuse all such programs (EPERM). So it is done, with one that does nothing.
+    BTF alone does not say so: calls may be inlined, the symbol may have a suffix, and some kernels
+    refuse all such programs (EPERM). So a program that does nothing is loaded and attached.
 
     Args:
         function: its number in the kernel's BTF.
-        at_exit: where it ends.
+        at_exit: by fexit.
     """
     program = _load(_TRACING, _ZERO + _EXIT, _FEXIT if at_exit else _FENTRY, function)
     if program < 0:
@@ -45,9 +45,11 @@ def traceable(function: int, at_exit: bool) -> bool:
 
 
 def takes_may_goto() -> bool:
-    """Whether the kernel has that instruction, by which loops need no counter, and is one that
-    comes to an end with such loops: 6.12 has it, but looks at long ones until it gives up. One that
-    goes to the next instruction is taken by later ones alone (6.14)."""
+    """Whether the kernel has the instruction may_goto, and its verifier copes with long loops.
+
+    The instruction is there from 6.9 on, but 6.12 gives up on long loops. A may_goto to the next
+    instruction, which is what is loaded here, is accepted by kernels that cope (6.14).
+    """
     program = _load(_TRACEPOINT, _ZERO + _MAY_GOTO_NEXT + _EXIT)
     if program < 0:
         return False
@@ -56,8 +58,8 @@ def takes_may_goto() -> bool:
 
 
 def takes_cast(function: int) -> bool:
-    """Whether a program may make any address one that can be read through, where a read that fails
-    is 0: by bpf_rdonly_cast() to void (Linux 6.17).
+    """Whether bpf_rdonly_cast() to void makes any address a pointer that programs can read through,
+    and that gives 0 if a read fails (Linux 6.17).
 
     Args:
         function: the number of bpf_rdonly_cast in the kernel's BTF.
@@ -71,7 +73,7 @@ def takes_cast(function: int) -> bool:
 
 
 def missed(program: int) -> int:
-    """How often a program was not run, since one was under way on its processor.
+    """How often the kernel skipped a program, since one was running on that processor.
 
     Args:
         program: its descriptor.

@@ -1,10 +1,9 @@
-"""Where the members of the kernel's structs lie, read from BTF, the types that the kernel carries.
+"""Offsets of members of the kernel's structs, from BTF: the types that the kernel has with it.
 
-The format is the kernel's `include/uapi/linux/btf.h`, told in `Documentation/bpf/btf.rst`: a
-header, the types one behind the other (the number of a type is its place, counted from 1; 0 is
-void) and the strings that they point to. One pass over the types finds where each begins, as
-their sizes differ; what they say is decoded only where it is asked for. That takes less than
-0.1 s for the 130,000 types of a kernel.
+The format is that of `include/uapi/linux/btf.h` and `Documentation/bpf/btf.rst`: a header, the
+types one behind the other (the number of a type is its position, from 1; 0 is void) and the strings
+that they point to. Types differ in size, so one pass finds where each begins; a type is decoded
+only when it is needed. That takes less than 0.1 s for the 130,000 types of a kernel.
 
 A member is named by a path: "mount.mnt.mnt_root" is `mnt_root` in the `struct vfsmount` that is
 embedded as `mnt` in `struct mount`. A path goes through embedded structs and unions, the elements
@@ -77,8 +76,8 @@ class Member(NamedTuple):
 class Btf:
     """The types in one BTF blob.
 
-    A damaged blob raises BadInput: here where its types cannot be told apart, else by the
-    question that comes upon the damage.
+    A damaged blob raises BadInput: here if it is not clear where types begin, else when a damaged
+    type is needed.
 
     Args:
         data: the content of `/sys/kernel/btf/vmlinux`, or of the `.BTF` section of an ELF file,
@@ -180,7 +179,7 @@ class Btf:
     # ---- paths
 
     def _agreed(self, path: str, answers: set[_Answer]) -> _Answer:
-        """The one answer that all structs of a name give.
+        """The answer, if it is the same for all structs of a name.
 
         Two files of the kernel can have a struct of the same name each. Mostly it is one struct,
         told twice as something that it points to differs.
@@ -216,7 +215,7 @@ class Btf:
         waiting, seen = [(type_id, 0)], set()
         for declared, start in waiting:
             struct_id = self._target(declared)
-            if struct_id in seen:  # C forbids it, damaged data may do it without end
+            if struct_id in seen:  # a struct within itself: in damaged data only
                 continue
             seen.add(struct_id)
             for member in self._members_of(struct_id):
@@ -244,7 +243,7 @@ class Btf:
                 yield Member(self._string(name), member_type, bit, self._bits_of_int(member_type))
 
     def _bits_of_int(self, type_id: int) -> int:
-        """The bits of an integer that has fewer than its bytes hold: a bitfield, the old way."""
+        """The bits of an integer with fewer bits than its bytes have: a bitfield of older BTF."""
         type_id = self._target(type_id, through_arrays=False)
         if self._kind(type_id) != _INT:
             return 0

@@ -1,13 +1,13 @@
-"""Mounts attached to and detached from mount namespaces, as fanotify(7) tells them, since 6.15.
+"""Mounts attached to and detached from mount namespaces, as fanotify(7) reports them, since 6.15.
 
 An event has the unique id of a mount and the thread that caused it. Copies that propagation made
-have an event of their own in the namespace that they came to, a mount that is moved has one with
-both bits, and a namespace that dies has one for each of its mounts. The queue is in the order in
-which the kernel did it, since it is filled under the lock of all mount tables (notify_mnt_list()
-in fs/namespace.c): events of one call are never mixed with those of another.
+have an event of their own in the namespace that they are in, a mount that is moved has one with
+both bits, and a namespace that ends has one for each of its mounts. The queue is filled under the
+lock of all mount tables (notify_mnt_list() in fs/namespace.c): it is in the order of what happened,
+and events of one call are never mixed with those of another.
 
-A mark does not keep its namespace alive. Not told are: changes of propagation or options, and
-what a namespace had when it was marked.
+A mark does not keep its namespace alive. There are no events for changes of propagation or options,
+nor for mounts that were there when the namespace was marked.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _READ_AT_ONCE = 1 << 20
 
 class MountEvent(NamedTuple):
     """One event: bits of FAN_MNT_*, the thread that caused it, the unique id of the mount; or
-    FAN_Q_OVERFLOW alone: some were lost."""
+    FAN_Q_OVERFLOW alone: events were lost."""
 
     mask: int
     tid: int
@@ -75,7 +75,7 @@ class MountGroup:
         self.descriptor = _checked(self._libc.fanotify_init(flags, 0))
 
     def mark(self, path: str) -> None:
-        """Tell of a mount namespace from now on.
+        """Report what happens in a mount namespace from now on.
 
         Args:
             path: such as /proc/PID/ns/mnt.

@@ -2,8 +2,7 @@
 
 Tables map a name to its bit; the functions below them decode one argument each. The sources are
 the kernel's `include/uapi/linux/{mount,fcntl,sched}.h` and, for umount2(2), `include/linux/fs.h`.
-Nothing here asks the machine it runs on: a recording is decoded anywhere, and another system has
-other numbers for the same errno.
+Nothing here depends on the machine it runs on: a recording made elsewhere is decoded alike.
 """
 
 from __future__ import annotations
@@ -194,7 +193,7 @@ def decode(table: Mapping[str, int], value: int) -> str:
 
     Bits that the table lacks stay visible as one trailing hexadecimal number; 0 is "".
     """
-    value &= 0xFFFFFFFFFFFFFFFF  # a register that was read as a signed number
+    value &= 0xFFFFFFFFFFFFFFFF  # of a number that was read as a signed one
     names = [name for name, bit in table.items() if value & bit]
     for bit in table.values():
         value &= ~bit
@@ -342,7 +341,7 @@ def namespace_types(value: int) -> str:
 
 def directory_descriptor(value: int) -> str:
     """A directory's descriptor, "AT_FDCWD" for the working directory."""
-    number = value & 0xFFFFFFFF  # an int for the kernel, a whole register for the tracer
+    number = value & 0xFFFFFFFF  # the kernel takes an int, the tracer sees 64 bits
     number -= (number & 0x80000000) << 1
     return "AT_FDCWD" if number == -100 else str(number)
 

@@ -1,9 +1,8 @@
-r"""Reads and writes the mount tables of `/proc/PID/mountinfo`, to the letter.
+r"""Reads and writes the mount tables of `/proc/PID/mountinfo`, byte for byte.
 
-The format is that of proc_pid_mountinfo(5); what the kernel really prints was read in
-`show_mountinfo()` (fs/proc_namespace.c) and tried on a running one. Text comes from whoever mounted
-or named a folder: it may hold any byte but NUL, bytes that are not UTF-8 as surrogates
-(`surrogateescape`), and it is escaped only here, not for terminals.
+The format is that of proc_pid_mountinfo(5) and of `show_mountinfo()` (fs/proc_namespace.c). Text
+comes from whoever mounted something or named a directory: it may have any byte but NUL. Bytes that
+are not UTF-8 become surrogates (`surrogateescape`), and nothing is escaped for terminals.
 
 What is not in the manual page:
 
@@ -225,16 +224,15 @@ def read(pid: int | str = "self") -> list[Mount]:
 
     Nothing stays open: a descriptor of mountinfo keeps the namespace and all its mounts alive.
 
-    The kernel hands a table over in pieces of up to a page (143 of them for 10,000 mounts), so one
-    that changes meanwhile can come torn: they are read with nothing in between, and parsed later.
+    The kernel gives a table in pieces of up to a page (143 of them for 10,000 mounts), and mounts
+    can change between two of them. So all are read at once, and parsed afterwards.
 
     Args:
         pid: of a process or thread; or "self", or "thread-self".
 
     Raises:
-        OSError: where there is nothing to be read, which is part of everyday life: the process
-            is gone (ENOENT, ESRCH) or a zombie (EINVAL).
-        ParseError: should the kernel print what this module does not know.
+        OSError: the process is gone (ENOENT, ESRCH) or a zombie (EINVAL), as happens every day.
+        ParseError: the kernel printed what this module does not know.
     """
     path = f"/proc/{pid}/mountinfo"
     table = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -280,12 +278,12 @@ def _escape_name(text: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """What was meant by text of the kernel's; other backslashes than its escapes stay."""
+    """Text of the kernel's without its escapes; other backslashes stay."""
     return _ESCAPED.sub(lambda found: _UNESCAPED[found[0]], text)
 
 
 class _UnexpectedField(ValueError):
-    """An optional field that the kernel does not print so."""
+    """An optional field that no kernel prints."""
 
 
 _Optional = tuple[int | None, int | None, int | None, bool, tuple[str, ...]]
@@ -324,7 +322,7 @@ def _number(field: str, text: str) -> int:
 
 
 def _problem(line: str) -> str:
-    """What keeps a line from being one of mountinfo."""
+    """What is wrong with a line."""
     if not line.strip():
         return "blank"
     before, separator, after = line.removesuffix("\n").partition(" - ")

@@ -2,7 +2,7 @@
 
 A descriptor of a namespace (or of a process's mountinfo) keeps the namespace and all its mounts
 alive. So nothing here returns a descriptor or keeps one: each is closed as soon as the kernel
-has answered, before its answer is looked at.
+has answered, before the answer is used.
 """
 
 from __future__ import annotations
@@ -69,10 +69,11 @@ class MountNamespace:
 
     @property
     def kept_by(self) -> str:
-        """The plainest reason why it lives: "process", else the kind of its first other holder.
+        """What keeps it alive: "process", else the kind of its first other holder.
 
-        "kernel" is a namespace that only the kernel's own list has: kept by a descriptor in
-        flight or of an unreadable process, by an open mountinfo, or by a mount in such a one.
+        "kernel" if only the kernel's own list has it: it is kept by a descriptor that is being
+        passed over a socket or is of an unreadable process, by an open mountinfo, or by a bind
+        mount in such a namespace.
         """
         if self.pids:
             return "process"
@@ -116,13 +117,13 @@ def mount_namespaces(
         proc: where procfs is mounted.
         threads: look at every thread; unshare(2) and setns(2) move one thread alone.
             Of a process whose main thread has exited the others are looked at in any case.
-        descriptors: look at every open descriptor (not those in flight over a socket).
+        descriptors: look at every open descriptor; those in a socket's queue cannot be seen.
         binds: read the mountinfo of one process of each namespace for bind mounts of nsfs.
         kernel: ask the kernel for its list (:func:`kernel_namespaces`), which has them all, and
             fill in ids and counts of mounts.
 
     Processes that vanish are left out. Those that may not be looked at (EACCES, EPERM) are in
-    `unreadable`; being root does not spare one from them.
+    `unreadable`; there can be some for root, too.
     """
     search = _Search(proc)
     pids = sorted(int(name) for name in os.listdir(proc) if name.isdecimal())
@@ -193,7 +194,7 @@ class _Search:
             if pid is None:
                 continue
             with self._of(pid), suppress(OSError):  # EINVAL of a process that has just died
-                # The open file holds the namespace: read it whole, look at it afterwards.
+                # The open file keeps the namespace alive: read it whole, parse it afterwards.
                 with open(f"{self.proc}/{pid}/mountinfo", "rb") as table:
                     lines = table.read().splitlines()
                 for inum, point in nsfs_binds(map(os.fsdecode, lines)):
@@ -258,7 +259,7 @@ def representative(pids: Iterable[int], proc: str = "/proc") -> int | None:
 
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
-    # O_NONBLOCK: should a path lead to a fifo by now, opening it must not wait.
+    # O_NONBLOCK, so that opening does not wait if the path leads to a fifo by now.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         yield descriptor
@@ -388,9 +389,9 @@ def read_mountinfo(path: str) -> str:
 
 def _visit(path: str) -> str:
     libc = ctypes.CDLL(None, use_errno=True)
-    # setns() wants a root and working directory that no other thread shares.
+    # setns(2) refuses a thread that shares its root and working directory with others.
     _call(libc.unshare, CLONE["CLONE_FS"])
-    # The namespace may have no procfs: enter it with this one's in hand.
+    # The namespace may have no procfs: take along a descriptor of this one's.
     with _opened("/proc/thread-self") as here, _opened("/proc/thread-self/ns/mnt") as home:
         with _opened(path) as away:
             _call(libc.setns, away, CLONE_NEWNS)

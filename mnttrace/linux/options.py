@@ -20,10 +20,10 @@ _MNT_READONLY = 0x40
 # The same of super_block.s_flags, which show_sb_opts() shows; include/linux/fs.h numbers them.
 _SB_OPTIONS = {0x10: "sync", 0x80: "dirsync", 0x40: "mand", 1 << 25: "lazytime"}
 _SB_RDONLY = 0x1
-MNT_UNBINDABLE = 0x2000  # in mnt_t_flags from 6.17 on, which mnttrace's probes put here
+MNT_UNBINDABLE = 0x2000  # T_UNBINDABLE of mnt_t_flags from 6.17 on; bpf/list.h sets it here
 
-MNT_LOCKED = 0x800000  # may not be taken from its parent: it came from a more privileged namespace
-MNT_SHOWN = MNT_UNBINDABLE | _MNT_READONLY | sum(_MNT_OPTIONS)  # all that a mount table tells
+MNT_LOCKED = 0x800000  # cannot be unmounted by itself: it came from a more privileged namespace
+MNT_SHOWN = MNT_UNBINDABLE | _MNT_READONLY | sum(_MNT_OPTIONS)  # all that a mount table has
 SB_SHOWN = _SB_RDONLY | sum(_SB_OPTIONS)
 _KEPT = 1024  # combinations of bits whose words are remembered
 

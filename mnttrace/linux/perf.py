@@ -65,8 +65,8 @@ def attach_tracepoint(tracepoint: int, program: int) -> int:
 
 
 def takes_kprobe(function: str, at_exit: bool) -> bool:
-    """Whether a kprobe can be put where a function of the kernel begins, or where it ends: it is
-    put there, and taken away."""
+    """Whether a kprobe, or with `at_exit` a kretprobe, can be put on a function of the kernel: one
+    is put there, and removed."""
     try:
         kind = int((_KPROBES / "type").read_text())
         [bit] = (_KPROBES / "format/retprobe").read_text().strip().split("config:")[1:]
@@ -79,12 +79,12 @@ def takes_kprobe(function: str, at_exit: bool) -> bool:
 
 
 def close(events: Iterable[int]) -> None:
-    """Silence events at once, and close them without waiting for it.
+    """Disable events at once, and leave it to the kernel to close them.
 
-    The kernel waits for a grace period at each tracepoint that is taken away, 2 s for all of them
-    (perf_trace_event_unreg() in kernel/trace/trace_event_perf.c). So they are sent over a socket
-    which nobody can read any more, and the kernel's collector of such sockets closes them. The
-    sockets are closed last: were the collector faster than we, our own close would be the last one.
+    Closing one waits for a grace period of RCU, 2 s for all of them (perf_trace_event_unreg() in
+    kernel/trace/trace_event_perf.c). So the descriptors are sent over a socket that nobody can read
+    any more, and the kernel's collector of such sockets closes them. The sockets are closed last:
+    else the collector could be first, and the close here the one that waits.
     """
     libc = ctypes.CDLL(None)
     descriptors = list(events)

@@ -3,7 +3,7 @@
 An id of this kind is never used again, where the ids in mountinfo are recycled within seconds.
 Since 6.11 both calls reach every mount namespace by its id
 (:func:`mnttrace.linux.namespaces.namespace_id`), also one without a process, and since 6.13 they
-tell all that mountinfo does. Layouts and numbers are those of `include/uapi/linux/mount.h`.
+return all that mountinfo has. Layouts and numbers are those of `include/uapi/linux/mount.h`.
 
 Nothing here opens a descriptor. All raise OSError: FileNotFoundError for a mount or a namespace
 that is gone, and for a namespace over which the caller lacks CAP_SYS_ADMIN; PermissionError
@@ -90,7 +90,7 @@ class BasicMount(NamedTuple):
 
 
 class StatMount(NamedTuple):
-    """Everything that a line of mountinfo tells, and the unique ids. Text is not escaped.
+    """Everything that a line of mountinfo has, and the unique ids. Text is not escaped.
 
     The first eight attributes are those of :class:`BasicMount`.
 
@@ -102,10 +102,10 @@ class StatMount(NamedTuple):
             the master; else 0. Always 0 for other namespaces: the kernel looks under the caller's
             root there, too (statmount_propagate_from() in fs/namespace.c).
         filesystem: type, with the subtype as in "fuse.sshfs".
-        source: None where the kernel does not tell it (< 6.13).
+        source: None before 6.13.
         options: per mount, in the words of mountinfo.
         super_options: per filesystem, in the words of mountinfo and with its octal escapes; only
-            "rw" or "ro" and what else the VFS knows where the kernel does not tell (< 6.11).
+            "rw" or "ro" and what else the VFS knows before 6.11.
     """
 
     unique_id: int
@@ -136,13 +136,13 @@ class StatMount(NamedTuple):
 def _syscall() -> ctypes._NamedFuncPointer:
     function = ctypes.CDLL(None, use_errno=True).syscall
     function.restype = ctypes.c_long
-    # Each a whole register: an untyped ctypes argument is a 32-bit int.
+    # All 64 bits wide: an argument without a type is a 32-bit int to ctypes.
     function.argtypes = [ctypes.c_long, ctypes.c_char_p, ctypes.c_void_p, *[ctypes.c_size_t] * 2]
     return function
 
 
 def _request(mount: int, param: int, namespace: int | None) -> bytes:
-    if namespace is None:  # so that kernels before 6.11 take it
+    if namespace is None:  # kernels before 6.11 accept no longer one
         return _REQUEST.pack(_REQUEST_WITHOUT_NAMESPACE, 0, mount, param, 0)
     return _REQUEST.pack(_REQUEST.size, 0, mount, param, namespace)
 
@@ -189,7 +189,7 @@ def list_mounts(namespace: int | None = None) -> list[int]:
 
 
 def basic(unique_id: int, namespace: int | None = None) -> BasicMount:
-    """The ids and the propagation of one mount: what is asked for most, and costs least."""
+    """The ids and the propagation of one mount."""
     buffer = _buffer(_STRINGS)
     _call(NR_STATMOUNT, _request(unique_id, STATMOUNT_MNT_BASIC, namespace), buffer, _STRINGS)
     return BasicMount(*_IDS.unpack_from(buffer, _IDS_AT))
@@ -244,7 +244,7 @@ def unique_ids(namespace: int | None = None, known: dict[int, int] | None = None
 
 
 class _Reader:
-    """Reads whole records, into one buffer that grows to what the longest needs."""
+    """Reads all of a mount, into a buffer that grows with the longest one."""
 
     def __init__(self, namespace: int | None) -> None:
         self.namespace = namespace

@@ -7,7 +7,7 @@ import os
 
 _AT_FDCWD = -100
 _AT_NO_AUTOMOUNT = 0x800
-_AT_STATX_DONT_SYNC = 0x4000  # a server that does not answer is not waited for
+_AT_STATX_DONT_SYNC = 0x4000  # does not wait for a server that does not answer
 # include/uapi/linux/stat.h; the unique id came with Linux 6.8, the other with 5.8.
 _STATX_MNT_ID = 0x1000
 _STATX_MNT_ID_UNIQUE = 0x4000
