@@ -102,7 +102,7 @@ def background(command: list[str], armed: str = "") -> Iterator[list[str]]:
 TRACERS = {
     "untraced": nothing,
     "mnttrace": lambda: prefix([*MNTTRACE, "--"]),
-    "mnttrace, calls alone": lambda: prefix([*MNTTRACE, "--probes", "syscalls", "--"]),
+    "mnttrace, calls alone": lambda: prefix([*MNTTRACE, "--backend", "syscalls", "--"]),
     "bpftrace": lambda: background(["bpftrace", "-B", "line", "-e", BPFTRACE], "armed"),
     "mountsnoop (libbpf)": lambda: background(["mountsnoop"], "COMM"),
     "strace -f": lambda: prefix(["strace", "-f", "-o", "/dev/null", "-e", "trace=" + CALLS_SET]),

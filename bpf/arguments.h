@@ -1,17 +1,18 @@
-/* The arguments of a call: which paths they begin at, and the strings and structs that they are. */
+/* The arguments of a call: where their paths begin, and the strings and structs behind pointers. */
 #ifndef MNTTRACE_ARGUMENTS_H
 #define MNTTRACE_ARGUMENTS_H
 
-/* Does this call concern a mount namespace? Only asked of calls that often do not. */
+/* Whether a call that is not always recorded (setns, unshare, clone, clone3) is about a mount
+ * namespace. Of setns(2) on one, `target` is that namespace's inode number. */
 static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *values, u32 *target)
 {
 	u64 flags = values[0];
 
-	if (t->fetch[0] == ARG_KIND_CLONE_ARGS) {
-		/* Not in memory yet: looked at again when the call ends. */
+	if (t->arg_kinds[0] == ARG_KIND_CLONE_ARGS) {
+		/* Where the page is not in memory, leave_call() looks again. */
 		if (read_user(&flags, sizeof(flags), (void *)values[0]))
 			return true;
-	} else if (t->fetch[0] == ARG_KIND_DESCRIPTOR) {
+	} else if (t->arg_kinds[0] == ARG_KIND_DESCRIPTOR) {
 		u64 file = file_of((s32)values[0]);
 
 		if (file && file_namespace_type(file) == CLONE_NEWNS) {
@@ -23,28 +24,28 @@ static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *valu
 	return flags & CLONE_NEWNS;
 }
 
-/* The base of one argument, if it has one: what a relative path or a descriptor begins at; and
- * whether the argument is just that, or "/", with nothing to look up. */
+/* What an argument begins at, if it is a relative path or a descriptor: one of BASE_, else 0.
+ * `is_all` says that it is that and no more, or "/", so that nothing is to be looked up. */
 static __always_inline u32 base_of(struct traits *t, struct arguments *given, u32 i,
 				   s32 *descriptor, bool *is_all)
 {
-	u8 fetch = t->fetch[i & 3];
+	u8 kind = t->arg_kinds[i & 3];
 	u64 value = given->value[i & 7];
 	char head[32] = {};
 
-	if (fetch == ARG_KIND_DESCRIPTOR) {
+	if (kind == ARG_KIND_DESCRIPTOR) {
 		*descriptor = value;
 		return BASE_DESCRIPTOR;
 	}
-	if (fetch != ARG_KIND_PATH && fetch != ARG_KIND_PATH_AT)
+	if (kind != ARG_KIND_PATH && kind != ARG_KIND_PATH_AT)
 		return 0;
 	/* mount's source is a path only for binds and moves. */
-	if (i == 0 && t->does == SYSCALL_KIND_MOUNT && !(given->value[3] & (MS_BIND | MS_MOVE)))
+	if (i == 0 && t->kind == SYSCALL_KIND_MOUNT && !(given->value[3] & (MS_BIND | MS_MOVE)))
 		return 0;
-	*descriptor = fetch == ARG_KIND_PATH_AT ? (s32)given->value[(i - 1) & 7] : AT_FDCWD;
+	*descriptor = kind == ARG_KIND_PATH_AT ? (s32)given->value[(i - 1) & 7] : AT_FDCWD;
 	if (!value && *descriptor == AT_FDCWD)
 		return 0;
-	/* A head that cannot be read yet counts as relative: a base too many does no harm. */
+	/* A path that cannot be read yet counts as relative: one record too many does no harm. */
 	*is_all = read_user_str(head, sizeof(head), (void *)value) >= 0 &&
 		  (!head[0] || !head[1]) && (!head[0] || head[0] == '.' || head[0] == '/');
 	if (head[0] == '/')
@@ -53,7 +54,7 @@ static __always_inline u32 base_of(struct traits *t, struct arguments *given, u3
 }
 
 #ifdef CAN_WALK
-/* The mount that an argument is which is just its base. */
+/* The mount that an argument leads to which `is_all` (base_of()) is true for. */
 static __always_inline u64 mount_at(u32 base, s32 descriptor)
 {
 	u64 fs = FIELD(u64, bpf_get_current_task(), TASK_FS);
@@ -69,7 +70,7 @@ static __always_inline u64 mount_at(u32 base, s32 descriptor)
 	return FIELD(u64, path, PATH_MNT) - MOUNT_MNT;
 }
 
-/* How a mount is set, as a number that is not 0. */
+/* The flags and the peer group of a mount, as a number that is not 0. */
 static __always_inline u64 settings_of(u64 mount)
 {
 	u64 flags = FIELD(u32, mount, MOUNT_MNT + VFSMOUNT_FLAGS);
@@ -80,13 +81,14 @@ static __always_inline u64 settings_of(u64 mount)
 	return (u64)FIELD(u32, mount, MOUNT_GROUP) << 33 | flags << 1 | 1;
 }
 
-/* Can the call change nothing but its target? A mount that leaves its peer group can take the master
- * from others. In the order in which path_mount() in fs/namespace.c looks at the flags. */
-static __always_inline bool changes_target_alone(u32 does, u64 *values, u64 mount)
+/* Whether the call can change no mount but its target. Not so where that leaves a peer group, since
+ * its slaves may lose their master by that. The flags are looked at in the order of path_mount()
+ * (fs/namespace.c). */
+static __always_inline bool changes_target_alone(u32 kind, u64 *values, u64 mount)
 {
 	bool is_recursive;
 
-	if (does == SYSCALL_KIND_MOUNT) {
+	if (kind == SYSCALL_KIND_MOUNT) {
 		u64 flags = values[3];
 
 		if (flags & MS_REMOUNT)
@@ -119,7 +121,7 @@ static __always_inline void fetch_string(struct operation_scratch *s, u32 i, u64
 		s->record.lengths[i] = STRING_UNREADABLE;
 		return;
 	}
-	/* Of an empty string older kernels do not count the end (6.1): as without any. */
+	/* Up to 6.1 the NUL of an empty string is not counted: as if there were no string. */
 	if (!n)
 		return;
 	s->record.strings_size = used + n;
@@ -130,19 +132,20 @@ static __always_inline void fetch_string(struct operation_scratch *s, u32 i, u64
 
 static __always_inline void fetch_argument(struct operation_scratch *s, struct traits *t, u32 i)
 {
-	u8 fetch = t->fetch[i];
+	u8 kind = t->arg_kinds[i];
 	u64 value = s->record.arguments[i];
 	u64 command = s->record.arguments[1];
 
-	if (fetch == ARG_KIND_VALUE_BY_COMMAND &&
+	if (kind == ARG_KIND_VALUE_BY_COMMAND &&
 	    (command == FSCONFIG_SET_STRING || command == FSCONFIG_SET_PATH ||
 	     command == FSCONFIG_SET_PATH_EMPTY))
-		fetch = ARG_KIND_STRING;
-	if (fetch == ARG_KIND_STRING || fetch == ARG_KIND_PATH || fetch == ARG_KIND_PATH_AT)
+		kind = ARG_KIND_STRING;
+	if (kind == ARG_KIND_STRING || kind == ARG_KIND_PATH || kind == ARG_KIND_PATH_AT)
 		fetch_string(s, i, value);
 	/* Keeps the compiler from merging this call with the one above through a pointer. */
 	asm volatile("" ::: "memory");
-	u32 size = fetch == ARG_KIND_MOUNT_ATTR ? sizeof(s->record.attr) : fetch == ARG_KIND_CLONE_ARGS ? 8 : 0;
+	u32 size = kind == ARG_KIND_MOUNT_ATTR ? sizeof(s->record.attr) :
+		   kind == ARG_KIND_CLONE_ARGS ? 8 : 0;
 	if (size && value) {
 		int failed = read_user(s->record.attr, size, (void *)value);
 

@@ -1,8 +1,8 @@
-/* Who calls: the process of an operation, and what may be gone when user space asks. */
+/* The calling process: what of it goes into the record of an operation, and a record of its own. */
 #ifndef MNTTRACE_CALLER_H
 #define MNTTRACE_CALLER_H
 
-/* The unique id of the mount that the caller's root directory is the root of, else 0. */
+/* The unique id of the mount whose root is the caller's root directory; 0 if that lies deeper. */
 static __always_inline u64 root_mount(u64 task)
 {
 	u64 root = FIELD(u64, task, TASK_FS) + FS_ROOT;
@@ -37,7 +37,7 @@ static __always_inline void fill_caller(struct operation_record *r)
 #endif
 }
 
-/* Tell of the calling process what may be gone by the time that user space asks for it. */
+/* Send what /proc will not tell of the calling process once it has ended. */
 static __always_inline void send_process(u32 slot, struct operation_record *r)
 {
 	u64 task = bpf_get_current_task();

@@ -1,9 +1,9 @@
-/* What is kept of a call from its beginning to its end, and what user space tells the programs. */
+/* What is kept of a call from its beginning to its end, and the maps that user space fills. */
 #ifndef MNTTRACE_CALLS_H
 #define MNTTRACE_CALLS_H
 
-/* The programs that others go on with, and as many for each further row, in the order of
- * mnttrace/probes/kernel.py; the last one is for the recorder. */
+/* Indices in the map `programs`, for tail calls: these for each retry level, in the order of
+ * mnttrace/probes/kernel.py, and behind them PROGRAM_SURVEY. */
 #define PROGRAM_ENTER 0
 #define PROGRAM_ENTER_PATHS 1
 #define PROGRAM_WALK 2
@@ -11,52 +11,57 @@
 #define PROGRAM_FINISH 4
 #define PROGRAM_FINISH_REMOVAL 5
 #define PROGRAMS 6
-#define OF_ROW(program, row) ((program) + PROGRAMS * (row))
-#define PROGRAM_SURVEY OF_ROW(0, ROWS)
+#define AT_LEVEL(program, level) ((program) + PROGRAMS * (level))
+#define PROGRAM_SURVEY AT_LEVEL(0, RETRY_LEVELS)
 
 /*
- * On newer kernels (7.x, where programs on syscalls may sleep) a program can be preempted,
- * and another one run on its processor meanwhile; only the same one is not, and what it should have
- * told of is missed. So there are several rows of the same programs there, each of which does what those
- * before it could not; and what lies in memory of the processor is each program's own, with that of the
- * programs that it goes on with.
+ * On newer kernels (7.x, those with trace_call_bpf_faultable()) programs on system calls can be
+ * preempted. The kernel does not run a program on a processor where the same one was preempted:
+ * that run is skipped. So each program is attached RETRY_LEVELS times there, and copy n acts only
+ * if the copies before it were skipped. Other programs do run meanwhile, so no two share a slot of
+ * a per-CPU array, but for those that one goes on with by tail call.
  */
-#define OF_CALL(row) (2 * (row))
-#define OF_REMOVAL(row) (2 * (row) + 1)
+#define OF_CALL(level) (2 * (level))
+#define OF_REMOVAL(level) (2 * (level) + 1)
 #define OF_SURVEY 1
-#define CALL_SLOTS (2 * ROWS)
-/* By the number of arguments, which is from 1 to 5. */
-#define OF_ENTER(count, row) (CALL_SLOTS - 1 + (count) + 5 * (row))
-#define SLOTS (CALL_SLOTS + 5 * ROWS)
+#define CALL_SLOTS (2 * RETRY_LEVELS)
+/* `count` is the number of arguments, from 1 to 5. */
+#define OF_ENTER(count, level) (CALL_SLOTS - 1 + (count) + 5 * (level))
+#define SLOTS (CALL_SLOTS + 5 * RETRY_LEVELS)
 
+/* A call of mnttrace/linux/syscalls.py, by its number in the map `traits`. */
 struct traits {
-	u8 fetch[6];
-	u8 always;
-	u8 does;
-	/* How many arguments it has. */
-	u8 count;
+	u8 arg_kinds[6]; /* ARG_KIND_ */
+	u8 always_recorded; /* or only if it concerns a mount namespace */
+	u8 kind; /* SYSCALL_KIND_ */
+	u8 count; /* of arguments */
 	u8 spare[7];
 };
 
+/* A call that has begun, by thread in the map `inflight`. */
 struct inflight {
 	u64 entered;
 	u64 arguments[6];
 	u64 mntns_id;
 	u64 child_mntns;
 	u64 child_mntns_id;
+	/* move_mount: the mount that from_dfd is, with MOVE_MOUNT_F_EMPTY_PATH. */
 	u64 moved;
-	/* The mount that the target is, where that does not take a path lookup, and its unique id. */
+	/* The only mount that the call can change, where no path lookup is needed to know it, and
+	 * its unique id. */
 	u64 target;
 	u64 target_unique;
-	/* How that is set when the call begins, if it is to be seen whether it was the target: what is
-	 * at /proc need not be procfs. Else 0. */
+	/* Its settings when the call begins, if the target is /proc/self/fd/N: what is mounted at
+	 * /proc need not be procfs, so that another one may be the target. Else 0. */
 	u64 target_settings;
+	/* Mounts with a higher unique id are new. */
 	u64 watermark;
 	u32 mntns;
 	u32 child;
 	u32 target_mntns;
+	/* Whether what it detaches is known without a list: see the map `watched`. */
 	u32 watched;
-	/* Not all rows have looked at it. */
+	/* It was begun just now, and retries have yet to see that it was not skipped. */
 	u32 is_fresh;
 	u32 spare;
 };
@@ -67,7 +72,7 @@ struct operation_scratch {
 	u64 wakeup;
 };
 
-/* What tells a process from one that had its number before, or was executed anew since. */
+/* Whether a process was sent since it was executed: its id may be used again. */
 struct sent_process {
 	u64 started;
 	u64 executed;
@@ -94,15 +99,19 @@ struct arguments {
 	u64 value[8];
 };
 
-/* The process that records: it is not traced. Its setns(2) on a mount namespace, which fails,
- * asks for a list of that namespace's mounts, or says that fanotify tells of them (ASK_WATCHED); on
- * its fanotify group, it shows which one that is; with a thread for a descriptor, it asks whether
- * that is in a call (ASK_THREAD). */
+/*
+ * The recorder's own process, which is not traced. It asks by setns(2) with a type that does not
+ * exist, which the kernel refuses after the enter program has seen it. With the descriptor of
+ * - a mount namespace: list its mounts; with ASK_WATCHED: fanotify reports what is detached in it;
+ * - a fanotify group: that is the recorder's.
+ * With ASK_THREAD and a thread in place of a descriptor: is that one in a call?
+ */
 struct recorder {
 	u64 group;
+	/* Where a list that is too long for one walk has come to; 0: it is complete. */
 	u64 listed;
 	u32 pid;
-	/* Not all rows have looked at what one of them did. */
+	/* What it asked was answered just now, and retries have yet to see that. */
 	u32 is_served;
 	u64 is_in_call;
 };
@@ -115,13 +124,13 @@ BPF_HASH(inflight, u64, struct inflight, 10240);
 BPF_PERCPU_ARRAY(operation_scratch, struct operation_scratch, CALL_SLOTS);
 BPF_PERCPU_ARRAY(process_scratch, struct process_scratch, CALL_SLOTS);
 BPF_TABLE("lru_hash", u32, struct sent_process, processes, 16384);
-/* Namespaces, by unique id, whose detached mounts are told by fanotify. */
+/* Mount namespaces, by unique id, whose detached mounts fanotify reports to the recorder. */
 BPF_TABLE("lru_hash", u64, u8, watched, 65536);
 #ifdef FOLLOW_DESCENDANTS
 BPF_HASH(followed, u32, u8, 65536);
 #endif
 
-/* Types that no namespace has; the same codes as in mnttrace/probes/kernel.py. */
+/* Types that no namespace has; the same as in mnttrace/probes/kernel.py. */
 #define ASK_WATCHED 0x20
 #define ASK_THREAD 0x21
 

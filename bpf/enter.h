@@ -2,7 +2,7 @@
 #ifndef MNTTRACE_ENTER_H
 #define MNTTRACE_ENTER_H
 
-/* What the recorder itself asks for; see struct recorder. */
+/* Answer the recorder; see struct recorder. */
 static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 descriptor,
 					   u64 asked)
 {
@@ -28,32 +28,33 @@ static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 
 #ifdef CAN_WALK
 	if (begin_namespace(OF_SURVEY, file_mntns(file), 0, LIST_SURVEY, 0)) {
 		if (own->listed)
-			go_on_after(own->listed);
+			continue_after(own->listed);
 		programs.call(ctx, PROGRAM_SURVEY);
 	}
 #endif
 }
 
-/* Whether a row has nothing to do, as one before it has done it; the last one forgets that. */
-static __always_inline bool is_done(struct recorder *own, u64 thread, u32 row)
+/* Whether a copy of a program at an earlier level has done the work of this one. The last level
+ * forgets that. */
+static __always_inline bool is_done(struct recorder *own, u64 thread, u32 level)
 {
 	struct inflight *call = inflight.lookup(&thread);
 	bool done;
 
 	if (thread >> 32 == own->pid) {
 		done = own->is_served;
-		if (row == ROWS - 1)
+		if (level == RETRY_LEVELS - 1)
 			own->is_served = 0;
 		return done;
 	}
 	done = call && call->is_fresh;
-	if (done && row == ROWS - 1)
+	if (done && level == RETRY_LEVELS - 1)
 		call->is_fresh = 0;
 	return done;
 }
 
-/* What all calls do when they begin. */
-static __always_inline int enter_call(struct enter_context *ctx, u32 row)
+/* A call begins: keep it until its end, and send what its paths begin at. */
+static __always_inline int enter_call(struct enter_context *ctx, u32 level)
 {
 	u64 thread = bpf_get_current_pid_tgid();
 	struct inflight call = {};
@@ -62,36 +63,36 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 row)
 
 	if (!t)
 		return 0;
-	u32 slot = OF_ENTER(t->count, row);
+	u32 slot = OF_ENTER(t->count, level);
 	struct arguments *given = arguments.lookup(&slot);
 	struct recorder *own = recorder.lookup(&zero);
 	struct path_scratch *s = path_scratch.lookup(&slot);
 
-	if (!given || !own || !s || (row && is_done(own, thread, row)))
+	if (!given || !own || !s || (level && is_done(own, thread, level)))
 		return 0;
 	if (thread >> 32 == own->pid) {
-		own->is_served = row < ROWS - 1;
-		if (t->fetch[0] == ARG_KIND_DESCRIPTOR && !t->always)
+		own->is_served = level < RETRY_LEVELS - 1;
+		if (t->arg_kinds[0] == ARG_KIND_DESCRIPTOR && !t->always_recorded)
 			serve_recorder(ctx, own, given->value[0], given->value[1]);
 		return 0;
 	}
-	if (!t->always && !concerns_mount_namespace(t, given->value, &call.target_mntns))
+	if (!t->always_recorded && !concerns_mount_namespace(t, given->value, &call.target_mntns))
 		return 0;
 	u64 mntns = current_mntns();
 	call.entered = bpf_ktime_get_ns();
 	__builtin_memcpy(call.arguments, given->value, sizeof(call.arguments));
 	call.mntns = mntns_inode(mntns);
 	call.mntns_id = mntns_id(mntns);
-	/* Asked now: a namespace that comes to be watched during the call may not tell of it. */
-#ifdef INNER
+	/* Asked now: if it comes to be watched during the call, fanotify may not report all. */
+#ifdef HOOKS
 	call.watched = 1;
 #else
-	call.watched = t->does == SYSCALL_KIND_UMOUNT && watched.lookup(&call.mntns_id);
+	call.watched = t->kind == SYSCALL_KIND_UMOUNT && watched.lookup(&call.mntns_id);
 #endif
 #ifdef CAN_WALK
-	if (t->does == SYSCALL_KIND_MOUNT || t->does == SYSCALL_KIND_MOVE_MOUNT)
+	if (t->kind == SYSCALL_KIND_MOUNT || t->kind == SYSCALL_KIND_MOVE_MOUNT)
 		call.watermark = newest_of(mntns);
-	if (t->does == SYSCALL_KIND_MOVE_MOUNT && given->value[4] & MOVE_MOUNT_F_EMPTY_PATH) {
+	if (t->kind == SYSCALL_KIND_MOVE_MOUNT && given->value[4] & MOVE_MOUNT_F_EMPTY_PATH) {
 		u64 file = file_of((s32)given->value[0]);
 
 		call.moved = file ? FIELD(u64, file + FILE_PATH, PATH_MNT) - MOUNT_MNT : 0;
@@ -106,12 +107,13 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 row)
 		u32 base = base_of(t, given, i, &descriptor, &is_all);
 
 		if (base)
-			want(slot, i, base, descriptor, 0);
+			want_path(slot, i, base, descriptor, 0);
 #ifdef CAN_WALK
-		if (i == 1 && is_all && (t->does == SYSCALL_KIND_MOUNT || t->does == SYSCALL_KIND_SETATTR)) {
+		if (i == 1 && is_all &&
+		    (t->kind == SYSCALL_KIND_MOUNT || t->kind == SYSCALL_KIND_SETATTR)) {
 			u64 mount = mount_at(base, descriptor);
 
-			if (mount && changes_target_alone(t->does, given->value, mount)) {
+			if (mount && changes_target_alone(t->kind, given->value, mount)) {
 				call.target = mount;
 				call.target_unique = unique_of(mount);
 				call.target_settings =
@@ -120,7 +122,7 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 row)
 		}
 #endif
 	}
-	call.is_fresh = row < ROWS - 1;
+	call.is_fresh = level < RETRY_LEVELS - 1;
 	int failed = inflight.insert(&thread, &call);
 
 	if (failed == -EEXIST) {
@@ -132,29 +134,30 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 row)
 		return 0;
 	}
 	if (s->count)
-		programs.call(ctx, OF_ROW(PROGRAM_ENTER_PATHS, row));
+		programs.call(ctx, AT_LEVEL(PROGRAM_ENTER_PATHS, level));
 	return 0;
 }
 
-static __always_inline int pass_on(struct enter_context *ctx, u32 count, u32 row,
+/* Keep the arguments for enter_call(), and go on there. */
+static __always_inline int pass_on(struct enter_context *ctx, u32 count, u32 level,
 				   struct arguments *given)
 {
-	u32 slot = OF_ENTER(count, row);
+	u32 slot = OF_ENTER(count, level);
 
 	arguments.update(&slot, given);
-	programs.call(ctx, OF_ROW(PROGRAM_ENTER, row));
+	programs.call(ctx, AT_LEVEL(PROGRAM_ENTER, level));
 	return 0;
 }
 
-static __always_inline int send_enter_paths(struct enter_context *ctx, u32 row)
+static __always_inline int send_enter_paths(struct enter_context *ctx, u32 level)
 {
 	u32 number = ctx->number;
 	struct traits *t = traits.lookup(&number);
-	u32 slot = t ? OF_ENTER(t->count, row) : SLOTS;
+	u32 slot = t ? OF_ENTER(t->count, level) : SLOTS;
 	struct path_scratch *s = path_scratch.lookup(&slot);
 
 	if (s && send_path(s))
-		programs.call(ctx, OF_ROW(PROGRAM_ENTER_PATHS, row));
+		programs.call(ctx, AT_LEVEL(PROGRAM_ENTER_PATHS, level));
 	return 0;
 }
 #endif

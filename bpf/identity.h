@@ -1,6 +1,6 @@
 /*
- * What tells a mount from all others, also from those that had its id before: the kernel's unique id,
- * or where there is none (before 6.8) a number that it is given when it is made. Later ones are higher.
+ * Unique ids of mounts, which are never used again, and are higher for newer mounts: the kernel's
+ * mnt_id_unique, or before 6.8 a number that a kernel hook gives each mount when it is made.
  */
 #ifndef MNTTRACE_IDENTITY_H
 #define MNTTRACE_IDENTITY_H
@@ -10,14 +10,14 @@ static __always_inline u64 unique_of(u64 mount)
 {
 	return FIELD(u64, mount, MOUNT_ID_UNIQUE);
 }
-#elif defined(INNER_NUMBERED)
+#elif defined(HOOK_NUMBERED)
 /* The same as FIRST_MADE_UP in mnttrace/capture/join/mountinfo_entries.py. */
 #define FIRST_NUMBER (1ULL << 62)
 
 BPF_HASH(numbers, u64, u64, 131072);
 
-/* Mounts that the probes have not seen being made were all there at one time, when those came: their
- * ids tell them apart. */
+/* Mounts without a number are older than the hooks. They were all there at one time, so that mnt_id
+ * tells them apart. */
 static __always_inline u64 unique_of(u64 mount)
 {
 	u64 *number = numbers.lookup(&mount);
@@ -51,7 +51,7 @@ static __always_inline u64 unique_of(u64 mount)
 }
 #endif
 
-/* Both ids of a mount. */
+/* The unique id and the mount id: in one read, where they lie side by side. */
 static __always_inline void ids_of(u64 mount, u64 *unique, u32 *id)
 {
 #if defined(MOUNT_ID_UNIQUE) && MOUNT_ID == MOUNT_ID_UNIQUE + 8

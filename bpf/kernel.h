@@ -1,10 +1,10 @@
-/* Reading the kernel's own structs, by offsets from BTF; addresses are kept as numbers. */
+/* Reads of the kernel's structs, by offsets from BTF. Addresses are kept as numbers. */
 #ifndef MNTTRACE_KERNEL_H
 #define MNTTRACE_KERNEL_H
 
 /*
- * The helpers by names of our own: where bcc sees bpf_probe_read_user it reads all of
- * /proc/kallsyms to find out whether the kernel has it, which takes as long as compiling.
+ * bpf_probe_read_user() and so on, by other names: where bcc sees those it reads all of
+ * /proc/kallsyms to find out whether the kernel has them, which takes as long as compiling.
  */
 static long (*read_user)(void *to, u32 size, const void *from) = (void *)112;
 static long (*read_kernel)(void *to, u32 size, const void *from) = (void *)113;
@@ -13,10 +13,11 @@ static long (*read_kernel_str)(void *to, u32 size, const void *from) = (void *)1
 
 #ifdef MAY_GOTO
 /*
- * To be asked in a loop without a counter: the verifier looks at such a loop until its turns are alike,
- * where it looks at each turn of one that counts. The instruction is of Linux 6.9, but 6.12 still looks
- * until it gives up: see takes_may_goto(). LLVM 14 does not have it. False after 2^23 turns, or a
- * quarter of a second.
+ * The condition of a loop without a counter. The verifier goes through such a loop until it comes
+ * to a state that it has seen, where it goes through each iteration of one that counts. The
+ * instruction may_goto is there from Linux 6.9 on, but up to 6.12 the verifier gives up on long
+ * loops: see takes_may_goto(). LLVM 14 does not know it, hence the bytes. False after 2^23
+ * iterations or a quarter of a second.
  */
 static __always_inline bool may_goto(void)
 {
@@ -29,9 +30,10 @@ over:
 
 #ifdef RDONLY_CAST
 /*
- * The address as a pointer that may be read through, by bpf_rdonly_cast() to void (Linux 6.17): a read
- * is an instruction then, not a call, and one that fails is 0, as read_kernel() leaves it. The verifier
- * makes a move of this call. Bytes, as clang knows no function of the kernel without its BTF.
+ * bpf_rdonly_cast() of an address to void * (Linux 6.17). A read through that pointer is one
+ * instruction and not a call of a helper; if it fails it gives 0, as read_kernel() leaves it. The
+ * verifier replaces the cast by a move. It is written as bytes, since clang cannot call the
+ * kernel's functions here without their BTF.
  */
 static __always_inline void *readable(u64 address)
 {
@@ -58,7 +60,7 @@ static __always_inline void *readable(u64 address)
 	})
 #endif
 
-/* Two words that lie side by side: where each read is a call, that is one. */
+/* Two words that lie side by side, by one call where reads are calls. */
 static __always_inline void read_two(u64 words[2], u64 address)
 {
 #ifdef RDONLY_CAST
@@ -73,10 +75,10 @@ static __always_inline void read_two(u64 words[2], u64 address)
 #define NSFS_MAGIC 0x6e736673
 
 /*
- * What user space reads or writes while it records is mapped into its memory. A bpf(2) call on a map
- * keeps all programs of tracepoints from running on its processor meanwhile
- * (bpf_disable_instrumentation() in the kernel), and on a preemptible kernel its caller may have to
- * wait in it for a long time.
+ * A map that the recorder has in its memory, and reads and writes there while it records. A bpf(2)
+ * call on a map keeps all programs on tracepoints from running on its processor meanwhile
+ * (bpf_disable_instrumentation() in kernel/bpf/syscall.c), which is long if the caller is
+ * preempted.
  */
 #define MAPPED(type, name, count) BPF_F_TABLE("array", u32, type, name, count, 1 << 10)
 
@@ -103,8 +105,8 @@ static __always_inline u32 mntns_inode(u64 mntns)
 	return mntns ? FIELD(u32, mntns, MNT_NS_INUM) : 0;
 }
 
-/* The namespace's unique 64-bit id; its inode number where nobody is told one (before 6.11). 0 of the
- * anonymous ones that detached trees are in. */
+/* The unique 64-bit id of a mount namespace, or before 6.11, where user space cannot learn that,
+ * its inode number. 0 for an anonymous namespace, which holds a detached tree. */
 static __always_inline u64 mntns_id(u64 mntns)
 {
 #ifdef MNT_NS_ID
@@ -115,8 +117,8 @@ static __always_inline u64 mntns_id(u64 mntns)
 }
 
 /*
- * The name and the parent of a dentry in 32 bits. Its address alone does not tell one dentry from
- * another: that of a removed one is used again within a millisecond.
+ * A hash of a dentry's name and parent. With the address it tells dentries apart; the address alone
+ * does not, since the next dentry may have that of a removed one within a millisecond.
  */
 static __always_inline u32 dentry_hash(u64 dentry)
 {
@@ -132,7 +134,7 @@ static __always_inline u32 dentry_hash(u64 dentry)
 	return mixed * 0x9e3779b97f4a7c15ULL >> 32;
 }
 
-/* The struct file of one of the caller's descriptors, 0 if it has none. */
+/* The struct file of one of the caller's descriptors; 0 if it is not open. */
 static __always_inline u64 file_of(s32 descriptor)
 {
 	u64 files = FIELD(u64, bpf_get_current_task(), TASK_FILES);
@@ -148,7 +150,7 @@ static __always_inline u64 inode_magic(u64 inode)
 	return FIELD(u64, FIELD(u64, inode, INODE_SB), SB_MAGIC);
 }
 
-/* The CLONE_NEW… bit of the namespace that an inode of nsfs stands for, else 0. */
+/* The CLONE_NEW… bit of the namespace that an inode of nsfs stands for; 0 for other inodes. */
 static __always_inline u32 namespace_type(u64 inode, u64 magic)
 {
 	if (magic != NSFS_MAGIC)

@@ -2,15 +2,16 @@
 #ifndef MNTTRACE_LEAVE_H
 #define MNTTRACE_LEAVE_H
 
-/* The mount in the last event of this thread that the recorder's fanotify group has, if it tells
- * what is asked for: where the events of this call end, unless it caused none. Others may have
- * caused some since. The answer is to be checked, as events may be read and freed meanwhile.
- * `all_read` is set if there is no event of this thread. */
-static __always_inline u64 last_notified(struct recorder *own, u32 asked, bool *all_read)
+/* The mount of this thread's last event, if that is of the type `asked`; else 0. The events of this
+ * call end there, unless it caused none. Hooks have noted it; without them it is looked for in the
+ * queue of the recorder's fanotify group, which is read without its lock: what was found may come
+ * from an event that was freed meanwhile, so the answer is to be checked. `all_read` is set if no
+ * event of this thread is in the queue. */
+static __always_inline u64 last_event(struct recorder *own, u32 asked, bool *all_read)
 {
 	*all_read = false;
-#ifdef INNER
-	return take_last_told(asked);
+#ifdef HOOKS
+	return take_last_event(asked);
 #elif defined(FANOTIFY_MNT_ID)
 	u64 head = own->group + GROUP_LIST;
 	u64 last = own->group ? FIELD(u64, head, 8) : head;
@@ -24,7 +25,7 @@ static __always_inline u64 last_notified(struct recorder *own, u32 asked, bool *
 		if (FIELD(u64, event, FANOTIFY_PID) == thread) {
 			u32 mask = FIELD(u32, event, FANOTIFY_MASK);
 
-			/* Both: it was moved. */
+			/* With both bits it was moved. */
 			if ((mask & (FAN_MNT_ATTACH | FAN_MNT_DETACH)) != asked)
 				return 0;
 			return FIELD(u64, event, FANOTIFY_MNT_ID);
@@ -36,11 +37,12 @@ static __always_inline u64 last_notified(struct recorder *own, u32 asked, bool *
 	return 0;
 }
 
-#if defined(FANOTIFY_MNT_ID) && !defined(INNER)
+#if defined(FANOTIFY_MNT_ID) && !defined(HOOKS)
 /*
- * The last of the mounts detached by this call that nothing holds: its thread frees them on its way
- * to user space, the first one detached first (mntput_no_expire() in fs/namespace.c). Other work can
- * be waiting there, too, and what is read of that is no mount: the answer is to be checked.
+ * The last mount that this call detached and that nobody uses. The thread frees such mounts on its
+ * way to user space, as a task_work each; the one that was detached last is the last of them
+ * (mntput_no_expire() in fs/namespace.c). Other task_works are there, too, which are no part of a
+ * mount: the answer is to be checked.
  */
 static __always_inline u64 last_released(void)
 {
@@ -60,15 +62,15 @@ static __always_inline u64 last_released(void)
 }
 #endif
 
-/* Where what fanotify told of this call ends. The recorder may have read that already: it comes
- * before the kernel waits for RCU. */
+/* The last mount that this call detached, and how that is known (BY_). The recorder may have read
+ * its event already: umount(2) waits for RCU after it (namespace_unlock() in fs/namespace.c). */
 static __always_inline u64 last_detached(struct recorder *own, u32 *by)
 {
 	bool all_read;
-	u64 unique = last_notified(own, FAN_MNT_DETACH, &all_read);
+	u64 unique = last_event(own, FAN_MNT_DETACH, &all_read);
 
 	*by = BY_EVENT;
-#if defined(FANOTIFY_MNT_ID) && !defined(INNER)
+#if defined(FANOTIFY_MNT_ID) && !defined(HOOKS)
 	if (!unique) {
 		unique = last_released();
 		*by = all_read ? BY_RELEASE_READ : BY_RELEASE;
@@ -82,46 +84,47 @@ static __always_inline u64 last_detached(struct recorder *own, u32 *by)
 static __always_inline bool begin_list(u32 slot, struct traits *t, struct inflight *call, u64 mntns,
 				       s64 result, u32 *cut)
 {
-	u32 does = t->does;
+	u32 kind = t->kind;
 	u64 flags = call->arguments[3], watermark = 0;
 
-	if (does == SYSCALL_KIND_NAMESPACE) {
-		/* The child may have died with its namespace. */
+	if (kind == SYSCALL_KIND_NAMESPACE) {
+		/* The child and its namespace may be gone. */
 		if (call->child_mntns)
 			return mntns_id(call->child_mntns) == call->child_mntns_id &&
 			       begin_namespace(slot, call->child_mntns, 0, LIST_BIRTH, call->entered);
 		return mntns_id(mntns) != call->mntns_id &&
 		       begin_namespace(slot, mntns, 0, LIST_BIRTH, call->entered);
 	}
-	if (does == SYSCALL_KIND_DESCRIPTOR) {
-		/* Since 7.0 open_tree and fsmount can return a new namespace; a path leads to an old one. */
+	if (kind == SYSCALL_KIND_DESCRIPTOR) {
+		/* From 7.0 on open_tree and fsmount can return a new mount namespace. With O_PATH
+		 * it is one that was there. */
 		u64 file = file_of(result);
 
 		return file && !(FIELD(u32, file, FILE_MODE) & FMODE_PATH) &&
 		       file_namespace_type(file) == CLONE_NEWNS &&
 		       begin_namespace(slot, file_mntns(file), 0, LIST_BIRTH, call->entered);
 	}
-	if (does == SYSCALL_KIND_MOVE_MOUNT && call->moved)
+	if (kind == SYSCALL_KIND_MOVE_MOUNT && call->moved)
 		return begin_tree(slot, call->moved, call->watermark, call->entered);
 	if (call->target && unique_of(call->target) == call->target_unique &&
 	    settings_of(call->target) != call->target_settings)
 		return begin_changed(slot, call->target, mntns, call->entered);
 	/* In the order in which path_mount() in fs/namespace.c looks at the flags. */
-	if (does == SYSCALL_KIND_MOUNT && !(flags & MS_REMOUNT) &&
+	if (kind == SYSCALL_KIND_MOUNT && !(flags & MS_REMOUNT) &&
 	    (flags & MS_BIND || !(flags & (MS_PROPAGATION | MS_MOVE))))
 		return begin_namespace(slot, mntns, call->watermark, LIST_MADE, call->entered);
-	if (does == SYSCALL_KIND_UMOUNT) {
+	if (kind == SYSCALL_KIND_UMOUNT) {
 		if (call->watched)
 			return false;
-	} else if (does == SYSCALL_KIND_MOVE_MOUNT ||
-		   (does == SYSCALL_KIND_MOUNT && !(flags & (MS_REMOUNT | MS_PROPAGATION)))) {
+	} else if (kind == SYSCALL_KIND_MOVE_MOUNT ||
+		   (kind == SYSCALL_KIND_MOUNT && !(flags & (MS_REMOUNT | MS_PROPAGATION)))) {
 		watermark = call->watermark;
-	} else if (does == SYSCALL_KIND_MOUNT) {
-		/* Changes what is there. */
-	} else if (does == SYSCALL_KIND_RECONFIGURE) {
+	} else if (kind == SYSCALL_KIND_MOUNT) {
+		/* It changes mounts that are there. */
+	} else if (kind == SYSCALL_KIND_RECONFIGURE) {
 		if (call->arguments[1] != FSCONFIG_CMD_RECONFIGURE)
 			return false;
-	} else if (does != SYSCALL_KIND_PIVOT && does != SYSCALL_KIND_SETATTR) {
+	} else if (kind != SYSCALL_KIND_PIVOT && kind != SYSCALL_KIND_SETATTR) {
 		return false;
 	}
 	if (!watermark && FIELD(u32, mntns, MNT_NS_COUNT) > LIST_LIMIT) {
@@ -132,10 +135,10 @@ static __always_inline bool begin_list(u32 slot, struct traits *t, struct inflig
 }
 #endif
 
-static __always_inline int leave_call(struct exit_context *ctx, u32 row)
+static __always_inline int leave_call(struct exit_context *ctx, u32 level)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	u32 number = ctx->number, zero = 0, slot = OF_CALL(row);
+	u32 number = ctx->number, zero = 0, slot = OF_CALL(level);
 	s64 result = ctx->result;
 	struct traits *t = traits.lookup(&number);
 	struct inflight *call = inflight.lookup(&thread);
@@ -147,8 +150,8 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 row)
 	if (!t || !s || !paths || !own || thread >> 32 == own->pid)
 		return 0;
 	if (!call) {
-		/* A call that began before the probes were there; or another row has told it. */
-		if (t->always && !row)
+		/* It began before the recorder; or an earlier level has sent it. */
+		if (t->always_recorded && !level)
 			count(TORN_OPERATION);
 		return 0;
 	}
@@ -167,12 +170,12 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 row)
 	r->mntns_id_after = mntns_id(mntns);
 	r->mntns_target = mntns_inode(call->child_mntns);
 	r->mntns_id_target = call->child_mntns_id;
-	if (t->fetch[0] != ARG_KIND_CLONE_ARGS && !call->child && !t->always) {
+	if (t->arg_kinds[0] != ARG_KIND_CLONE_ARGS && !call->child && !t->always_recorded) {
 		r->mntns_target = result == 0 ? r->mntns_after : call->target_mntns;
 		r->mntns_id_target = result == 0 ? r->mntns_id_after : 0;
 	}
 	r->last_detached = r->last_detached_known_by = 0;
-	if (t->does == SYSCALL_KIND_UMOUNT && !result)
+	if (t->kind == SYSCALL_KIND_UMOUNT && !result)
 		r->last_detached = last_detached(own, &r->last_detached_known_by);
 	r->walk_cut = 0;
 	r->attr_size = 0;
@@ -182,7 +185,7 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 row)
 #pragma clang loop unroll(disable)
 	for (i = 0; i < 5; i++)
 		fetch_argument(s, t, i);
-	if (t->fetch[0] == ARG_KIND_CLONE_ARGS && !(r->attr[0] & CLONE_NEWNS)) {
+	if (t->arg_kinds[0] == ARG_KIND_CLONE_ARGS && !(r->attr[0] & CLONE_NEWNS)) {
 		inflight.delete(&thread);
 		return 0;
 	}
@@ -196,32 +199,32 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 row)
 	bool all_read;
 
 	if (list && call->watermark)
-		expect(slot, last_notified(own, FAN_MNT_ATTACH, &all_read));
-	/* Who was born may be gone soon. */
-	if (list && (t->does == SYSCALL_KIND_NAMESPACE || t->does == SYSCALL_KIND_DESCRIPTOR))
+		expect(slot, last_event(own, FAN_MNT_ATTACH, &all_read));
+	/* A new namespace may end soon: the recorder is to look at once. */
+	if (list && (t->kind == SYSCALL_KIND_NAMESPACE || t->kind == SYSCALL_KIND_DESCRIPTOR))
 		s->wakeup = BPF_RB_FORCE_WAKEUP;
 	inflight.delete(&thread);
 	if (list)
-		programs.call(ctx, OF_ROW(PROGRAM_WALK, row));
+		programs.call(ctx, AT_LEVEL(PROGRAM_WALK, level));
 #else
 	inflight.delete(&thread);
 #endif
-	if (t->does == SYSCALL_KIND_DESCRIPTOR && result >= 0) {
+	if (t->kind == SYSCALL_KIND_DESCRIPTOR && result >= 0) {
 #ifdef CAN_WALK
 		remember_detached(result);
 #endif
-		want(slot, ARGUMENT_RESULT, BASE_DESCRIPTOR, result, 0);
-		programs.call(ctx, OF_ROW(PROGRAM_LEAVE_PATHS, row));
+		want_path(slot, ARGUMENT_RESULT, BASE_DESCRIPTOR, result, 0);
+		programs.call(ctx, AT_LEVEL(PROGRAM_LEAVE_PATHS, level));
 	}
-	programs.call(ctx, OF_ROW(PROGRAM_FINISH, row));
+	programs.call(ctx, AT_LEVEL(PROGRAM_FINISH, level));
 	return 0;
 }
 
-#if defined(FANOTIFY_MNT_ID) || defined(INNER)
-/* Removing and renaming: there is nothing to see when they begin, and mostly nothing at the end. */
-static __always_inline int leave_removal(struct exit_context *ctx, u32 row)
+#if defined(FANOTIFY_MNT_ID) || defined(HOOKS)
+/* A file was removed or renamed: recorded if mounts on it were detached. */
+static __always_inline int leave_removal(struct exit_context *ctx, u32 level)
 {
-	u32 zero = 0, slot = OF_REMOVAL(row);
+	u32 zero = 0, slot = OF_REMOVAL(level);
 	struct operation_scratch *s = operation_scratch.lookup(&slot);
 	struct recorder *own = recorder.lookup(&zero);
 
@@ -245,7 +248,7 @@ static __always_inline int leave_removal(struct exit_context *ctx, u32 row)
 	r->last_detached_known_by = by;
 	fill_caller(r);
 	s->wakeup = BPF_RB_NO_WAKEUP;
-	programs.call(ctx, OF_ROW(PROGRAM_FINISH_REMOVAL, row));
+	programs.call(ctx, AT_LEVEL(PROGRAM_FINISH_REMOVAL, level));
 	return 0;
 }
 #endif
@@ -253,28 +256,28 @@ static __always_inline int leave_removal(struct exit_context *ctx, u32 row)
 #ifdef CAN_WALK
 static __always_inline void count_cut(struct walk *w)
 {
-	count(w->phase == PHASE_ASTRAY ? CUT_INCONSISTENT : CUT_WALK);
+	count(w->phase == PHASE_INCONSISTENT ? CUT_INCONSISTENT : CUT_WALK);
 }
 
-/* Whether it did not come by what inner probes told that the call attached, to its
- * end or after it began anew. What fanotify tells may be of an event that was freed. */
-static __always_inline bool misses_what_was_told(struct walk *w)
+/* Whether a walk that is complete, or was begun anew, did not meet the mount that the call attached
+ * last, as hooks noted. What fanotify's queue gave may be of an event that was freed. */
+static __always_inline bool misses_expected(struct walk *w)
 {
-#ifdef INNER
+#ifdef HOOKS
 	return w->expected && !w->met && (w->phase == PHASE_DONE || w->restarts);
 #else
 	return false;
 #endif
 }
 
-/* Goes on with a walk until it is at an end: by tail call to this program, if need be. */
-static __always_inline void walk_on(void *ctx, struct walk *w, u32 program)
+/* Continue a walk up to its end: by tail call to this program, if need be. */
+static __always_inline void walk_to_end(void *ctx, struct walk *w, u32 program)
 {
-	if (!go_on(w))
+	if (!continue_walk(w))
 		programs.call(ctx, program);
 }
 
-/* A walk for the recorder, begun by enter. */
+/* A walk that the recorder asked for, begun by serve_recorder(). */
 static __always_inline int survey_namespace(void *ctx)
 {
 	u32 zero = 0, slot = OF_SURVEY;
@@ -283,26 +286,26 @@ static __always_inline int survey_namespace(void *ctx)
 
 	if (!w || !own)
 		return 0;
-	walk_on(ctx, w, PROGRAM_SURVEY);
-	/* One that is only too long is asked for again, until it is whole. */
-	own->listed = w->phase != PHASE_DONE && w->phase != PHASE_ASTRAY ? place_of(w) : 0;
+	walk_to_end(ctx, w, PROGRAM_SURVEY);
+	/* If it is only too long, the recorder asks again until the list is complete. */
+	own->listed = w->phase != PHASE_DONE && w->phase != PHASE_INCONSISTENT ? position_of(w) : 0;
 	if (w->phase != PHASE_DONE && !own->listed)
 		count_cut(w);
 	end_walk(w);
 	return 0;
 }
 
-/* A walk after a call, begun by leave. */
-static __always_inline int walk_mounts(void *ctx, u32 row)
+/* A walk after a call, begun by leave_call(). */
+static __always_inline int walk_mounts(void *ctx, u32 level)
 {
-	u32 slot = OF_CALL(row);
+	u32 slot = OF_CALL(level);
 	struct walk *w = walks.lookup(&slot);
 	struct operation_scratch *s = operation_scratch.lookup(&slot);
 
 	if (!w || !s)
 		return 0;
-	walk_on(ctx, w, OF_ROW(PROGRAM_WALK, row));
-	if (misses_what_was_told(w)) {
+	walk_to_end(ctx, w, AT_LEVEL(PROGRAM_WALK, level));
+	if (misses_expected(w)) {
 		count(LOST_MADE);
 		s->record.walk_cut = 1;
 	} else if (w->phase != PHASE_DONE) {
@@ -311,28 +314,28 @@ static __always_inline int walk_mounts(void *ctx, u32 row)
 	}
 	end_walk(w);
 	if (w->top_root) {
-		want(slot, ARGUMENT_MOUNTPOINT, BASE_DENTRY, 0, w->top_mountpoint);
-		want(slot, ARGUMENT_ROOT, BASE_DENTRY, 0, w->top_root);
-		programs.call(ctx, OF_ROW(PROGRAM_LEAVE_PATHS, row));
+		want_path(slot, ARGUMENT_MOUNTPOINT, BASE_DENTRY, 0, w->top_mountpoint);
+		want_path(slot, ARGUMENT_ROOT, BASE_DENTRY, 0, w->top_root);
+		programs.call(ctx, AT_LEVEL(PROGRAM_LEAVE_PATHS, level));
 	}
-	programs.call(ctx, OF_ROW(PROGRAM_FINISH, row));
+	programs.call(ctx, AT_LEVEL(PROGRAM_FINISH, level));
 	return 0;
 }
 #endif
 
-/* Send the paths that are left to send, and then what is. */
-static __always_inline int send_leave_paths(void *ctx, u32 row)
+/* Send the paths that are wanted, one in each program, and then the operation. */
+static __always_inline int send_leave_paths(void *ctx, u32 level)
 {
-	u32 slot = OF_CALL(row);
+	u32 slot = OF_CALL(level);
 	struct path_scratch *s = path_scratch.lookup(&slot);
 
 	if (s && send_path(s))
-		programs.call(ctx, OF_ROW(PROGRAM_LEAVE_PATHS, row));
-	programs.call(ctx, OF_ROW(PROGRAM_FINISH, row));
+		programs.call(ctx, AT_LEVEL(PROGRAM_LEAVE_PATHS, level));
+	programs.call(ctx, AT_LEVEL(PROGRAM_FINISH, level));
 	return 0;
 }
 
-/* Send what is left to send of a call, its operation record last. */
+/* Send the calling process, and last the operation record, so that all before it is complete. */
 static __always_inline int send_operation(void *ctx, u32 slot)
 {
 	struct operation_scratch *s = operation_scratch.lookup(&slot);

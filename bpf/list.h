@@ -4,66 +4,83 @@
 
 #ifdef CAN_WALK
 
-/* What the walk does now. */
+/* What a walk goes over now, or how it ended: complete, or after too many restarts. */
 #define PHASE_NAMESPACE 1
 #define PHASE_TREE 2
 #define PHASE_PROPAGATE 3
 #define PHASE_DONE 4
-#define PHASE_ASTRAY 5
+#define PHASE_INCONSISTENT 5
 
-/* Where it is in the red-black tree of a namespace's mounts, or in the tree of mounts. */
-#define AT_NODE 1
-#define TO_FAR_END 2
-#define UPWARDS 3
-#define FROM_ROOT 4
+/* What its next step is, in the red-black tree of a namespace's mounts or in a tree of mounts. */
+#define AT_NODE 1 /* look at this one */
+#define TO_FAR_END 2 /* go down to the outermost node, or to the first child */
+#define UPWARDS 3 /* go to the parent, or to the next sibling */
+#define FROM_ROOT 4 /* search from the root downwards: after a restart */
 
 #define RB_RIGHT 8
 #define RB_LEFT 16
-/* A red-black tree of 2^20 mounts is not deeper (it is at most twice as deep as a full one). */
+/* Of a red-black tree of 2^20 mounts: it is at most twice as deep as a full tree. */
 #define TREE_DEPTH 40
 
 struct walk {
+	/* What is sent: the first `count` entries. */
 	struct mounts_record record;
 	struct mount_entry entries[ENTRIES];
+	/* A copy of the struct mount that is looked at, and its unique id. */
 	u8 mount[STRUCT_MOUNT_SIZE];
-	/* That of the mount. */
 	u64 unique;
+	/* Mounts with a higher unique id are new; the highest one met. */
 	volatile u64 watermark;
 	volatile u64 newest;
+	/* Where the walk is: in the namespace or the tree, and among peers and slaves. */
 	volatile u64 node;
 	volatile u64 cursor;
+	/* The mount whose peers and slaves it goes over. */
 	volatile u64 origin;
 	volatile u64 origin_unique;
 	volatile u64 origin_master;
+	/* The top of the tree that it goes over; of the mount that the call made its root directory
+	 * and its mount point. */
 	volatile u64 top;
 	volatile u64 top_root;
 	volatile u64 top_mountpoint;
+	/* To be looked at next: the mount that a copy was mounted beneath. */
 	volatile u64 above;
+	/* The mount namespace. */
 	volatile u64 start;
+	/* The unique id of a mount that it has to meet. */
 	volatile u64 expected;
+	/* To find out that it goes in circles: see goes_in_circles(). */
 	volatile u64 mark;
+	/* A search from the root: the best node so far, and the unique id that it is to be next to.
+	 * Where mounts are a list: the last one passed. */
 	volatile u64 best;
 	volatile u64 passed;
 	volatile u32 steps;
+	/* Whether it has met `expected`. */
 	volatile u32 met;
 	volatile u32 restarts;
 	volatile u32 phase;
+	/* The phase after PHASE_PROPAGATE. */
 	volatile u32 back;
 	volatile u32 at;
+	/* The slaves of `cursor` come next. */
 	volatile u32 down;
+	/* All mounts are wanted, not only new ones. */
 	volatile u32 whole;
+	/* Only `top` is wanted. */
 	volatile u32 alone;
 	volatile u32 count;
-	volatile u32 turns_left;
+	volatile u32 steps_left;
 };
 
 BPF_PERCPU_ARRAY(walks, struct walk, CALL_SLOTS);
 
 #ifdef MNT_NS_TREE
-/* The highest unique id that any walk has come by: mounts at or below it are not new. */
+/* The highest unique id that any walk has met: mounts up to it are not new to the next call. */
 BPF_ARRAY(newest_seen, u64, 1);
 
-/* The node of the mount in a namespace that has the lowest id (RB_LEFT) or the highest. */
+/* The node of the mount in a namespace that has the lowest unique id (RB_LEFT), or the highest. */
 static __always_inline u64 outermost_node(u64 mntns, u32 side)
 {
 #ifdef MNT_NS_LAST_NODE
@@ -102,7 +119,7 @@ static __always_inline void remember_newest(u64 newest)
 		*seen = newest;
 }
 #else
-/* Before 6.8 the mounts of a namespace are a list, the newest last. */
+/* Before 6.8 the mounts of a namespace are a list, in the order in which they came. */
 static __always_inline u64 outermost_node(u64 mntns, u32 side)
 {
 	u64 head = mntns + MNT_NS_LIST;
@@ -121,8 +138,7 @@ static __always_inline void remember_newest(u64 newest)
 }
 #endif
 
-/* A descriptor that a call returned may be that of a detached tree, whose mounts are not new to
- * the next call. */
+/* Mounts of a detached tree that a call returned a descriptor of are not new to the next call. */
 static __always_inline void remember_detached(s32 descriptor)
 {
 	u64 file = file_of(descriptor);
@@ -141,7 +157,7 @@ static __always_inline void send_mounts(struct walk *w, u8 last)
 	w->record.entry_count = w->count;
 	w->record.last = last;
 	w->count = 0;
-	/* Keeps the compiler from turning the comparison into one that the verifier cannot use. */
+	/* Else the compiler makes a comparison of it that the verifier learns nothing from. */
 	asm volatile("" : "+r"(size));
 	if (size > sizeof(w->record) + sizeof(w->entries))
 		return;
@@ -152,7 +168,7 @@ static __always_inline void send_mounts(struct walk *w, u8 last)
 	w->record.first = 0;
 }
 
-/* The device and the flags of a super block; gives the address of its type. */
+/* Fill in the device and the flags of a super block; returns its file_system_type. */
 static __always_inline u64 describe_super_block(struct mount_entry *e, u64 sb)
 {
 #if !defined(RDONLY_CAST) && SB_TYPE > SB_DEV && SB_FLAGS > SB_TYPE && SB_FLAGS - SB_DEV <= 128
@@ -169,9 +185,10 @@ static __always_inline u64 describe_super_block(struct mount_entry *e, u64 sb)
 #endif
 }
 
+/* A member of the mount that is looked at. */
 #define COPIED(type, offset) (*(type *)(w->mount + (offset)))
 
-/* Append the mount whose struct is in w->mount to the list. */
+/* Append the mount that is looked at to the list. */
 static __always_inline void list_mount(struct walk *w, u32 how)
 {
 	u32 n = w->count;
@@ -192,7 +209,7 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 	e->root_hash = dentry_hash(e->root);
 	e->mountpoint_hash = dentry_hash(e->mountpoint);
 	e->mount_id = COPIED(u32, MOUNT_ID);
-	/* A namespace that is walked over is kept by who asked for that. */
+	/* That namespace cannot go away during the walk, so it need not be read again. */
 	bool is_known = how == HOW_LISTED && mntns == w->start;
 	e->mntns = is_known ? w->record.mntns : mntns_inode(mntns);
 	e->mntns_id = is_known ? w->record.mntns_id : mntns_id(mntns);
@@ -202,20 +219,20 @@ static __always_inline void list_mount(struct walk *w, u32 how)
 	e->flags = COPIED(u32, MOUNT_MNT + VFSMOUNT_FLAGS);
 	e->spare = 0;
 #ifdef MOUNT_T_FLAGS
-	/* T_UNBINDABLE of 6.17, where it was MNT_UNBINDABLE before. */
+	/* T_UNBINDABLE, which was MNT_UNBINDABLE among the flags before 6.17. */
 	if (COPIED(u32, MOUNT_T_FLAGS) & 2)
 		e->flags |= 0x2000;
 #endif
 	e->how = how;
 	read_kernel_str(e->fstype, sizeof(e->fstype),
 				  (void *)FIELD(u64, type, FS_TYPE_NAME));
-	/* Without any source it is "none" in mountinfo; an empty one is empty there. */
+	/* As show_mountinfo() in fs/proc_namespace.c: "none" without a source, but "" stays. */
 	if (read_kernel_str(e->devname, sizeof(e->devname),
 			    (void *)COPIED(u64, MOUNT_DEVNAME)) < 0)
 		__builtin_memcpy(e->devname, "none", 5);
 	if (e->unique > w->newest)
 		w->newest = e->unique;
-	/* Not if it was detached meanwhile. */
+	/* Without a namespace it was detached meanwhile. */
 	if (e->unique == w->expected && mntns)
 		w->met = 1;
 	w->count = n + 1;

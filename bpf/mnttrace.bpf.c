@@ -1,16 +1,19 @@
 /*
- * Enter and exit handlers of the traced syscalls: one record an operation, and with it where its
- * paths lead, who made it, and the mounts that it made.
+ * Programs on the tracepoints where the traced system calls begin and end. Of each call they send
+ * what it was given and returned, what its relative paths and descriptors lead to, who made it, and
+ * the mounts that it made.
  *
- * One enter program for each number of arguments, because a handler that reads more of them than
- * the call has is refused, and one exit program for all. What a call's arguments are is asked of
- * the map `traits`, which mnttrace/probes/kernel.py fills from mnttrace/linux/syscalls.py.
- * Offsets into kernel structs (TASK_NSPROXY …) come from BTF as definitions on the command line.
+ * There is one enter program for each number of arguments, since the kernel refuses one that reads
+ * more of them than the call has, and one exit program for all calls. What the arguments are is in
+ * the map `traits`, which is filled from mnttrace/linux/syscalls.py. Offsets into kernel structs,
+ * such as TASK_NSPROXY, come from BTF as definitions on the compiler's command line.
+ *
+ * The programs go on by tail call, so that the verifier looks at each part alone:
  *
  *   enter_N → enter → enter_paths → …
  *   leave → walk → walk → … → leave_paths → … → finish
  *
- * Where a program may be missed there are more rows of them, …_again1 to 3: see calls.h.
+ * On some kernels each program is attached four times, as NAME and NAME_retry1 to 3: see calls.h.
  */
 #include "records.h"
 #include "kernel.h"
@@ -20,19 +23,19 @@
 #include "list.h"
 #include "steps.h"
 #include "propagation.h"
-#include "inner.h"
+#include "hooks.h"
 #include "arguments.h"
 #include "caller.h"
 #include "enter.h"
 #include "leave.h"
 
 #define A(n) ctx->arguments[n]
-#define ENTER(n, suffix, row, ...)                                                                 \
+#define ENTER(n, suffix, level, ...)                                                               \
 	int enter_##n##suffix(struct enter_context *ctx)                                           \
 	{                                                                                          \
 		struct arguments given = {{__VA_ARGS__}};                                          \
                                                                                                    \
-		return pass_on(ctx, n, row, &given);                                               \
+		return pass_on(ctx, n, level, &given);                                             \
 	}
 #define PROGRAM(name, context, call, ...)                                                          \
 	int name(struct context *ctx)                                                              \
@@ -40,58 +43,59 @@
 		return call(ctx, ##__VA_ARGS__);                                                   \
 	}
 
-#define ROW(suffix, row)                                                                           \
-	ENTER(1, suffix, row, A(0))                                                                \
-	ENTER(2, suffix, row, A(0), A(1))                                                          \
-	ENTER(3, suffix, row, A(0), A(1), A(2))                                                    \
-	ENTER(4, suffix, row, A(0), A(1), A(2), A(3))                                              \
-	ENTER(5, suffix, row, A(0), A(1), A(2), A(3), A(4))                                        \
-	PROGRAM(enter##suffix, enter_context, enter_call, row)                                     \
-	PROGRAM(enter_paths##suffix, enter_context, send_enter_paths, row)                         \
-	PROGRAM(leave##suffix, exit_context, leave_call, row)                                      \
-	PROGRAM(leave_paths##suffix, exit_context, send_leave_paths, row)                          \
-	PROGRAM(finish##suffix, exit_context, send_operation, OF_CALL(row))
+#define LEVEL(suffix, level)                                                                       \
+	ENTER(1, suffix, level, A(0))                                                              \
+	ENTER(2, suffix, level, A(0), A(1))                                                        \
+	ENTER(3, suffix, level, A(0), A(1), A(2))                                                  \
+	ENTER(4, suffix, level, A(0), A(1), A(2), A(3))                                            \
+	ENTER(5, suffix, level, A(0), A(1), A(2), A(3), A(4))                                      \
+	PROGRAM(enter##suffix, enter_context, enter_call, level)                                   \
+	PROGRAM(enter_paths##suffix, enter_context, send_enter_paths, level)                       \
+	PROGRAM(leave##suffix, exit_context, leave_call, level)                                    \
+	PROGRAM(leave_paths##suffix, exit_context, send_leave_paths, level)                        \
+	PROGRAM(finish##suffix, exit_context, send_operation, OF_CALL(level))
 
 #ifdef CAN_WALK
-#define WALK(suffix, row) PROGRAM(walk##suffix, exit_context, walk_mounts, row)
+#define WALK(suffix, level) PROGRAM(walk##suffix, exit_context, walk_mounts, level)
 PROGRAM(survey, enter_context, survey_namespace)
 #else
-#define WALK(suffix, row)
+#define WALK(suffix, level)
 #endif
 
-/* Removing and renaming: there is nothing to see when they begin, and mostly nothing at the end. */
-#define REMOVALS(suffix, row)                                                                      \
-	PROGRAM(leave_remove##suffix, exit_context, leave_removal, row)                            \
-	PROGRAM(finish_removal##suffix, exit_context, send_operation, OF_REMOVAL(row))
-#if defined(FANOTIFY_MNT_ID) || defined(INNER)
+/* For calls that remove and rename files, which are looked at only when they end. */
+#define REMOVALS(suffix, level)                                                                    \
+	PROGRAM(leave_remove##suffix, exit_context, leave_removal, level)                          \
+	PROGRAM(finish_removal##suffix, exit_context, send_operation, OF_REMOVAL(level))
+#if defined(FANOTIFY_MNT_ID) || defined(HOOKS)
 REMOVALS(, 0)
 #endif
-/* What fanotify tells of a removal stays, and would be told again; what inner probes tell is taken. */
-#ifdef INNER
-#define FURTHER_REMOVALS(suffix, row) REMOVALS(suffix, row)
+/* Retries see whether an earlier copy was skipped by what hooks have noted, which that takes. An
+ * event of fanotify stays in its queue, and the removal would be sent again. */
+#ifdef HOOKS
+#define RETRY_REMOVALS(suffix, level) REMOVALS(suffix, level)
 #else
-#define FURTHER_REMOVALS(suffix, row)
+#define RETRY_REMOVALS(suffix, level)
 #endif
 
-ROW(, 0)
+LEVEL(, 0)
 WALK(, 0)
-#if ROWS > 1
-ROW(_again1, 1)
-WALK(_again1, 1)
-FURTHER_REMOVALS(_again1, 1)
+#if RETRY_LEVELS > 1
+LEVEL(_retry1, 1)
+WALK(_retry1, 1)
+RETRY_REMOVALS(_retry1, 1)
 #endif
-#if ROWS > 2
-ROW(_again2, 2)
-WALK(_again2, 2)
-FURTHER_REMOVALS(_again2, 2)
+#if RETRY_LEVELS > 2
+LEVEL(_retry2, 2)
+WALK(_retry2, 2)
+RETRY_REMOVALS(_retry2, 2)
 #endif
-#if ROWS > 3
-ROW(_again3, 3)
-WALK(_again3, 3)
-FURTHER_REMOVALS(_again3, 3)
+#if RETRY_LEVELS > 3
+LEVEL(_retry3, 3)
+WALK(_retry3, 3)
+RETRY_REMOVALS(_retry3, 3)
 #endif
 
-/* clone and clone3: the child and its mount namespace are known here, whatever it does next. */
+/* sched_process_fork: the child of a clone or clone3 and its mount namespace, before it runs. */
 int fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 thread = bpf_get_current_pid_tgid();

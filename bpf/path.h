@@ -1,13 +1,14 @@
 /*
- * Where a descriptor or the working directory leads: the names from there up to the process's
- * root, as d_path() goes (fs/d_path.c, prepend_path). bpf_d_path() is not to be had from
- * tracepoints, so the dentries are walked here.
+ * The path of a descriptor or of the working directory: the names from there up to the process's
+ * root, as prepend_path() in fs/d_path.c collects them. Programs on tracepoints may not call
+ * bpf_d_path(), so they walk the dentries.
  */
 #ifndef MNTTRACE_PATH_H
 #define MNTTRACE_PATH_H
 
 #define PATHS 3
 
+/* A path that is to be sent. */
 struct wanted {
 	u32 argument;
 	u32 base;
@@ -16,8 +17,8 @@ struct wanted {
 	u64 dentry;
 };
 
-/* The walk's state lives in a map and is read through volatile: the verifier then forgets what
- * each turn of the loop found, and the turns look alike to it. */
+/* The state of the loop is in a map and volatile: the verifier knows no values of it then, so that
+ * all iterations are the same to it. */
 struct path_scratch {
 	struct path_record record;
 	char names[STRING_SIZE + NAME_SIZE];
@@ -35,7 +36,7 @@ struct path_scratch {
 
 BPF_PERCPU_ARRAY(path_scratch, struct path_scratch, SLOTS);
 
-/* Does the text begin with /proc/self/fd/N or /proc/thread-self/fd/N? And is that all? */
+/* Whether a text begins with /proc/self/fd/N or /proc/thread-self/fd/N; `is_all`: it ends there. */
 static __always_inline bool proc_descriptor(char *head, s32 *descriptor, bool *is_all)
 {
 	u64 *words = (u64 *)head;
@@ -63,7 +64,7 @@ static __always_inline bool proc_descriptor(char *head, s32 *descriptor, bool *i
 	return true;
 }
 
-static __always_inline void want(u32 slot, u32 argument, u32 base, s32 descriptor, u64 dentry)
+static __always_inline void want_path(u32 slot, u32 argument, u32 base, s32 descriptor, u64 dentry)
 {
 	struct path_scratch *s = path_scratch.lookup(&slot);
 
@@ -137,7 +138,7 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 	return true;
 }
 
-/* One step towards the root; false once the path is complete or cannot be gone on with. */
+/* One step towards the root; false when the path is complete or cannot be continued. */
 static __always_inline bool step_up(struct path_scratch *s)
 {
 	u64 vfsmount = s->vfsmount, dentry = s->dentry, parent;
@@ -173,14 +174,14 @@ static __always_inline bool step_up(struct path_scratch *s)
 		return false;
 	s->used = used + n;
 	s->dentry = parent;
-	/* An object without a directory: [fscontext], a namespace. */
+	/* Without a directory: an anonymous inode such as [fscontext], a namespace. */
 	if (parent == dentry)
 		s->record.complete = 1;
 	return parent != dentry;
 }
 
-/* Send a path record for the last path that was asked for; whether there are more. One at a time, by tail
- * call: loops in a loop are too much for the verifier of 6.1. */
+/* Send a path record for the last path that is wanted; true if there are more. Callers come back by
+ * tail call, since a loop within a loop is too much for the verifier of 6.1. */
 static __always_inline bool send_path(struct path_scratch *s)
 {
 	u32 i, left = s->count - 1;

@@ -1,38 +1,39 @@
 /*
- * Walks over struct mount: the mounts that a call made, with their peers and slaves in every
- * namespace, and all mounts of one namespace.
+ * Walks over struct mount: over the mounts that a call made, with their copies at peers and slaves
+ * in all namespaces, and over all mounts of one namespace.
  *
- * Nothing is locked: each pointer is read with read_kernel(), and what changes meanwhile
- * is told apart in user space by unique ids, which are never used twice. A walk that a change led
- * astray, so that it goes round in circles or misses what fanotify has told of, begins anew, and
- * then goes downwards only: at no moment do the tree's child pointers make a loop, as the parents'
- * do while it is turned (lib/rbtree.c). The state lives in a map and is read through volatile, so that
- * the turns of the loop look alike to the verifier; where it looks at each of them all the same, a walk
- * that is not through after a few goes on by tail call.
+ * Nothing is locked, and every pointer is read as one that may be wrong. User space tells mounts
+ * apart by unique ids, which are never used again. If mounts are changed meanwhile a walk can go in
+ * circles, or miss a mount that an event named. It is begun anew then, and searches each next mount
+ * from the root of the tree downwards: while the kernel rotates the tree its parent pointers can
+ * make a loop, its child pointers never do (lib/rbtree.c).
+ *
+ * The state is in a map and volatile, so that all iterations of the loop are the same to the
+ * verifier. Where that goes through each of them all the same, a walk continues by tail call.
  */
 #ifndef MNTTRACE_PROPAGATION_H
 #define MNTTRACE_PROPAGATION_H
 
 #ifdef CAN_WALK
 
-/* A namespace with more mounts than LIST_LIMIT is not listed after a change: user space reads it. */
+/* Of a namespace with more mounts than LIST_LIMIT user space reads the table after a change. */
 #ifdef MAY_GOTO
-#define WALK_TURNS 65536
+#define WALK_STEPS 65536
 #define LIST_LIMIT 4096
-#define MAY_TURN(i) may_goto()
+#define MAY_STEP(i) may_goto()
 #else
-/* In each of up to 30 programs. */
-#define TURNS_AT_ONCE 128
-#define WALK_TURNS (30 * TURNS_AT_ONCE)
+/* One walk is up to 30 programs, by tail call. */
+#define STEPS_PER_PROGRAM 128
+#define WALK_STEPS (30 * STEPS_PER_PROGRAM)
 #define LIST_LIMIT 512
-#define MAY_TURN(i) ((i) < TURNS_AT_ONCE)
+#define MAY_STEP(i) ((i) < STEPS_PER_PROGRAM)
 #endif
-/* The recorder can ask anew, and others want its processor. */
-#define SURVEY_TURNS 3840
+/* Of the recorder's walks, so that it leaves the processor to others: it can ask again. */
+#define SURVEY_STEPS 3840
 #define WALK_RESTARTS 4
 
-/* Is the new mount in w->mount one that another new one was copied to? Copies come behind what
- * they were made from in the ring of peers, or are its slaves (propagate_mnt() in fs/pnode.c). */
+/* Whether the new mount that is looked at is a propagated copy of another new one. Copies come
+ * behind their source in the ring of peers, or are its slaves (propagate_mnt() in fs/pnode.c). */
 static __always_inline bool is_copy(struct walk *w)
 {
 	u64 master = COPIED(u64, MOUNT_MASTER);
@@ -43,8 +44,7 @@ static __always_inline bool is_copy(struct walk *w)
 	return before > w->watermark && before < w->unique;
 }
 
-/* Is there something new right behind the mount in w->mount among its peers, or first among its
- * slaves? */
+/* Whether the next peer or the first slave of the mount that is looked at is new. */
 static __always_inline bool has_new_copies(struct walk *w, u64 mount)
 {
 	u64 slave = first_slave(mount);
@@ -52,7 +52,7 @@ static __always_inline bool has_new_copies(struct walk *w, u64 mount)
 	return is_new(w, COPIED(u64, MOUNT_SHARE) - MOUNT_SHARE) || (slave && is_new(w, slave));
 }
 
-/* The mount that lies on the one in w->mount, or which came to it last; 0 for none. */
+/* The mount that covers the root of the one that is looked at, or its newest child; 0 for none. */
 static __always_inline u64 last_on(struct walk *w, u64 mount)
 {
 #ifdef MOUNT_OVERMOUNT
@@ -70,9 +70,8 @@ static __always_inline void remember_top(struct walk *w)
 	w->top_mountpoint = COPIED(u64, MOUNT_MOUNTPOINT);
 }
 
-/* Whether what the call made may lie behind an older mount. A list has mounts in the order in which
- * they came to the namespace, and they have numbers since they were made: one that waited for its
- * place meanwhile is older, and came later. */
+/* Whether a new mount can come behind an older one. So in a list, which is in the order in which
+ * mounts came to the namespace: one that was made first may have come last. */
 static __always_inline bool may_be_behind_older(struct walk *w)
 {
 #ifdef MNT_NS_TREE
@@ -82,8 +81,8 @@ static __always_inline bool may_be_behind_older(struct walk *w)
 #endif
 }
 
-/* One turn of the walk: a move, and what it came to is listed. */
-static __always_inline void turn(struct walk *w)
+/* One step of the walk; the mount that it came to is listed. */
+static __always_inline void walk_step(struct walk *w)
 {
 	u32 phase = w->phase, how;
 	u64 mount = w->above;
@@ -129,7 +128,7 @@ static __always_inline void turn(struct walk *w)
 			propagate_from(w, mount);
 	}
 	else if (how == HOW_PROPAGATED) {
-		/* One that this was slipped beneath has got it as its parent. */
+		/* If the copy was mounted beneath an older mount, it is that one's parent now. */
 		u64 above = last_on(w, mount);
 
 		if (above && unique_of(above) < w->unique)
@@ -154,7 +153,7 @@ static __always_inline struct walk *begin_walk(u32 slot, u32 phase, u64 watermar
 	w->whole = why != LIST_MADE;
 	w->at = AT_NODE;
 	w->count = 0;
-	w->turns_left = slot == OF_SURVEY ? SURVEY_TURNS : WALK_TURNS;
+	w->steps_left = slot == OF_SURVEY ? SURVEY_STEPS : WALK_STEPS;
 	w->alone = 0;
 	w->top = 0;
 	w->top_root = 0;
@@ -170,7 +169,7 @@ static __always_inline struct walk *begin_walk(u32 slot, u32 phase, u64 watermar
 	return w;
 }
 
-/* Say which mount the walk must come by, if it is after new ones and that is one. */
+/* Say which mount the walk has to meet, if that is new and it is after new ones. */
 static __always_inline void expect(u32 slot, u64 unique)
 {
 	struct walk *w = walks.lookup(&slot);
@@ -179,7 +178,8 @@ static __always_inline void expect(u32 slot, u64 unique)
 		w->expected = unique;
 }
 
-/* Walk downwards from the root of the namespace's tree, to what comes next to a unique id. */
+/* Continue with the mount that comes next to a unique id: a search from the root of the tree.
+ * Lists, which are without that, are begun anew. */
 static __always_inline void begin_downwards(struct walk *w, u64 passed)
 {
 #ifdef MNT_NS_TREE
@@ -192,8 +192,8 @@ static __always_inline void begin_downwards(struct walk *w, u64 passed)
 #endif
 }
 
-/* Where a list that is not whole has come to. */
-static __always_inline u64 place_of(struct walk *w)
+/* Where a list that is not complete has come to. */
+static __always_inline u64 position_of(struct walk *w)
 {
 #ifdef MNT_NS_TREE
 	return w->newest;
@@ -202,9 +202,8 @@ static __always_inline u64 place_of(struct walk *w)
 #endif
 }
 
-/* Go on from there with a list of a whole namespace that was too long for one walk; from the beginning
- * if what was there last is gone. */
-static __always_inline void go_on_after(u64 place)
+/* Continue a list that was too long for one walk; anew if the mount that it had come to is gone. */
+static __always_inline void continue_after(u64 position)
 {
 	u32 slot = OF_SURVEY;
 	struct walk *w = walks.lookup(&slot);
@@ -212,17 +211,17 @@ static __always_inline void go_on_after(u64 place)
 	if (!w)
 		return;
 #ifdef MNT_NS_TREE
-	begin_downwards(w, place);
+	begin_downwards(w, position);
 #else
-	if (FIELD(u64, place - MOUNT_LIST, MOUNT_NS) != w->start)
+	if (FIELD(u64, position - MOUNT_LIST, MOUNT_NS) != w->start)
 		return;
-	w->node = FIELD(u64, place, 0);
+	w->node = FIELD(u64, position, 0);
 #endif
 	w->record.first = 0;
 }
 
-/* Begin anew, unless that was done too often. */
-static __always_inline bool again(struct walk *w)
+/* Begin the walk anew; false if that was done too often. */
+static __always_inline bool restart_walk(struct walk *w)
 {
 	if (w->restarts >= WALK_RESTARTS)
 		return false;
@@ -245,8 +244,8 @@ static __always_inline bool again(struct walk *w)
 	return w->node != 0;
 }
 
-/* Has the walk come to where it was before? A mark is left at every step whose number is a power of
- * two (R. P. Brent, 1980). */
+/* Whether the walk came to a state that it was in before: it is compared with that of the last step
+ * whose number is a power of two (R. P. Brent's cycle detection, 1980). */
 static __always_inline bool goes_in_circles(struct walk *w)
 {
 	u64 here = w->node * 0x9e3779b97f4a7c15ULL + w->cursor * 0xc2b2ae3d27d4eb4fULL +
@@ -261,7 +260,7 @@ static __always_inline bool goes_in_circles(struct walk *w)
 	return false;
 }
 
-/* Get ready to walk over a namespace; false if there is nothing to walk over. */
+/* Begin a walk over a mount namespace; false if it has no mounts. */
 static __always_inline bool begin_namespace(u32 slot, u64 mntns, u64 watermark, u16 why,
 					    u64 entered)
 {
@@ -276,6 +275,7 @@ static __always_inline bool begin_namespace(u32 slot, u64 mntns, u64 watermark, 
 	return w->node != 0;
 }
 
+/* Begin a walk over a tree of mounts that a call attached. */
 static __always_inline bool begin_tree(u32 slot, u64 mount, u64 watermark, u64 entered)
 {
 	struct walk *w = begin_walk(slot, PHASE_TREE, watermark, LIST_MADE, entered);
@@ -288,7 +288,7 @@ static __always_inline bool begin_tree(u32 slot, u64 mount, u64 watermark, u64 e
 	return true;
 }
 
-/* Get ready to list a mount of a namespace that a call may have changed, and nothing else. */
+/* Begin a walk over one mount, the only one that a call can have changed. */
 static __always_inline bool begin_changed(u32 slot, u64 mount, u64 mntns, u64 entered)
 {
 	struct walk *w = begin_walk(slot, PHASE_TREE, 0, LIST_CHANGED, entered);
@@ -303,29 +303,29 @@ static __always_inline bool begin_changed(u32 slot, u64 mount, u64 mntns, u64 en
 	return true;
 }
 
-/* Go on with the walk. True if it is at an end; if that is not PHASE_DONE, it has gone astray too often
- * or is too long. */
-static __always_inline bool go_on(struct walk *w)
+/* Continue the walk. True at its end: it is complete if that is PHASE_DONE, else it was begun anew
+ * too often, or is too long. */
+static __always_inline bool continue_walk(struct walk *w)
 {
 	u32 i;
 
 #pragma clang loop unroll(disable)
-	for (i = 0; MAY_TURN(i); i++) {
-		u32 left = w->turns_left;
+	for (i = 0; MAY_STEP(i); i++) {
+		u32 left = w->steps_left;
 
 		if (w->phase == PHASE_DONE) {
-			/* What several walks do not come by was read from an event that was freed meanwhile. */
-			if (!w->expected || w->met || !again(w))
+			/* If no walk meets it, it was read from an event that had been freed. */
+			if (!w->expected || w->met || !restart_walk(w))
 				return true;
 		}
 		if (!left)
 			return true;
-		w->turns_left = left - 1;
+		w->steps_left = left - 1;
 		if (w->count >= ENTRIES)
 			send_mounts(w, 0);
-		turn(w);
-		if (goes_in_circles(w) && !again(w)) {
-			w->phase = PHASE_ASTRAY;
+		walk_step(w);
+		if (goes_in_circles(w) && !restart_walk(w)) {
+			w->phase = PHASE_INCONSISTENT;
 			return true;
 		}
 	}

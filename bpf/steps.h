@@ -1,4 +1,4 @@
-/* The single moves of a walk: over peers and slaves, a namespace's tree by id, a tree of mounts. */
+/* The steps of a walk: over peers and slaves, over a namespace's mounts, over a tree of mounts. */
 #ifndef MNTTRACE_STEPS_H
 #define MNTTRACE_STEPS_H
 
@@ -42,9 +42,9 @@ static __always_inline u64 next_slave(u64 mount, u64 master)
 #endif
 }
 
-/* One move over the peers and slaves of w->origin, as propagation_next() in fs/pnode.c goes.
- * What is not new is passed by: only a new mount has new slaves. Gives the new mount that it came
- * to, or 0. */
+/* One step over the peers and slaves of w->origin, in the order of propagation_next() in
+ * fs/pnode.c. Returns the mount that it came to if that is new, else 0. It does not go down from
+ * others, since only new mounts have new slaves. */
 static __always_inline u64 step_propagate(struct walk *w)
 {
 	u64 mount = w->cursor, next = 0;
@@ -78,8 +78,8 @@ static __always_inline u64 step_propagate(struct walk *w)
 }
 
 #ifdef MNT_NS_TREE
-/* One move from the root of a namespace's tree down to the mount that comes next to w->passed.
- * Gives that one, or 0 on the way to it. */
+/* One step from the root of a namespace's tree down to the mount whose unique id comes next to
+ * w->passed. Returns that one, or 0 on the way to it. */
 static __always_inline u64 step_downwards(struct walk *w)
 {
 	u64 node = w->node, unique;
@@ -104,8 +104,9 @@ static __always_inline u64 step_downwards(struct walk *w)
 	return 0;
 }
 
-/* One move over a namespace's mounts, which are a red-black tree by unique id: from the lowest on
- * if the whole is wanted, else from the highest down. Gives the mount that it came to, or 0. */
+/* One step over a namespace's mounts, which are a red-black tree by unique id: from the lowest
+ * upwards if all are wanted, else from the highest downwards. Returns the mount that it came to, or
+ * 0. */
 static __always_inline u64 step_namespace(struct walk *w)
 {
 	u32 near = w->whole ? RB_RIGHT : RB_LEFT;
@@ -139,8 +140,8 @@ static __always_inline u64 step_namespace(struct walk *w)
 	return 0;
 }
 #else
-/* One move over a namespace's mounts: from the first on if the whole is wanted, else from the last
- * back. Gives the mount that it came to, or 0. */
+/* One step over a namespace's mounts, which are a list: from the first one on if all are wanted,
+ * else from the last one back. Returns the mount that it came to, or 0. */
 static __always_inline u64 step_namespace(struct walk *w)
 {
 	u64 node = w->node, mount = node - MOUNT_LIST;
@@ -150,7 +151,7 @@ static __always_inline u64 step_namespace(struct walk *w)
 		return 0;
 	}
 	w->node = FIELD(u64, node, w->whole ? 0 : 8);
-	/* Who reads /proc/PID/mounts has a place in the list (fs/proc_namespace.c). */
+	/* A reader of /proc/PID/mounts: mounts_open_common() in fs/proc_namespace.c. */
 	if (FIELD(u32, mount, MOUNT_MNT + VFSMOUNT_FLAGS) & MNT_CURSOR)
 		return 0;
 	w->passed = node;
@@ -158,8 +159,8 @@ static __always_inline u64 step_namespace(struct walk *w)
 }
 #endif
 
-/* One move over the tree below w->top, a mount that the caller held a descriptor of: its ids may
- * be older than those of others in the namespace. Gives the mount that it came to, or 0. */
+/* One step over the tree of w->top, a mount that the caller had a descriptor of: its mounts may be
+ * older than others in the namespace. Returns the mount that it came to, or 0. */
 static __always_inline u64 step_tree(struct walk *w)
 {
 	u64 mount = w->node, next;

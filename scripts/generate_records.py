@@ -177,7 +177,10 @@ def wrapped_comment(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent="    # ", subsequent_indent="    # ")
 
 
-PREAMBLE = '''"""The records that the BPF programs send.
+PREAMBLE = '''# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The records that the BPF programs send.
 
 Made by scripts/generate_records.py from bpf/records.h; edit that one. Constants are there as plain
 numbers, which compare faster, and as enumerations. Of an array each element is a field of its own,

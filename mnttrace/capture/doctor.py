@@ -13,7 +13,8 @@ from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.namespaces import kernel_namespaces, mount_namespaces
 from mnttrace.linux.tracefs import open_tracefs
 from mnttrace.probes import offsets
-from mnttrace.probes.kernel import KernelProbes, bcc_version, check_privileges
+from mnttrace.probes.compile import bcc_version
+from mnttrace.probes.kernel import KernelProbes, check_privileges
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def examine() -> list[Check]:
                 "mounts detached", lambda: _detached(probes[0]), False, "who detached a copy", ""
             ),
         ]
-        are_numbered = probes[0].numbers
+        are_numbered = probes[0].numbers_mounts
         probes[0].close()
     checks += [
         _check(
@@ -107,8 +108,8 @@ def _tracefs() -> str:
 
 def _programs(probes: list[KernelProbes]) -> str:
     probes.append(KernelProbes())
-    has = probes[0].has
-    return "compiled, loaded and attached" + (f", with {' and '.join(has)}" if has else "")
+    features = " and ".join(probes[0].features)
+    return "compiled, loaded and attached" + (f", with {features}" if features else "")
 
 
 def _tracepoints(probes: KernelProbes) -> str:

@@ -38,7 +38,7 @@ class Recorder:
         wanted: which operations to record.
         command: what to record, started once the probes are armed; empty: what others do.
         keep_raw: also keep what the core gets, in order.
-        way: as of :class:`mnttrace.probes.kernel.KernelProbes`; or "none": mount tables alone.
+        backend: as of :class:`mnttrace.probes.kernel.KernelProbes`; or "none": mount tables alone.
 
     Raises:
         BadInput: there is no such command.
@@ -52,7 +52,7 @@ class Recorder:
         keep_secrets: bool = False,
         wanted: Filter | None = None,
         command: Sequence[str] = (),
-        way: str | None = None,
+        backend: str | None = None,
         keep_raw: bool = False,
     ) -> None:
         wanted = wanted or Filter()
@@ -61,10 +61,10 @@ class Recorder:
             raise _not_startable(command, "there is no such command")
         Writer.check(directory, force)
         self._probes: KernelProbes | NullProbes
-        if way == "none":
+        if backend == "none":
             self._probes = NullProbes()
         else:
-            self._probes = KernelProbes(follow=descendants(wanted.pids), way=way)
+            self._probes = KernelProbes(follow=descendants(wanted.pids), backend=backend)
         try:
             self.writer = Writer(directory, force)
             meta = about(command)

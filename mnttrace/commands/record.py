@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mnttrace.commands._filters import filters, wanted
+from mnttrace.probes.backends import BACKENDS
 
 if TYPE_CHECKING:
     from mnttrace.capture.record import Recorder
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 @click.option("--duration", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
 @filters
 @click.option(
-    "--probes",
-    type=click.Choice(["inner", "walk", "syscalls", "none"]),
-    help="Where mounts come from: the kernel's functions, its lists at the end of each call, or "
-    "mount tables between the calls; without it, the first of these that the kernel has. None are "
-    "mount tables alone, ten times a second: also without root, BTF or bcc.",
+    "--backend",
+    type=click.Choice([*BACKENDS, "none"]),
+    help="How mounts are seen: by hooks on the kernel's functions, by a walk over mounts when a "
+    "call ends, or by mount tables between the calls; without it, the first of these that the "
+    "kernel has. None: mount tables alone, ten times a second, also without root, BTF or bcc.",
 )
 @click.option(
     "--keep-raw",
@@ -44,7 +45,7 @@ def command(
     output: Path,
     force: bool,
     duration: float | None,
-    probes: str | None,
+    backend: str | None,
     keep_raw: bool,
     keep_secrets: bool,
     cmd: tuple[str, ...],
@@ -57,8 +58,8 @@ def command(
     """
     from mnttrace.capture.record import Recorder
 
-    recorder = Recorder(output, force, keep_secrets, wanted(options), cmd, probes, keep_raw)
-    if probes == "none":
+    recorder = Recorder(output, force, keep_secrets, wanted(options), cmd, backend, keep_raw)
+    if backend == "none":
         click.echo(
             "mnttrace: only mount tables are recorded: not who mounted what, nor mounts that come "
             "and go between two reads of a table",

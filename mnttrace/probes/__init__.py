@@ -1,1 +1,1 @@
-"""The BPF programs: what they need of the kernel, compiled, loaded, attached and asked."""
+"""The BPF programs: what this kernel has for them; compiled, loaded, attached, asked and read."""

@@ -1,7 +1,8 @@
-"""Functions of the kernel by which mounts come and go, for bpf/inner.h: the one table of them.
+"""The functions of the kernel that are hooked, by which mounts come and go: see bpf/hooks.h.
 
-Each row is tried where the kernel has the function with so many arguments: by fentry and fexit, and
-where these are refused or not there, as on arm64 before 6.4, by kprobes.
+A function is hooked if BTF has it with the arguments that are expected and a program that does
+nothing can be attached to it: by fentry and fexit, or by kprobes where the kernel refuses these, as
+on arm64 before 6.4.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from mnttrace.linux.perf import takes_kprobe
 
 
 class Function(NamedTuple):
-    """A function that is traced.
+    """A function that can be hooked.
 
     Attributes:
         name: in the kernel.
         arguments: how many it has to have.
-        at_exit: whether it is traced where it ends.
+        at_exit: whether it is hooked where it returns.
     """
 
     name: str
@@ -35,32 +36,34 @@ _COMMITTED = Function("commit_tree", 1, False)
 _TRANSFERRED = Function("transfer_propagation", 2, False)
 _CHANGED = Function("change_mnt_propagation", 2, False)
 
-# Definition for the BPF programs → the functions that tell of mounts that come; newest first.
+# Definition for the BPF programs → the functions to hook; of each table the first that can be.
+# Where mounts are attached:
 _ATTACHED: dict[str, tuple[Function, ...]] = {
-    "INNER_ADDED": (_ADDED,),  # from 6.16 on, for any mount that enters a namespace
-    "INNER_COMMITTED": (_CLONED, _COMMITTED),
+    "HOOK_ADDED": (_ADDED,),  # from 6.16 on: any mount that enters a namespace
+    "HOOK_COMMITTED": (_CLONED, _COMMITTED),
 }
-# And of those that go.
+# Where they are detached:
 _DETACHED: dict[str, tuple[Function, ...]] = {
-    "INNER_TRANSFERRED": (_TRANSFERRED,),  # from 6.18 on
-    "INNER_CHANGED": (_CHANGED,),
+    "HOOK_TRANSFERRED": (_TRANSFERRED,),  # from 6.18 on
+    "HOOK_CHANGED": (_CHANGED,),
 }
-# And of those that are made and freed, where mounts have no unique ids and are numbered.
+# Where they are made and freed, if they have no unique ids and are to be numbered:
 _NUMBERED: dict[str, tuple[Function, ...]] = {
-    "INNER_NUMBERED": (
+    "HOOK_NUMBERED": (
         _CLONED,
         Function("vfs_create_mount", 1, True),
         Function("cleanup_mnt", 1, False),
     )
 }
 _SWITCH = Path("/proc/sys/kernel/ftrace_enabled")
-# From 6.18 on umount_tree() leaves all peer groups at once, by this one.
+# From 6.18 on umount_tree() takes all its mounts out of their peer groups by this function. Only
+# then is transfer_propagation() called for each of them.
 _TRANSFERS_IF = "bulk_make_private"
 
 
 def definitions(btf: Btf) -> list[str]:
-    """What the BPF programs are to define, for the functions that this kernel lets them be put on;
-    [] where it does not tell both what comes and what goes."""
+    """What the BPF programs are to define for the functions that can be hooked; [] if not both
+    what is attached and what is detached can be reported."""
 
     def takes_program(function: Function) -> bool:
         number = btf.function_id(function.name)
@@ -73,14 +76,14 @@ def definitions(btf: Btf) -> list[str]:
         return []
     found = _choose(btf, takes_program)
     if found:
-        return ["INNER", *found]
+        return ["HOOKS", *found]
     found = _choose(btf, takes_probe)
-    return ["INNER", "INNER_KPROBES", *found] if found else []
+    return ["HOOKS", "HOOK_KPROBES", *found] if found else []
 
 
 def _is_switched_off() -> bool:
-    """Whether such programs are taken and never run: by kernel.ftrace_enabled=0, for fentry and for
-    kprobes where functions begin."""
+    """Whether kernel.ftrace_enabled is 0: hooks where functions begin are accepted then, by fentry
+    and by kprobes, and never run."""
     try:
         return _SWITCH.read_text().strip() == "0"
     except OSError:
@@ -88,10 +91,10 @@ def _is_switched_off() -> bool:
 
 
 def _choose(btf: Btf, can_trace: Callable[[Function], bool]) -> list[str]:
-    gone = dict(_DETACHED)
+    detached = dict(_DETACHED)
     if btf.function_arguments(_TRANSFERS_IF) is None:
-        del gone["INNER_TRANSFERRED"]
-    choices = [_ATTACHED, gone]
+        del detached["HOOK_TRANSFERRED"]
+    choices = [_ATTACHED, detached]
     if not btf.has("mount.mnt_id_unique"):
         choices.append(_NUMBERED)
 

@@ -1,37 +1,37 @@
-"""No probes at all: without BTF, tracepoints, bcc or root there are the mount tables."""
+"""No probes: for machines without BTF, tracepoints, bcc or root. There are mount tables alone."""
 
 from __future__ import annotations
 
 
-class Blind:
-    """In the place of :class:`mnttrace.capture.probes.Probes`: there is nothing that tells.
+class NullProbes:
+    """In the place of :class:`mnttrace.probes.kernel.KernelProbes`: nothing is reported.
 
     Attributes: as of that class.
     """
 
     def __init__(self) -> None:
         self.ring = None
-        self.way = "none"
+        self.backend = "none"
         self.traced: list[str] = []
         self.missing: list[str] = []
-        self.can_walk = self.can_notify = self.tells = False
+        self.can_walk = self.can_use_fanotify = self.reports_mount_events = False
 
     def survey(self, _path: str) -> bool:
-        """No kernel list comes of it."""
+        """There is no list from the kernel."""
         return False
 
     def show_group(self, _descriptor: int) -> None:
-        """Nobody is to be shown anything."""
+        """No program needs to know."""
 
     def watch(self, _path: str) -> None:
-        """Nobody is to be told."""
+        """No program needs to know."""
 
     def is_in_call(self, _tid: int) -> bool:
         """No call is seen to begin."""
         return False
 
     def losses(self) -> dict[str, int]:
-        """What is not told cannot be lost on the way."""
+        """Nothing is sent, so nothing is lost."""
         return {}
 
     def unended(self) -> int:
@@ -39,4 +39,4 @@ class Blind:
         return 0
 
     def close(self) -> None:
-        """There is nothing to take away."""
+        """Nothing was attached."""

@@ -1,10 +1,10 @@
-"""Where the kernel keeps what the BPF programs read, asked of BTF; newest name first."""
+"""Offsets of the struct members that the BPF programs read, from BTF."""
 
 from __future__ import annotations
 
 from mnttrace.linux.btf import Btf
 
-# Definition in the BPF programs: the paths that it has had, newest first.
+# Definition for the BPF programs → the names that the member has had, newest first.
 _OFFSETS: dict[str, tuple[str, ...]] = {
     "TASK_NSPROXY": ("task_struct.nsproxy",),
     "TASK_REAL_PARENT": ("task_struct.real_parent",),
@@ -24,7 +24,7 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
     "NSPROXY_MNT_NS": ("nsproxy.mnt_ns",),
     "MNT_NS_COMMON": ("mnt_namespace.ns",),
     "MNT_NS_INUM": ("mnt_namespace.ns.inum",),
-    # `mounts` is the count up to 6.11 only: from 6.12 on it is the tree of them.
+    # `mounts` is their number up to 6.11, and from 6.12 on the tree of them.
     "MNT_NS_COUNT": ("mnt_namespace.nr_mounts", "mnt_namespace.mounts"),
     "FILES_FDT": ("files_struct.fdt",),
     "FDT_FD": ("fdtable.fd",),
@@ -99,17 +99,17 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "REGISTER_OF_1": ("pt_regs.si", "pt_regs.regs", "pt_regs.a1"),
     "REGISTER_OF_RESULT": ("pt_regs.ax", "pt_regs.regs", "pt_regs.a0"),
 }
-# With all of these the mounts that a call made can be walked to.
+# With all of these the programs can list the mounts that a call made.
 _WALK = {"MNT_NS_TREE", "MOUNT_NODE", "MOUNT_ID_UNIQUE"}
-# Or with these, if inner probes number the mounts.
+# Or with these, if kernel hooks number the mounts.
 LISTS = {"MNT_NS_LIST", "MOUNT_LIST"}
 
 
 def definitions(btf: Btf) -> dict[str, int]:
-    """Name → byte offset, for every struct member that the BPF programs read on this kernel.
+    """Definition → byte offset, for every member that the BPF programs read on this kernel.
 
     Raises:
-        NoSuchMember: a member that they cannot do without is not there.
+        NoSuchMember: this kernel lacks a member that no program can do without.
     """
     found = {"UPID_SIZE": btf.size("upid"), "STRUCT_MOUNT_SIZE": btf.size("mount")}
     for name, paths in _OFFSETS.items():

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The records that the BPF programs send.
 
 Made by scripts/generate_records.py from bpf/records.h; edit that one. Constants are there as plain

@@ -1,8 +1,9 @@
 """A BPF ring buffer, read as the kernel lays it out in memory.
 
-The first page has the consumer's position, the second the producer's; the records follow, twice, so
-that none is broken at the end (kernel/bpf/ringbuf.c). Reading here, rather than by libbpf's call
-for each record, takes a fifth of the time: what is there is copied as one piece.
+The first page has the consumer's position, the second the producer's. The data pages follow, mapped
+twice, so that a record which begins at their end can be read in one piece (kernel/bpf/ringbuf.c).
+All records that are there are copied at once, which takes a fifth of the time of a call by libbpf
+for each record.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Ring:
         size: in bytes, a power of two.
 
     Attributes:
-        descriptor: to wait at for a record that wakes its reader; by edge, for most do not.
+        descriptor: to wait at, by edge: most records do not wake their reader.
     """
 
     def __init__(self, descriptor: int, size: int) -> None:
@@ -37,13 +38,13 @@ class Ring:
         self._rest = mmap.mmap(
             descriptor, self._page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=self._page
         )
-        # Numbers that are read and written as a whole, while the kernel looks at them: struct goes
-        # byte by byte.
+        # The kernel uses the positions meanwhile. Through these views each is read and written as a
+        # whole; the module struct goes byte by byte.
         self._consumed = memoryview(self._first)[:8].cast("Q")
         self._produced = memoryview(self._rest)[:8].cast("Q")
 
     def read(self) -> bytes:
-        """All whole records that are there, for :func:`records`."""
+        """All complete records that are there, for :func:`records`."""
         begin = end = self._consumed[0]
         produced = self._produced[0]
         while end < produced:

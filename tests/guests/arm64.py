@@ -31,7 +31,7 @@ PYTEST = f"python3 -P -m pytest -p no:cacheprovider -q {QUIET}"
 SUITES = {
     "doctor": "python3 -P -m mnttrace doctor",
     "seeds": f"{PYTEST} tests/kernel/test_seeds.py",
-    "inner": f"{PYTEST} tests/kernel/probes/test_inner.py tests/kernel/linux/test_bpf.py "
+    "hooks": f"{PYTEST} tests/kernel/probes/test_hooks.py tests/kernel/linux/test_bpf.py "
     "-k 'not fentry'",
     "tables": f"{PYTEST} tests/kernel/analysis/test_moments.py",
     "concurrency": f"{PYTEST} tests/truth/test_concurrency.py",

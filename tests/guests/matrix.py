@@ -22,10 +22,10 @@ PYTEST = ".venv/bin/python -m pytest -p no:cacheprovider -q"
 SUITES = {
     "doctor": ".venv/bin/python -m mnttrace doctor",
     "seeds": f"{PYTEST} tests/kernel/test_seeds.py",
-    "inner": f"{PYTEST} tests/kernel/probes/test_inner.py tests/kernel/linux/test_bpf.py "
+    "hooks": f"{PYTEST} tests/kernel/probes/test_hooks.py tests/kernel/linux/test_bpf.py "
     "-k 'not kprobes'",
     "lists": f"{PYTEST} tests/kernel/capture/survey/test_long_lists.py",
-    "kprobes": f"{PYTEST} tests/kernel/probes/test_inner.py -k kprobes && "
+    "kprobes": f"{PYTEST} tests/kernel/probes/test_hooks.py -k kprobes && "
     f"PYTHONPATH=tests/guests/kprobes:$PYTHONPATH {PYTEST} tests/kernel/test_seeds.py",
     "tables": f"{PYTEST} tests/kernel/analysis/test_moments.py",
     "concurrency": f"{PYTEST} tests/truth/test_concurrency.py",
@@ -39,7 +39,7 @@ SUITES = {
 # Emulated processors are slow: what a test waits for may take so many times as long.
 # All of these kernels take programs on their functions.
 ENVIRONMENT = (
-    "export PYTHONPATH=$PWD MNTTRACE_REQUIRE_KERNEL=1 MNTTRACE_REQUIRE_INNER=1 MNTTRACE_PATIENCE=20"
+    "export PYTHONPATH=$PWD MNTTRACE_REQUIRE_KERNEL=1 MNTTRACE_REQUIRE_HOOKS=1 MNTTRACE_PATIENCE=20"
 )
 TIMEOUT = 1800  # seconds for each suite, as one may take what another leaves
 

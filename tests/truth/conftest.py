@@ -23,7 +23,7 @@ def witness(request: pytest.FixtureRequest) -> Iterator[Witness]:
 
     Once with all that this kernel tells, once as on kernels that have but calls and mount tables.
     """
-    with Witness(way=request.param) as witness:
+    with Witness(backend=request.param) as witness:
         yield witness
     print(f"\n{witness.score}")
     assert not witness.lost("lost") + witness.lost("cut") + witness.lost("torn")

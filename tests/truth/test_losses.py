@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mnttrace.probes.kernel import Probes
+from mnttrace.probes.kernel import KernelProbes
 from mnttrace.probes.records import RecordKind
 from mnttrace.probes.ring import records
 
@@ -36,7 +36,7 @@ while True:
 
 @pytest.mark.parametrize("rounds", [3, 300, 3000])
 def test_nobody_reads_a_small_buffer(rounds: int) -> None:
-    probes = Probes(ring_bytes=1 << 16)
+    probes = KernelProbes(ring_bytes=1 << 16)
     try:
         subprocess.run([sys.executable, "-c", STORM, str(rounds)], check=True)
         told = probes.losses()
@@ -53,7 +53,7 @@ def test_nobody_reads_a_small_buffer(rounds: int) -> None:
 
 
 def test_calls_that_end_while_their_ends_are_looked_for_are_not_lost() -> None:
-    probes = Probes()
+    probes = KernelProbes()
     births = subprocess.Popen([sys.executable, "-c", BIRTHS])
     try:
         found = [probes.unended() for _ in range(20000)]

@@ -11,8 +11,7 @@ from mnttrace.capture import about
 from mnttrace.capture.survey import surveyor as surveys
 from mnttrace.linux import namespaces, statmount
 from mnttrace.linux.btf import Btf
-from mnttrace.probes import kernel as probes
-from mnttrace.probes import offsets
+from mnttrace.probes import backends, offsets
 from tests.truth import harness
 from tests.truth.harness import Kernel
 from tests.truth.witness import Witness
@@ -30,7 +29,7 @@ def no_unique_ids(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(offsets, "definitions", without)
     monkeypatch.setattr(statmount, "available", lambda: False)
-    for module in (namespaces, about, probes, surveys):
+    for module in (namespaces, about, backends, surveys):
         monkeypatch.setattr(module, "namespace_id", lambda path: None)
     harness.tells_unique_ids.cache_clear()
     yield
@@ -40,7 +39,7 @@ def no_unique_ids(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("late", [0, 1])
 @pytest.mark.usefixtures("no_unique_ids")
 def test_a_namespace_with_the_number_of_one_that_ended(late: int, tmp_path: Path) -> None:
-    with Witness(late, way="syscalls") as witness, Kernel(tmp_path) as kernel:
+    with Witness(late, backend="syscalls") as witness, Kernel(tmp_path) as kernel:
         kernel.first("host").do("mount", path="/a", fstype="tmpfs")
         number = kernel.copy("host", "before").namespace_id
         witness.begin(kernel)

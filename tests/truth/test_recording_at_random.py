@@ -12,7 +12,7 @@ from tests.truth.witness import Witness
 
 # That a walk is too long (cut_walk) is none, as hundreds of mounts in one peer group are more than
 # one passes by: what it did not come to is found after it, and compared with all else.
-LOSSES = "lost", "torn", "cut_astray", "cut_strings"
+LOSSES = "lost", "torn", "cut_inconsistent", "cut_strings"
 
 
 @pytest.mark.parametrize("late", [0, 7])

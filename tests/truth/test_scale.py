@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mnttrace.linux.bpf import takes_may_goto
-from mnttrace.probes import kernel as probes
+from mnttrace.probes import backends
 from tests.truth.harness import Kernel, tells_unique_ids
 from tests.truth.witness import Witness
 
@@ -24,8 +24,8 @@ from tests.truth.witness import Witness
 @pytest.fixture
 def older_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for older kernels: loops need a counter, and the kernel's memory is read by calls."""
-    monkeypatch.setattr(probes, "takes_may_goto", lambda: False)
-    monkeypatch.setattr(probes, "takes_cast", lambda function: False)
+    monkeypatch.setattr(backends, "takes_may_goto", lambda: False)
+    monkeypatch.setattr(backends, "takes_cast", lambda function: False)
 
 
 @pytest.fixture

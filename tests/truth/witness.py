@@ -17,7 +17,7 @@ from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.state.replay import mount_of
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
-from mnttrace.probes.kernel import Probes
+from mnttrace.probes.kernel import KernelProbes
 from tests.truth.both import Both
 from tests.truth.harness import Kernel, tables_of, tells_unique_ids
 
@@ -72,18 +72,18 @@ class Witness:
             If it looks late, it cannot always know when a mount lost its master by what was done
             in another namespace, or by the end of a detached tree: changes are not compared. Nor
             can it know what was moved or carried in a namespace that has lived between two looks.
-        way: as of :class:`mnttrace.capture.probes.Probes`.
+        backend: as of :class:`mnttrace.probes.kernel.KernelProbes`.
     """
 
-    def __init__(self, late: int = 0, way: str | None = None) -> None:
+    def __init__(self, late: int = 0, backend: str | None = None) -> None:
         self.late = late
-        self.way = way
+        self.backend = backend
         self.score = Score()
 
     def __enter__(self) -> Witness:
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self._numbers: dict[int, int] = {}
-        self.probes = Probes(way=self.way)
+        self.probes = KernelProbes(backend=self.backend)
         self.session = Session(self.probes, self._add, 0, Filter())
         self.session.begin()
         return self
@@ -255,7 +255,7 @@ class Witness:
     def _is_told(self, id: int, seen: Seen) -> bool:
         """Whether it is told that a mount came or went: of what has no parent that a table shows it
         is not, where there are but tables."""
-        return self.way != "syscalls" or seen[id].parent in seen
+        return self.backend != "syscalls" or seen[id].parent in seen
 
     def _compare(self, kernel: Kernel, step: str) -> None:
         """The tables that the recording leads to, and those of the kernel, mount by mount."""

@@ -53,7 +53,7 @@ class Setting:
 
     Attributes:
         wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
-        backend: one of mnttrace.probes.kernel.BACKENDS, or "none".
+        backend: one of mnttrace.probes.backends.BACKENDS, or "none".
         uses_fanotify: whether fanotify reports attached and detached mounts.
     """
 

@@ -31,7 +31,7 @@ kill $other
 
 
 def test_what_came_and_went_is_told_without_a_cause(record, mnttrace) -> None:
-    recorded = record(SCRIPT, options="--probes none")
+    recorded = record(SCRIPT, options="--backend none")
     assert "no calls, and so nobody who did it" in recorded.output
     run = recorded.run
     assert run.operations.empty
@@ -58,7 +58,7 @@ def test_no_privileges_are_needed(in_namespace, tmp_path: Path) -> None:
         f"""
         mkdir here
         {UNPRIVILEGED} unshare --user --map-root-user --mount \
-            {sys.executable} -m mnttrace record --probes none -o run.mnttrace -- sh -e script
+            {sys.executable} -m mnttrace record --backend none -o run.mnttrace -- sh -e script
         """
     )
     run = library.load(tmp_path / "run.mnttrace")

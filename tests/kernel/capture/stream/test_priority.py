@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from mnttrace.capture.stream.spool import Spool
-from mnttrace.probes.kernel import Probes
+from mnttrace.probes.kernel import KernelProbes
 
 # Each loop waits for the recorder to be as it should be.
 SCRIPT = f"""
@@ -36,7 +36,7 @@ def test_the_recorder_competes_for_processors_only_while_it_is_late(record, tmp_
 
 
 def test_what_was_taken_and_is_not_done_with_waits_too(tmp_path) -> None:
-    probes = Probes(ring_bytes=1 << 16)
+    probes = KernelProbes(ring_bytes=1 << 16)
     spool = Spool(probes.ring, None, tmp_path)
     try:
         spool.give_way(True)

@@ -12,7 +12,7 @@ import pytest
 
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
-from mnttrace.probes.kernel import Probes
+from mnttrace.probes.kernel import KernelProbes
 
 MOUNTS = 5000
 MAKE_THEM = f"""
@@ -40,7 +40,7 @@ def test_a_namespace_of_five_thousand_mounts_is_listed_whole(tmp_path: Path) -> 
         assert process.stdout.readline() == "made\n"
         lines = Path(f"/proc/{process.pid}/mountinfo").read_text().splitlines()
         namespace = Path(f"/proc/{process.pid}/ns/mnt").stat().st_ino
-        probes = Probes()
+        probes = KernelProbes()
         if not probes.can_walk:
             probes.close()
             pytest.skip("this kernel's mounts are not walked over")

@@ -1,14 +1,15 @@
 /*
- * What happens to mounts, told by programs on functions of the kernel while it happens, by the
- * thread that does it, where the kernel lets programs be put there: fentry and fexit, or kprobes.
- * Which functions those are is for mnttrace/probes/kernel_functions.py to say.
+ * Kernel hooks: programs on the functions of fs/namespace.c and fs/pnode.c that attach and detach
+ * mounts, by fentry and fexit or by kprobes. They run in the thread that does it, and send one
+ * event for each mount. mnttrace/probes/kernel_functions.py chooses among them (HOOK_ADDED …) by
+ * what the kernel has.
  */
-#ifndef MNTTRACE_INNER_H
-#define MNTTRACE_INNER_H
+#ifndef MNTTRACE_HOOKS_H
+#define MNTTRACE_HOOKS_H
 
-#ifdef INNER
-/* bcc attaches them by their names. */
-#ifdef INNER_KPROBES
+#ifdef HOOKS
+/* bcc attaches programs with these names by itself. */
+#ifdef HOOK_KPROBES
 #define AT_ENTRY(function) int kprobe__##function(u64 *ctx)
 #define AT_EXIT(function) int kretprobe__##function(u64 *ctx)
 #define GIVEN(n) ctx[REGISTER_OF_##n / 8]
@@ -17,26 +18,26 @@
 #define AT_ENTRY(function) int kfunc__##function(u64 *ctx)
 #define AT_EXIT(function) int kretfunc__##function(u64 *ctx)
 #define GIVEN(n) ctx[n]
-/* It lies behind what was given. */
+/* The result is behind the arguments. */
 #define RETURNED(arguments) ctx[arguments]
 #endif
 
-/* The mounts that a thread attached and detached last, since a call of it was told. */
-struct last_told {
+/* The mounts that a thread attached and detached last, until one of its calls takes them. */
+struct last_events {
 	u64 attached;
 	u64 detached;
 };
 
-BPF_TABLE("lru_hash", u64, struct last_told, last_told, 16384);
+BPF_TABLE("lru_hash", u64, struct last_events, last_events, 16384);
 
-static __always_inline void remember_told(u64 unique, u32 mask)
+static __always_inline void remember_last_event(u64 unique, u32 mask)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct last_told *last = last_told.lookup(&thread), first = {};
+	struct last_events *last = last_events.lookup(&thread), first = {};
 
 	if (!last) {
-		last_told.update(&thread, &first);
-		last = last_told.lookup(&thread);
+		last_events.update(&thread, &first);
+		last = last_events.lookup(&thread);
 	}
 	if (!last)
 		return;
@@ -46,11 +47,11 @@ static __always_inline void remember_told(u64 unique, u32 mask)
 		last->detached = unique;
 }
 
-/* That mount; it is told only once. */
-static __always_inline u64 take_last_told(u32 mask)
+/* The mount that this thread attached or detached last; 0 when asked again. */
+static __always_inline u64 take_last_event(u32 mask)
 {
 	u64 thread = bpf_get_current_pid_tgid(), unique;
-	struct last_told *last = last_told.lookup(&thread);
+	struct last_events *last = last_events.lookup(&thread);
 
 	if (!last)
 		return 0;
@@ -62,7 +63,7 @@ static __always_inline u64 take_last_told(u32 mask)
 	return unique;
 }
 
-static __always_inline void tell(u64 mount, u32 mask)
+static __always_inline void send_event(u64 mount, u32 mask)
 {
 	struct event_record r = {};
 
@@ -75,15 +76,15 @@ static __always_inline void tell(u64 mount, u32 mask)
 		count(LOST_EVENT);
 	else
 		count(SENT_EVENT);
-	remember_told(r.unique, mask);
+	remember_last_event(r.unique, mask);
 }
 
-#ifdef INNER_ADDED
-/* void mnt_add_to_ns(struct mnt_namespace *ns, struct mount *mnt): told before others can come by the
- * mount, for who does it may be preempted there. */
+#ifdef HOOK_ADDED
+/* void mnt_add_to_ns(struct mnt_namespace *ns, struct mount *mnt). At its beginning, so that the
+ * event is sent before any list that has the mount, although the thread can be preempted. */
 AT_ENTRY(mnt_add_to_ns)
 {
-	tell(GIVEN(1), FAN_MNT_ATTACH);
+	send_event(GIVEN(1), FAN_MNT_ATTACH);
 	return 0;
 }
 #else
@@ -94,22 +95,22 @@ AT_EXIT(clone_mnt)
 
 	if (!made || made >= -4095ULL)
 		return 0;
-#ifdef INNER_NUMBERED
+#ifdef HOOK_NUMBERED
 	give_number(made);
 #endif
-	tell(made, FAN_MNT_ATTACH);
+	send_event(made, FAN_MNT_ATTACH);
 	return 0;
 }
 
 /* void commit_tree(struct mount *mnt) */
 AT_ENTRY(commit_tree)
 {
-	tell(GIVEN(0), FAN_MNT_ATTACH);
+	send_event(GIVEN(0), FAN_MNT_ATTACH);
 	return 0;
 }
 #endif
 
-#ifdef INNER_NUMBERED
+#ifdef HOOK_NUMBERED
 /* struct vfsmount *vfs_create_mount(struct fs_context *fc) */
 AT_EXIT(vfs_create_mount)
 {
@@ -120,7 +121,7 @@ AT_EXIT(vfs_create_mount)
 	return 0;
 }
 
-/* void cleanup_mnt(struct mount *mnt): what is left to do when nobody uses it any more. */
+/* void cleanup_mnt(struct mount *mnt): the last reference to the mount is gone. */
 AT_ENTRY(cleanup_mnt)
 {
 	take_number(GIVEN(0));
@@ -128,25 +129,26 @@ AT_ENTRY(cleanup_mnt)
 }
 #endif
 
-static __always_inline void tell_if_detached(u64 mount)
+static __always_inline void send_if_detached(u64 mount)
 {
 	if (FIELD(u32, mount, MOUNT_MNT + VFSMOUNT_FLAGS) & MNT_UMOUNT)
-		tell(mount, FAN_MNT_DETACH);
+		send_event(mount, FAN_MNT_DETACH);
 }
 
-/* umount_tree() takes each of its mounts out of its peer group, when it has marked all of them. */
-#ifdef INNER_TRANSFERRED
+/* umount_tree() sets MNT_UMOUNT on all mounts that it detaches, then takes each out of its peer
+ * group by one of these. */
+#ifdef HOOK_TRANSFERRED
 /* void transfer_propagation(struct mount *mnt, struct mount *to) */
 AT_ENTRY(transfer_propagation)
 {
-	tell_if_detached(GIVEN(0));
+	send_if_detached(GIVEN(0));
 	return 0;
 }
 #else
 /* void change_mnt_propagation(struct mount *mnt, int type) */
 AT_ENTRY(change_mnt_propagation)
 {
-	tell_if_detached(GIVEN(0));
+	send_if_detached(GIVEN(0));
 	return 0;
 }
 #endif

@@ -1,4 +1,4 @@
-"""Programs on the kernel's own functions, where it takes such: not on every machine that tests."""
+"""Kernel hooks, where the kernel accepts them: not on every machine that tests."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mnttrace.linux.bpf import traceable
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent, MountGroup, events
 from mnttrace.linux.perf import takes_kprobe
-from mnttrace.probes import kernel_functions as inner
-from mnttrace.probes.kernel import Probes
+from mnttrace.probes import kernel_functions
+from mnttrace.probes.kernel import KernelProbes
 from mnttrace.probes.records import RECORD_EVENT, EventRecord
 from mnttrace.probes.ring import records
 
@@ -32,18 +32,20 @@ echo go >../go; wait
 
 
 @pytest.fixture(params=["fentry", "kprobes"])
-def probes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Probes]:
+def probes(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[KernelProbes]:
     if request.param == "kprobes":
-        monkeypatch.setattr(inner, "traceable", lambda function, at_exit: False)
+        monkeypatch.setattr(kernel_functions, "traceable", lambda function, at_exit: False)
     try:
-        probes = Probes(way="inner")
+        probes = KernelProbes(backend="kernel-hooks")
     except MissingPrerequisite as lacking:
-        if os.environ.get("MNTTRACE_REQUIRE_INNER"):
+        if os.environ.get("MNTTRACE_REQUIRE_HOOKS"):
             raise
         pytest.skip(f"{lacking}: {request.param} refused, or this kernel's functions are not known")
     if request.param == "fentry" and probes.uses_kprobes:
         probes.close()
-        assert not os.environ.get("MNTTRACE_REQUIRE_INNER")
+        assert not os.environ.get("MNTTRACE_REQUIRE_HOOKS")
         pytest.skip("fentry is refused, and kprobes are taken instead")
     yield probes
     probes.close()
@@ -55,23 +57,23 @@ def test_what_is_not_there_cannot_be_traced() -> None:
     assert not takes_kprobe("no_such_function", at_exit=False)
 
 
-def test_the_way_that_is_chosen_is_the_one_that_works() -> None:
+def test_hooks_are_chosen_where_they_work() -> None:
     btf = Btf.load()
     number = btf.function_id("change_mnt_propagation")
     assert number is not None
     takes_programs = traceable(number, at_exit=False)
     takes_probes = takes_kprobe("change_mnt_propagation", at_exit=False)
-    probes = Probes()
-    assert (probes.way == "inner") == (takes_programs or takes_probes)
+    probes = KernelProbes()
+    assert (probes.backend == "kernel-hooks") == (takes_programs or takes_probes)
     assert probes.uses_kprobes == (takes_probes and not takes_programs)
     probes.close()
 
 
 def test_programs_that_would_never_run_are_not_relied_on() -> None:
-    if _way() != "inner":
-        if os.environ.get("MNTTRACE_REQUIRE_INNER"):
-            pytest.fail("this kernel takes no inner probes")
-        pytest.skip("this kernel takes no inner probes, so there is nothing to choose")
+    if _backend() != "kernel-hooks":
+        if os.environ.get("MNTTRACE_REQUIRE_HOOKS"):
+            pytest.fail("this kernel refuses hooks")
+        pytest.skip("this kernel refuses hooks, so there is nothing to choose")
     switch = Path("/proc/sys/kernel/ftrace_enabled")
     before = switch.read_text()
     try:
@@ -81,19 +83,19 @@ def test_programs_that_would_never_run_are_not_relied_on() -> None:
             raise
         pytest.skip("this kernel does not let it be switched off")  # 7.3
     try:
-        assert _way() != "inner"
+        assert _backend() != "kernel-hooks"
     finally:
         switch.write_text(before)
-    assert _way() == "inner"
+    assert _backend() == "kernel-hooks"
 
 
-def _way() -> str:
-    probes = Probes()
+def _backend() -> str:
+    probes = KernelProbes()
     probes.close()
-    return probes.way
+    return probes.backend
 
 
-def test_inner_probes_tell_what_fanotify_tells(probes: Probes, tmp_path) -> None:
+def test_hooks_report_what_fanotify_reports(probes: KernelProbes, tmp_path) -> None:
     if not Btf.load().has("fanotify_mnt_event.mnt_id"):
         pytest.skip("this kernel's fanotify does not tell of mounts")
     group = MountGroup()

@@ -1,4 +1,4 @@
-"""Further rows of programs, for kernels that do not run the first one for every call."""
+"""Retry levels, for kernels that skip a program while the same one is preempted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
-from mnttrace.probes import kernel as probes
-from mnttrace.probes.kernel import Probes
+from mnttrace.probes import backends
+from mnttrace.probes.kernel import KernelProbes
 
 ALL = (0, 1, 2, 3)
 SCRIPT = """
@@ -22,7 +22,7 @@ umount -R b; mkdir c; mount --move a c; mount -o remount,ro c; umount -R c; ! um
 def recorded(script: str, run: Any) -> tuple[list[Any], list[Any], dict[str, int]]:
     """Operations in a folder and their effects, without what differs from run to run; losses."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    armed = Probes()
+    armed = KernelProbes()
     session = Session(armed, lambda table, row: rows.setdefault(table, []).append(row), 0, Filter())
     session.begin()
     run(f"mkdir -p folder; cd folder\n{script}")
@@ -50,17 +50,19 @@ def recorded(script: str, run: Any) -> tuple[list[Any], list[Any], dict[str, int
     return operations, effects, losses
 
 
-def test_what_some_rows_are_not_run_for_others_tell_and_all_tell_it_once(
+def test_what_some_levels_are_skipped_for_others_send_and_all_send_it_once(
     in_namespace, monkeypatch
 ) -> None:
     told = {}
     # As if this kernel were one of those: a function that any has.
-    monkeypatch.setattr(probes, "_PREEMPTIBLE_IF", "change_mnt_propagation")
-    # The last row always looks, or what one has done would be thought of as done for ever.
-    for rows in (ALL, ALL[:1], ALL[1:], ALL[3:]):
-        monkeypatch.setattr(Probes, "_rows", property(lambda _, rows=rows: rows))
+    monkeypatch.setattr(backends, "_PREEMPTIBLE_IF", "change_mnt_propagation")
+    # The last level is always attached: it forgets what the ones before it have done.
+    for levels in (ALL, ALL[:1], ALL[1:], ALL[3:]):
+        monkeypatch.setattr(
+            KernelProbes, "_retry_levels", property(lambda _, levels=levels: levels)
+        )
         operations, effects, losses = recorded(SCRIPT, in_namespace)
-        told[rows] = operations, effects
+        told[levels] = operations, effects
         assert not [kind for kind, n in losses.items() if n and not kind.startswith("sent")]
     whole = told[ALL]
     assert len(whole[0]) >= 11

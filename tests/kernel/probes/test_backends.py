@@ -17,7 +17,7 @@ unshare -m --propagation unchanged sh -c 'sleep 0.4; mount -t tmpfs two two; sle
 
 def test_calls_and_mount_tables_tell_what_copied_what_and_by_which_call(record) -> None:
     recorded = record(
-        SCRIPT, before=BEFORE, after="echo end >end; wait", options="--probes syscalls"
+        SCRIPT, before=BEFORE, after="echo end >end; wait", options="--backend syscalls"
     )
     effects = recorded.frame("effects")
     calls = recorded.frame("operations").set_index("seq")["syscall"]
