@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mnttrace.capture.join.events import LossesCounted
-from mnttrace.capture.join.join import Counts, Join
+from mnttrace.capture.join.join import Join
 from mnttrace.capture.join.outbox import Output
+from mnttrace.capture.join.row_writer import Counts
 from mnttrace.capture.stream.raw_log import RawLog
 from mnttrace.errors import RecordingError
 from mnttrace.recording.writer import Writer

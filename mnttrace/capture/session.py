@@ -132,6 +132,11 @@ class Session:
     # ---- into the core
 
     def _feed(self, event: AnyEvent) -> None:
+        self._give(event)
+        while self.join.is_waiting and not isinstance(event, events.ANSWERS):
+            self._give(events.Answered(time.monotonic_ns()))
+
+    def _give(self, event: AnyEvent) -> None:
         if self.keep:
             self.keep(event)
         output = self.join.take(event)

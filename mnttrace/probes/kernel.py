@@ -175,7 +175,9 @@ class KernelProbes:
         self._bpf.attach_raw_tracepoint(tp=b"sched_process_fork", fn_name=b"fork")
         tracefs = open_tracefs()
         try:
-            for call in self._calls.values():
+            # Umounts first: else a mount would be reported, and not its umount a moment later.
+            calls = sorted(self._calls.values(), key=lambda one: one.kind != SyscallKind.UMOUNT)
+            for call in calls:
                 if call.kind == SyscallKind.REMOVE:
                     self._attach_removal(tracefs, call)
                 else:

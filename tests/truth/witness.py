@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from mnttrace.analysis.model.mounts import DELETED, Mount
@@ -18,6 +20,7 @@ from mnttrace.analysis.state.replay import mount_of
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
 from mnttrace.probes.kernel import KernelProbes
+from tests.rejoined import Kept
 from tests.truth.both import Both
 from tests.truth.harness import Kernel, tables_of, tells_unique_ids
 
@@ -85,6 +88,8 @@ class Witness:
         self._numbers: dict[int, int] = {}
         self.probes = KernelProbes(backend=self.backend)
         self.session = Session(self.probes, self._add, 0, Filter())
+        self._directory = TemporaryDirectory()
+        self._kept = Kept(self.session, Path(self._directory.name))
         self.session.begin()
         return self
 
@@ -92,8 +97,11 @@ class Witness:
         self.losses = self.session.end()
         self.session.close()
         self.probes.close()
+        with self._directory:
+            self._kept.check()
 
     def _add(self, table: str, row: dict[str, Any]) -> None:
+        self._kept.add(table, row)
         if table == "effects" and not tells_unique_ids():
             row = {
                 **row,

@@ -69,6 +69,10 @@ class Differences:
         self._known = known
         # Namespace → what one survey found, and when that was first.
         self._doubts: dict[int, dict[_Difference, int]] = {}
+        # Namespaces all of whose mounts are in the tables, or were.
+        self._whole: set[int] = set()
+        # Mounts of which calls will tell that have come, and were not taken yet.
+        self._left_to_calls: frozenset[int] = frozenset()
 
     def survey(self, found: Found) -> None:
         """Take what a survey found.
@@ -76,10 +80,11 @@ class Differences:
         A namespace that was not known becomes known. Else each difference that an earlier survey
         found, too, is an effect with the evidence `snapshot`.
         """
-        is_new = not self._known.tables.of_namespace(found.key)
+        is_new = found.key not in self._whole
         self._known.naming.learn_filesystems(found.lines)
         differences = [one for entry in found.entries for one in self._of_entry(entry, found)]
         if found.is_complete:
+            self._whole.add(found.key)
             self._known.changes.looked_at(found.key)
             present = {entry.unique for entry in found.entries}
             gone = self._known.tables.of_namespace(found.key) - present
@@ -88,7 +93,7 @@ class Differences:
                 for unique in sorted(gone)
                 if not self._known.pending.has_detached(unique)
             ]
-        certain = self._confirmed(found, differences, at_once=is_new or found.is_final)
+        certain = self._confirmed(found, differences, is_new)
         # What went first: what lay on it has moved by that.
         self._known.detaches.missing(
             [one.unique for one in certain if one.what == "detach"], found.when
@@ -105,9 +110,18 @@ class Differences:
         if is_new:
             self._hide(found)
 
+    def leave_to_calls(self, uniques: frozenset[int]) -> None:
+        """From now on pass over some mounts: the calls that made them are taken later."""
+        self._left_to_calls = uniques
+
+    def born(self, namespace: int) -> None:
+        """All mounts of a namespace came to the tables when it was born."""
+        self._whole.add(namespace)
+
     def forget(self, namespace: int) -> None:
         """A namespace has ended."""
         self._doubts.pop(namespace, None)
+        self._whole.discard(namespace)
 
     def are_doubtful(self, namespace: int) -> bool:
         """Whether another survey of a namespace is needed, some time later."""
@@ -117,7 +131,9 @@ class Differences:
         mount = self._known.tables.get(entry.unique)
         if mount is None:
             is_gone = self._known.tables.was_detached(entry.unique)
-            return [] if is_gone else [_Difference("attach", entry.unique, entry)]
+            if is_gone or entry.unique in self._left_to_calls:
+                return []
+            return [_Difference("attach", entry.unique, entry)]
         # A later one may have got the mount id of one that is in the table, and gone since.
         if entry.unique <= found.newest and not mount.has_moved(entry):
             self._known.naming.from_line(mount, found.lines)
@@ -146,15 +162,17 @@ class Differences:
                 mount.is_hidden = True
 
     def _confirmed(
-        self, found: Found, differences: list[_Difference], at_once: bool
+        self, found: Found, differences: list[_Difference], is_new: bool
     ) -> list[_Difference]:
-        """The differences that an earlier survey found, too; the others are remembered."""
+        """The differences that an earlier survey found, too, and all mounts of a namespace that
+        was not known; the others are remembered."""
         known_since = self._doubts.pop(found.key, {})
         now = found.when.monotonic
         confirmed, doubts = [], {}
         for difference in differences:
             since = known_since.get(difference.doubt, now)
-            if at_once or now - since >= CONFIRM_DIFFERENCE:
+            is_first = is_new and difference.what == "attach"
+            if found.is_final or is_first or now - since >= CONFIRM_DIFFERENCE:
                 confirmed.append(difference)
             else:
                 doubts[difference.doubt] = since

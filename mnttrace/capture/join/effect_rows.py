@@ -39,9 +39,10 @@ class EffectRows:
         """The rows that were not taken yet."""
         return self._rows
 
-    def take(self) -> list[EffectRow]:
-        """The rows that were made since the last time, in their order."""
-        rows, self._rows = self._rows, []
+    def take(self, since: int = 0) -> list[EffectRow]:
+        """The rows that were not taken yet, in their order, but for the first ones."""
+        rows = self._rows[since:]
+        del self._rows[since:]
         return rows
 
     def attach(

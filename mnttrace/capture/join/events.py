@@ -6,7 +6,7 @@ bytes that are not UTF-8 are written as \\xNN. A raw log keeps exactly these, in
 From the kernel come CallEnded, NamespaceListed, ProcessSeen (the ring buffer) and MountsChanged
 (kernel hooks or fanotify); CaughtUp says that all that it reported until then has been given.
 Surveys give TableRead between RoundBegan and RoundEnded. The others answer a request of
-:mod:`mnttrace.capture.join.requests`; an answer is due before the next event that is none.
+:mod:`mnttrace.capture.join.requests`; Answered follows them.
 """
 
 from __future__ import annotations
@@ -198,6 +198,11 @@ class RoundEnded(Event):
 # ---- answers
 
 
+class Answered(Event):
+    """All that was asked for by the last output was carried out: what is not answered by now is
+    not known."""
+
+
 class MountNamed(Event):
     """Answers NameMount: root and mount point of a mount; None and "" if it is gone."""
 
@@ -272,4 +277,5 @@ AnyEvent = (
     | NamespacesGone
     | UsersFound
     | LossesCounted
+    | Answered
 )

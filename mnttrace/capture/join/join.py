@@ -14,6 +14,7 @@ from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.endings import Endings
 from mnttrace.capture.join.events import (
     ANSWERS,
+    Answered,
     AnyEvent,
     CallEnded,
     CaughtUp,
@@ -37,12 +38,12 @@ from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.mount_source import MountSource
 from mnttrace.capture.join.outbox import Cause, Outbox, Output
 from mnttrace.capture.join.registry import IdentityRegistry
-from mnttrace.capture.join.requests import ForgetNamespace, IdentifyThread, SurveyBirth
-from mnttrace.capture.join.selection import Filter, Selection
+from mnttrace.capture.join.requests import ForgetNamespace, SurveyBirth
+from mnttrace.capture.join.row_writer import Counts, RowWriter
+from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.join.snapshot_writer import SnapshotWriter
 from mnttrace.capture.join.tables_alone import TablesAlone
 from mnttrace.linux.syscalls import SyscallKind
-from mnttrace.recording.rows import EffectRow
 
 _Step = Generator[None, None, None]  # what is left to do of an event, as soon as it is answered
 
@@ -62,14 +63,6 @@ class Setting:
     uses_fanotify: bool
 
 
-@dataclass(slots=True)
-class Counts:
-    """How much was written: operations, effects of them and without one."""
-
-    operations: int = 0
-    effects: int = 0
-
-
 class Join:
     """Turns events into rows of the tables.
 
@@ -78,18 +71,16 @@ class Join:
         wanted: which operations are written.
 
     Attributes:
-        counts: how much was written until now.
         losses: what was lost, by kind, once all has been taken.
     """
 
     def __init__(self, setting: Setting, wanted: Filter) -> None:
-        self.counts = Counts()
         self.losses: dict[str, int] = {}
         self._setting = setting
-        self._selection = Selection(wanted)
         self._out = out = Outbox()
         self._known = KnownMounts(out, reports_all=setting.backend == "kernel-hooks")
         self._registry = IdentityRegistry(out)
+        self._writer = RowWriter(wanted, self._registry, out)
         self._snapshots = SnapshotWriter(out)
         self._endings = Endings(out)
         self._busy = BusyMounts(self._known.tables, out, setting.wall_offset)
@@ -100,6 +91,14 @@ class Join:
         else:
             self._source = TablesAlone(*parts, sees_calls=setting.backend != "none")
         self._step: _Step | None = None
+        # What came before the first lists of all namespaces, which are taken first; None: later.
+        self._waiting: list[AnyEvent] | None = []
+        self._is_in_round = False
+
+    @property
+    def counts(self) -> Counts:
+        """How much was written until now."""
+        return self._writer.counts
 
     @property
     def namespaces(self) -> int:
@@ -110,16 +109,24 @@ class Join:
         """Take one event.
 
         Returns:
-            Rows that are complete, and requests: their answers are due before the next event that
-            is no answer.
+            Rows that are complete, and requests. When these have been carried out, and
+            :attr:`is_waiting`, Answered is due.
         """
         if isinstance(event, ANSWERS):
             self._take_answer(event)
+        elif isinstance(event, Answered):
+            self._go_on()
         else:
             self._finish()
-            self._step = self._steps(event)
+            waiting = self._waiting
+            self._step = self._steps(event) if waiting is None else self._start(event, waiting)
             self._go_on()
         return self._out.take()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether what is left to do of the last event waits for Answered."""
+        return self._step is not None
 
     def finish(self) -> Output:
         """Do without the answers that have not come."""
@@ -133,6 +140,29 @@ class Join:
     def _go_on(self) -> None:
         if self._step is not None and next(self._step, self) is self:
             self._step = None
+
+    def _start(self, event: AnyEvent, waiting: list[AnyEvent]) -> _Step:
+        """Until the first survey of all namespaces has ended, events wait.
+
+        The first list of a namespace is its table. A call that was taken before it would be about
+        mounts whose parents are not known, and its mounts would seem to be all that there are.
+        """
+        if not isinstance(event, RoundEnded | LossesCounted):
+            waiting.append(event)
+            return
+        self._waiting = None
+        self._source.starting(waiting)
+        for one in waiting:
+            if isinstance(one, NamespaceListed | RoundBegan):
+                yield from self._steps(one)
+        if isinstance(event, RoundEnded):
+            yield from self._ask_names(event)
+            self._source.round_ended(event)
+        self._source.started()
+        for one in waiting:
+            if not isinstance(one, NamespaceListed | RoundBegan):
+                yield from self._steps(one)
+        yield from self._steps(event)
 
     def _steps(self, event: AnyEvent) -> _Step:
         match event:
@@ -152,6 +182,7 @@ class Join:
                 self._source.ask_for_due(event.at)
                 self._endings.ask_if_due(event.at)
             case RoundBegan():
+                self._is_in_round = True
                 self._source.round_began(event)
             case RoundEnded():
                 yield from self._round_ended(event)
@@ -165,9 +196,8 @@ class Join:
             case MountNamed():
                 self._known.naming.learn(event)
             case NamespaceIdentified(key=key, identity=identity):
-                is_new = self._registry.namespace_identified(key, identity)
-                if is_new and identity.kind == "container":
-                    self._selection.learn(key, identity.name, identity.id)
+                if self._registry.namespace_identified(key, identity):
+                    self._writer.selection.learn(key, identity)
             case ThreadIdentified():
                 self._registry.thread_identified(event.tid, event.row)
             case ThreadChecked():
@@ -183,20 +213,17 @@ class Join:
         row = call.row
         yield from self._ask_names(call)
         self._snapshots.last_seq = row["seq"]
+        before = len(self._known.rows.waiting)
         if row["result"] >= 0:
             birth = self._source.call(call)
             if birth is not None:
                 yield from self._survey_birth(call, birth)
-        effects = self._known.rows.take()
+        effects = self._known.rows.take(since=before)
         if call.kind == SyscallKind.REMOVE and not effects:
             return  # what its thread detached before was taken for what this call did
-        cgroup = self._registry.cgroup(row["pid"])
-        if self._selection.wants_call(call, effects, cgroup):
-            self.counts.operations += 1
-            self._out.add("operations", row)
-            if call.kind == SyscallKind.UMOUNT and row["error"] == "EBUSY":
-                self._busy.refused(call)
-            self._write(effects)
+        is_written = self._writer.call(call, effects)
+        if is_written and call.kind == SyscallKind.UMOUNT and row["error"] == "EBUSY":
+            self._busy.refused(call)
 
     def _survey_birth(self, call: CallEnded, birth: Birth) -> _Step:
         """Have a namespace surveyed that a call made, and find out whose it is."""
@@ -234,24 +261,9 @@ class Join:
             self._namespace_ended(key, at)
 
     def _write_uncaused(self) -> _Step:
-        """Write effects that no call caused, with the processes of their threads."""
-        effects = [row for row in self._known.rows.take() if self._selection.wants_effect(row)]
-        threads = {row["tid"] for row in effects if row["pid"] is None and row["tid"] is not None}
-        unknown = [tid for tid in sorted(threads) if not self._registry.knows_process(tid)]
-        for tid in unknown:
-            self._out.ask(IdentifyThread(tid))
-        if unknown:
-            yield
-        for row in effects:
-            if row["pid"] is None and row["tid"] is not None:
-                row["pid"] = self._registry.process_of(row["tid"])
-        self._registry.forget_threads()
-        self._write(effects)
-
-    def _write(self, effects: list[EffectRow]) -> None:
-        self.counts.effects += len(effects)
-        for row in effects:
-            self._out.add("effects", row)
+        """Write effects that no call caused; those of a survey of all namespaces when it ended."""
+        if not self._is_in_round:
+            yield from self._writer.without_call(self._known.rows.take())
 
     def _when(self, at: int) -> Cause:
         return Cause(None, at + self._setting.wall_offset, at)
@@ -285,6 +297,7 @@ class Join:
                 self._known.detaches.namespace_gone(key, when)
                 self._namespace_ended(key, event.at)
         self._source.explain()
+        self._is_in_round = False
         yield from self._write_uncaused()
         if is_end:
             self._registry.write_unanswered()
@@ -297,7 +310,7 @@ class Join:
         self._known.pending.forget(key)
         self._endings.forget(key)
         self._source.forget(key)
-        self._selection.forget(key)
+        self._writer.selection.forget(key)
         self._out.ask(ForgetNamespace(key))
 
     def _end(self, event: LossesCounted) -> None:

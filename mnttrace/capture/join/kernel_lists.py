@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mnttrace.capture.join.call_effects import Birth, CallEffects
+from mnttrace.capture.join.call_effects import Birth, CallEffects, made_by
 from mnttrace.capture.join.differences import Differences, Found
 from mnttrace.capture.join.events import (
+    AnyEvent,
     CallEnded,
     MountList,
     NamespaceListed,
@@ -72,6 +73,15 @@ class KernelLists:
         self._changed: dict[int, int] = {}
         self._births: dict[int, CallEnded] = {}
 
+    def starting(self, waiting: list[AnyEvent]) -> None:
+        """The first lists are taken before the calls that came while they were made: those tell of
+        the mounts that they made."""
+        self._differences.leave_to_calls(made_by(waiting))
+
+    def started(self) -> None:
+        """All first lists were taken."""
+        self._differences.leave_to_calls(frozenset())
+
     def unnamed(self, event: CallEnded | NamespaceListed | RoundEnded) -> list[NameMount]:
         """What is to be asked before an event is taken."""
         if isinstance(event, CallEnded):
@@ -102,6 +112,7 @@ class KernelLists:
         birth = self._calls.take(call)
         if birth:
             self._births[birth.key] = call
+            self._differences.born(birth.key)
         if call.kind in CHANGING:
             self._changed.setdefault(call.key, call.at)
         return birth

@@ -26,6 +26,8 @@ class MountTables:
         self.newest = 0
         self._mounts: dict[int, MountState] = {}
         self._by_namespace: dict[int, set[int]] = {}
+        # Namespaces whose root is or was here: of others only some mounts are known.
+        self._rooted: set[int] = set()
         self._children: dict[int, dict[int, int]] = {}
         self._members: dict[int, set[int]] = {}
         self._slaves: dict[int, set[int]] = {}
@@ -179,6 +181,8 @@ class MountTables:
         self.newest = max(self.newest, mount.unique)
         self._mounts[mount.unique] = mount
         self._by_namespace.setdefault(mount.key, set()).add(mount.unique)
+        if mount.is_root:
+            self._rooted.add(mount.key)
         self._link(mount)
         self._group(mount)
 
@@ -232,7 +236,9 @@ class MountTables:
         members.discard(unique)
         if not members:
             del self._by_namespace[mount.key]
-            self._emptied.add(mount.key)
+            if mount.key in self._rooted:
+                self._rooted.discard(mount.key)
+                self._emptied.add(mount.key)
         self._detached[unique] = mount
         if kept is not None:
             self._paths[unique] = kept

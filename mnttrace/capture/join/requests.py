@@ -1,7 +1,7 @@
 """What the core asks for. Whoever runs it carries requests out, and gives the answers as events.
 
-An answer that does not come before the next event is done without: what it would have said is not
-known then.
+Answered says that all were carried out. An answer that has not come by then, or before the next
+event that is no answer, is done without.
 """
 
 from __future__ import annotations

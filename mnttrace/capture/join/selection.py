@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.identity import Identity
 from mnttrace.recording.rows import EffectRow
 
 
@@ -51,12 +52,13 @@ class Selection:
         # Namespace → whether it is that of a container that is wanted.
         self._containers: dict[int, bool] = {}
 
-    def learn(self, namespace: int, name: str, identity: str) -> None:
-        """Take the name and the id of a namespace's container, "" and "" for none."""
-        self._containers[namespace] = any(
-            wanted == name or (len(wanted) >= 4 and identity.startswith(wanted))
-            for wanted in self._wanted.containers
-        )
+    def learn(self, namespace: int, identity: Identity) -> None:
+        """It is known whose a namespace is."""
+        if identity.kind == "container":
+            self._containers[namespace] = any(
+                wanted == identity.name or (len(wanted) >= 4 and identity.id.startswith(wanted))
+                for wanted in self._wanted.containers
+            )
 
     def forget(self, namespace: int) -> None:
         """A namespace has ended."""

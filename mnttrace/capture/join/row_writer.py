@@ -1,0 +1,72 @@
+"""Writes operations and effects: those that are wanted, with the processes that did them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.outbox import Outbox
+from mnttrace.capture.join.registry import IdentityRegistry
+from mnttrace.capture.join.requests import IdentifyThread
+from mnttrace.capture.join.selection import Filter, Selection
+from mnttrace.recording.rows import EffectRow
+
+
+@dataclass(slots=True)
+class Counts:
+    """How much was written: operations, effects of them and without one."""
+
+    operations: int = 0
+    effects: int = 0
+
+
+class RowWriter:
+    """Writes rows of the tables `operations` and `effects`.
+
+    Args:
+        wanted: which operations are written.
+        registry: the processes and namespaces that were seen.
+        out: takes rows and questions.
+
+    Attributes:
+        counts: how much was written until now.
+        selection: decides what is written.
+    """
+
+    def __init__(self, wanted: Filter, registry: IdentityRegistry, out: Outbox) -> None:
+        self.counts = Counts()
+        self.selection = Selection(wanted)
+        self._registry = registry
+        self._out = out
+
+    def call(self, call: CallEnded, effects: list[EffectRow]) -> bool:
+        """Write an operation and its effects; whether it is wanted."""
+        cgroup = self._registry.cgroup(call.row["pid"])
+        is_wanted = self.selection.wants_call(call, effects, cgroup)
+        if is_wanted:
+            self.counts.operations += 1
+            self._out.add("operations", call.row)
+            self._effects(effects)
+        return is_wanted
+
+    def without_call(self, effects: list[EffectRow]) -> Generator[None, None, None]:
+        """Write effects that no call caused, as soon as the processes of their threads are known:
+        it stops where that is asked."""
+        effects = [row for row in effects if self.selection.wants_effect(row)]
+        threads = {row["tid"] for row in effects if row["pid"] is None and row["tid"] is not None}
+        unknown = [tid for tid in sorted(threads) if not self._registry.knows_process(tid)]
+        for tid in unknown:
+            self._out.ask(IdentifyThread(tid))
+        if unknown:
+            yield
+        for row in effects:
+            if row["pid"] is None and row["tid"] is not None:
+                row["pid"] = self._registry.process_of(row["tid"])
+        self._registry.forget_threads()
+        self._effects(effects)
+
+    def _effects(self, effects: list[EffectRow]) -> None:
+        self.counts.effects += len(effects)
+        for row in effects:
+            self._out.add("effects", row)
