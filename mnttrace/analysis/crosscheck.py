@@ -114,11 +114,11 @@ def _predicted(tables: Tables, effects: list[Row], actor: int) -> Counter[Copy] 
         else:
             detach_propagating(tables, tables.mounts[top["mnt_id_unique"]].id)
     except (Refused, KeyError):
-        tables.take_back()
+        tables.undo()
         return None
     return Counter(
         (effect.action, int(str(effect.mount.ns)), path)
-        for effect, path in tables.foretold()
+        for effect, path in tables.undo_with_effects()
         if effect.via in _COPIES and effect.action in ("attach", "detach")
     )
 
@@ -131,7 +131,7 @@ def _attach(tables: Tables, own: list[Row], top: Row, actor: int) -> None:
         # If no mount has the peer group yet, the operation made it.
         group = mount.group if _is_there(tables, mount.group) else None
         tables.put(mount._replace(ns=tree, parent=parent, group=group))
-        tables.blame(mount.id, "direct")
+        tables.note_cause(mount.id, "direct")
     place = mount_of(top, tables).place
     attach(tables, top["mnt_id_unique"], Spot(tables.mounts[top["parent_unique"]].id, place), actor)
 

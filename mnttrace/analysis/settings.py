@@ -1,7 +1,7 @@
 """Propagation and options of a mount as one text, like "shared:1 master:2 rw,relatime".
 
-So the columns `before` and `after` of the table `effects` have them, after mountinfo(5); a mount
-that is in no peer group and has no master has its propagation type there: "private rw".
+The columns `before` and `after` of the table `effects` have this form. Without a peer group and a
+master the text begins with the propagation type: "private rw".
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ from mnttrace.capture.identity.processes import cgroup_path, process_of
 from mnttrace.capture.join import events, requests
 from mnttrace.capture.join.events import AnyEvent, Reason
 from mnttrace.capture.join.identity import Identity
-from mnttrace.capture.join.join import Join, Setting
+from mnttrace.capture.join.join import Join
 from mnttrace.capture.join.selection import Filter
+from mnttrace.capture.join.setting import Setting
 from mnttrace.capture.stream.decode import Decoder
 from mnttrace.capture.stream.spool import Batch, NullSpool, Spool
 from mnttrace.capture.survey.surveyor import Surveyor

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mnttrace.linux.flags import flags_value
 from mnttrace.recording.schema import FORMAT, schema
@@ -134,8 +133,9 @@ def upgrade(version: int, name: str, table: pa.Table) -> pa.Table:
     """A table of an older format as the newest one has it."""
     for change in _changes(version):
         if isinstance(change, RenamedLoss) and name == "losses":
-            kinds = pc.replace_substring_regex(table["kind"], f"^{change.old}$", change.new)
-            table = table.set_column(table.column_names.index("kind"), "kind", kinds)
+            kinds = [change.new if one == change.old else one for one in table["kind"].to_pylist()]
+            at = table.column_names.index("kind")
+            table = table.set_column(at, "kind", pa.array(kinds, pa.string()))
         elif isinstance(change, Added | Renamed | Computed) and change.table == name:
             table = _apply(change, table)
     return table.select([column for column in schema(name).names if column in table.column_names])
@@ -154,6 +154,8 @@ def _apply(change: Added | Renamed | Computed, table: pa.Table) -> pa.Table:
         names = [change.new if old == change.old else old for old in table.column_names]
         return table.rename_columns(names)
     if isinstance(change, Computed):
+        if change.column in table.column_names:  # an empty table, in place of a file that is gone
+            return table
         given = zip(*(table[name].to_pylist() for name in change.of), strict=True)
         field = schema(change.table).field(change.column)
         return table.append_column(

@@ -22,7 +22,7 @@ NOTEBOOKS = CHECKOUT / "notebooks"
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 # What a reader is to find in what each shows.
 TOLD = {
-    "01-first-recording": ["residue", "peer group", "carried from /srv/first/volume/data"],
+    "01-first-recording": ["residue", "peer group", "propagated from /srv/first/volume/data"],
     "02-how-a-mount-travels": ["shared-and-slave", "/srv/travel/disk/late", "namespace-death"],
     "03-hunting-a-leak": [
         "HELD: inherited when the namespace was made",

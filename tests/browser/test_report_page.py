@@ -86,12 +86,12 @@ def test_a_leak_is_told_with_cause_and_remedy(written, browse) -> None:
     )
     assert told["in"] == "host mnt:[1000]"
     assert told["made by"].startswith("mount[4242] in web mnt:[2000]: mount on /data/0")
-    assert told["carried by"] == f"peer group {GROUP}: from /data to its peer /srv/data"
+    assert told["propagated through"] == f"peer group {GROUP}, from /data to its peer /srv/data"
     there = [f"/srv/data/{number}" for number in range(3)]
     assert re.findall(r"/srv/data/\d+", told["still there"]) == there
     # What was mounted last is unmounted first.
     assert told["what to do now"].splitlines() == [f"umount {path}" for path in reversed(there)]
-    assert "mount --make-rslave /data" in told["so that it does not come again"]
+    assert "mount --make-rslave /data" in told["to keep it from coming again"]
 
 
 def test_a_leaked_mount_in_the_tree_leads_to_its_leak(written, browse) -> None:
@@ -230,7 +230,7 @@ def test_a_large_recording_opens_with_few_elements(written, browse) -> None:
     section = opened.page.locator("[data-table=operations]")
     assert section.locator("output").inner_text() == f"{MOST:,} of {MOST:,} rows"
     note = section.locator(".note").inner_text()
-    assert note.startswith(f"{100_000 - MOST:,} more rows are left out here: ")
+    assert note.startswith(f"{100_000 - MOST:,} more rows are left out: ")
     assert f"mnttrace export --table operations {run.directory}" in note
     section.locator(".window").evaluate("window => { window.scrollTop = window.scrollHeight }")
     last = section.locator("tbody tr:not(.space)").last

@@ -192,7 +192,7 @@ def test_a_pod_hangs_as_a_bind_went_back_through_its_empty_dir(
     assert (row["kind"], row["direction"]) == ("residue", "container→host")
     assert row["src_name"] == NAME
     answer = (tmp_path / "answer").read_text()
-    assert "carried from /volume/data in mnt:" in answer
+    assert "propagated from /volume/data in mnt:" in answer
     assert "HostToContainer in place of Bidirectional" in answer
     # Why the kubelet cannot unmount the volume.
     [refused] = rows(run.refusals[run.refusals["path"] == f"{tmp_path}/{POD}"])
@@ -232,7 +232,7 @@ def test_a_sidecar_keeps_the_volumes_of_all_pods(in_namespace: Run, tmp_path: Pa
     assert set(leaks["dst_name"]) == {NAME}
     assert set(leaks["kind"]) == {"held"}
     answer = (tmp_path / "answer").read_text()
-    assert f"container {NAME}: what it has from elsewhere" in answer
+    assert f"container {NAME}: what it has from others" in answer
     assert "/volume/pods/web/volumes as mount" in answer
     assert "mountPropagation: HostToContainer" in (tmp_path / "volumes").read_text()
 

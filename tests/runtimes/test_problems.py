@@ -92,8 +92,8 @@ def test_what_a_container_mounted_outlives_it(
     assert (row["kind"], row["direction"]) == ("residue", "container→host")
     assert row["src_name"] == "web"
     answer = (tmp_path / "answer").read_text()
-    assert "RESIDUE: carried there by propagation; the original is gone" in answer
-    assert "carried from /volume/inner in mnt:" in answer
+    assert "RESIDUE: propagated there; the original is gone" in answer
+    assert "propagated from /volume/inner in mnt:" in answer
     assert "mountPropagation: HostToContainer in place of Bidirectional" in answer
 
 
@@ -111,8 +111,8 @@ def test_nothing_is_to_be_done_about_a_sound_container(in_namespace: Run, tmp_pa
         text = script("runc", tmp_path, Container(INNER, propagation="rprivate"), SOUND)
         in_namespace(text, CGROUPS=cgroups, timeout=120)
     answer = (tmp_path / "answer").read_text()
-    assert "a umount on the host does not reach it" in answer
-    assert "If the host unmounts it, what it does not reach stays." in answer
-    assert "nothing: no mount was carried to it or from it" in (tmp_path / "web").read_text()
+    assert "a umount on the host does not propagate to it" in answer
+    assert "A umount on the host does not propagate to all of these." in answer
+    assert "nothing: no mount was propagated to it or from it" in (tmp_path / "web").read_text()
     for name in ("answer", "web", "root"):
         assert "What to do now" not in (tmp_path / name).read_text()

@@ -1,7 +1,7 @@
-"""Copies of mounts: of trees that are bound, and those that propagation makes of what is attached.
+"""Copies of mounts: of trees that are bound, and copies by propagation of trees that are attached.
 
 As clone_mnt(), copy_tree() and attach_recursive_mnt() in fs/namespace.c and propagate_mnt() in
-fs/pnode.c have it in Linux 6.18.
+fs/pnode.c do it in Linux 6.18.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mnttrace.analysis.model.tables import Tables
 
 
 def is_namespace_file(root: str) -> bool:
-    """Whether a root is the file of a mount namespace (of nsfs), which is seldom copied."""
+    """Whether a root is the file of a mount namespace (in nsfs); such mounts are seldom copied."""
     return root.startswith("mnt:[")
 
 
@@ -184,7 +184,7 @@ def _propagate(tables: Tables, tree: MountId, plan: _Plan) -> list[tuple[MountId
         copies = copy_tree(tables, Spot(source, root), slave=slave, shared=shared)
         for old, new in copies.items():
             originals[new] = originals.get(old, old)
-            tables.blame(new, via, originals[new])
+            tables.note_cause(new, via, originals[new])
         made.append((copies[source], receiver))
         return copies[source]
 
@@ -208,7 +208,7 @@ def _propagate(tables: Tables, tree: MountId, plan: _Plan) -> list[tuple[MountId
 
 
 def _hang(tables: Tables, tree: MountId, target: Spot, actor: Namespace) -> None:
-    """Hang a tree on a spot; what is mounted there already comes to lie on top of it."""
+    """Attach a tree to a spot; a mount that is there already lies on top of it then."""
     receiver = tables.mounts[target.mount]
     covered = tables.child(target)
     foreign = tables.owners.get(receiver.ns) != tables.owners.get(actor)
@@ -223,7 +223,7 @@ def _hang(tables: Tables, tree: MountId, target: Spot, actor: Namespace) -> None
     if covered is not None and covered.id != tree:
         top = _top(tables, tables.mounts[tree])
         tables.put(covered._replace(parent=top.id, place=top.root))
-        tables.blame(covered.id, tables.cause(tree) or "direct")
+        tables.note_cause(covered.id, tables.cause(tree) or "direct")
 
 
 def _top(tables: Tables, mount: Mount) -> Mount:

@@ -1,8 +1,8 @@
-"""Which mounts a umount takes along.
+"""The mounts that a umount detaches.
 
-As umount_tree() in fs/namespace.c and propagate_umount() in fs/pnode.c have it since 6.17, by the
-rules of Documentation/filesystems/propagate_umount.txt. Commit f0d0ba19985d brought them ("Rewrite
-of propagate_umount()"), for before a mount that covered a copy could come to lie elsewhere.
+As umount_tree() in fs/namespace.c and propagate_umount() in fs/pnode.c do it since 6.17, see
+Documentation/filesystems/propagate_umount.txt. Commit f0d0ba19985d brought this ("Rewrite of
+propagate_umount()"): before, a mount that covered a copy could end up elsewhere.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from mnttrace.analysis.model.tables import Tables
 def detach(tables: Tables, root: MountId, via: Via) -> None:
     """Detach a mount and all that is attached to it, without propagation."""
     for mount in tables.tree(root):
-        tables.blame(mount.id, via)
+        tables.note_cause(mount.id, via)
         tables.drop(mount.id)
 
 
 def detach_propagating(tables: Tables, root: MountId) -> None:
-    """Detach a mount and all that is attached to it, and their copies as far as nothing forbids.
+    """Detach a mount, all that is attached to it, and their copies, except those that must stay.
 
-    The mounts that covered such a copy come to lie on what it was attached to.
+    The mounts that covered a detached copy then lie on what the copy was attached to.
     """
     tree = {mount.id: mount for mount in tables.tree(root)}
     candidates = _candidates(tables, tree)
@@ -38,20 +38,20 @@ def detach_propagating(tables: Tables, root: MountId) -> None:
     ]
     landings = {mount.id: _landing(tables, mount, gone) for mount in uncovered}
     for id in tree:
-        tables.blame(id, "direct")
+        tables.note_cause(id, "direct")
         tables.drop(id)
     for id in going:
-        tables.blame(id, *candidates[id])
+        tables.note_cause(id, *candidates[id])
         tables.drop(id)
     for id, (bottom, spot) in landings.items():
-        tables.blame(id, candidates[bottom][0])
+        tables.note_cause(id, candidates[bottom][0])
         tables.put(tables.mounts[id]._replace(parent=spot.mount, place=spot.place))
 
 
 def _candidates(tables: Tables, tree: dict[MountId, Mount]) -> dict[MountId, tuple[Via, MountId]]:
-    """What lies at the places of a tree's mounts in all that gets propagation from their parents.
+    """The mounts at the places of a tree's mounts under all receivers of their parents.
 
-    With how the umount comes to it, and which mount of the tree it is the copy of.
+    With how the umount reaches each, and the mount of the tree that it is a copy of.
     """
     found: dict[MountId, tuple[Via, MountId]] = {}
     for mount in tree.values():
@@ -66,13 +66,13 @@ def _candidates(tables: Tables, tree: dict[MountId, Mount]) -> dict[MountId, tup
 def _acceptable(
     tables: Tables, tree: dict[MountId, Mount], candidates: dict[MountId, Mount]
 ) -> dict[MountId, Mount]:
-    """Those of the candidates that go.
+    """The candidates that are detached.
 
-    One stays if something that stays is on it anywhere but on its root: that would have no place
-    to go to (trim_one()). And a locked one stays unless what it is locked to goes: else it would
+    A candidate stays if a mount that stays is on it anywhere but on its root, since that one would
+    have no place (trim_one()). A locked one stays unless its parent goes, since its umount would
     show what it hides (handle_locked()).
     """
-    bears: dict[MountId, bool] = {}  # whether something in the tree of a mount stays
+    bears: dict[MountId, bool] = {}  # whether a mount in the tree of a mount stays
     stays: dict[MountId, bool] = {}
     goes: dict[MountId, bool] = {}
 
@@ -112,7 +112,7 @@ def _parents_first(tables: Tables, mounts: dict[MountId, Mount]) -> list[Mount]:
 
 
 def _landing(tables: Tables, mount: Mount, gone: dict[MountId, Mount]) -> tuple[MountId, Spot]:
-    """Where a mount comes to lie when the stack beneath it goes, and the lowest one of that."""
+    """Where a mount lies when the stack beneath it is gone, and the lowest mount of that stack."""
     bottom = mount
     while bottom.parent in gone:
         bottom = tables.mounts[bottom.parent]

@@ -53,10 +53,10 @@ def move(tables: Tables, source: Spot, target: Spot, *, beneath: bool = False) -
     refuse_if(
         bool(unbindable), "EINVAL", "unbindable mounts cannot come to a shared mount", *unbindable
     )
-    refuse_if(_carries(tables, old, target.mount), "ELOOP", "the target is within the source")
+    refuse_if(_contains(tables, old, target.mount), "ELOOP", "the target is within the source")
     tree = [mount.id for mount in tables.tree(old.id)]
     for id in tree:
-        tables.blame(id, "direct", tables.originals.get(id))
+        tables.note_cause(id, "direct", tables.originals.get(id))
     attach(tables, old.id, target, to.ns)
     if is_mounted(to):
         for id in tree:
@@ -74,7 +74,7 @@ def _beneath(tables: Tables, source: Spot, target: Spot) -> Spot:
     refuse_if(tables.roots.get(to.ns) == to.id, "EINVAL", "the mount there is the root directory")
     if parent is None or parent.parent is None:
         raise Refused("EINVAL", "the mount there is on the root of its namespace")
-    refuse_if(_carries(tables, to, old.id), "EINVAL", "the source is on the mount there")
+    refuse_if(_contains(tables, to, old.id), "EINVAL", "the source is on the mount there")
     spot = Spot(parent.id, to.place)
     for covered in (to, old) if is_mounted(old) else (to,):
         covers = _would_cover(tables, spot, covered)
@@ -98,7 +98,7 @@ def _would_cover(tables: Tables, spot: Spot, mount: Mount) -> bool:
     return False
 
 
-def _carries(tables: Tables, mount: Mount, other: MountId) -> bool:
+def _contains(tables: Tables, mount: Mount, other: MountId) -> bool:
     """Whether one mount is another, or somewhere under it: mount_is_ancestor()."""
     found = tables.mounts.get(other)
     while found is not None and found.id != mount.id:
@@ -129,10 +129,10 @@ def pivot_root(tables: Tables, new_root: Spot, put_old: Spot, *, root: Spot | No
     """Make a mount the root directory: pivot_root(2).
 
     Args:
-        tables: to be changed, with the root directory of the namespace where it was the old one.
+        tables: to be changed, with the root directory of the namespace if it was the old one.
         new_root: the new root directory.
         put_old: where to put the old one.
-        root: that, where it is not the root directory of the namespace.
+        root: the old one, if it is not the root directory of the namespace.
     """
     new = tables.mounts[new_root.mount]
     if root is None:
@@ -155,7 +155,7 @@ def pivot_root(tables: Tables, new_root: Spot, put_old: Spot, *, root: Spot | No
         refuse_if(mounted.parent is None, "EINVAL", "the root of its namespace")
     refuse_if(not _reaches(tables, new_root, put_old), "EINVAL", "put_old is not under new_root")
     refuse_if(not _reaches(tables, root, new_root), "EINVAL", "new_root is not under the root")
-    # The old root is put away only then: what lies at its place by then is left alone.
+    # The old root is moved last: a mount that is at its new place by then stays there.
     new = tables.put(new._replace(parent=old.parent, place=old.place, locked=old.locked))
     tables.put(old._replace(parent=on.id, place=put_old.place, locked=False))
     if tables.roots.get(new.ns) == old.id:

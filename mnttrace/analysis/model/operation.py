@@ -18,7 +18,7 @@ def operation(
     [Callable[Concatenate[Tables, Arguments], None]],
     Callable[Concatenate[Tables, Arguments], list[Effect]],
 ]:
-    """A function that changes tables, as one that returns the effects or changes nothing."""
+    """Make a function that changes tables return its effects, and change nothing if refused."""
 
     def decorate(
         function: Callable[Concatenate[Tables, Arguments], None],
@@ -30,7 +30,7 @@ def operation(
             try:
                 function(tables, *arguments, **options)
             except Refused:
-                tables.take_back()
+                tables.undo()
                 raise
             return tables.effects(via)
 
@@ -53,7 +53,7 @@ def refusal_of(
     except Refused as why:
         return why
     finally:
-        tables.take_back()
+        tables.undo()
     return None
 
 
@@ -69,7 +69,7 @@ def is_root(tables: Tables, spot: Spot) -> bool:
 
 
 def target_of(tables: Tables, spot: Spot) -> Spot:
-    """The spot that a mount on another one comes to lie on: do_lock_mount()."""
+    """The spot that is covered by a mount on another spot: do_lock_mount()."""
     spot = tables.top(spot)
     refuse_if(spot.place.endswith(DELETED), "ENOENT", "the mountpoint was removed")
     return spot

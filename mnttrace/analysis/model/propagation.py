@@ -62,7 +62,7 @@ def mount(
         tables: to be changed.
         target: where to.
         device: of the filesystem.
-        root: what of it; some filesystems mount a subdirectory on demand.
+        root: the part of it to mount; some filesystems mount a subdirectory on demand.
         id: the unique id of the new mount, where that is known.
     """
     target = target_of(tables, target)
@@ -75,7 +75,7 @@ def mount(
 
 def _new(tables: Tables, device: str, root: str, ns: Namespace, id: MountId) -> MountId:
     mount = Mount(tables.new_id() if id is None else id, ns, None, "/", device, root)
-    tables.blame(mount.id, "direct")
+    tables.note_cause(mount.id, "direct")
     return tables.put(mount).id
 
 
@@ -91,7 +91,7 @@ def bind(tables: Tables, source: Spot, target: Spot, *, recursive: bool = False)
     refuse_if(elsewhere, "EINVAL", "the source is in another namespace")
     copies = _bound(tables, source, recursive)
     for original, copy in copies.items():
-        tables.blame(copy, "direct", tables.originals.get(original, original))
+        tables.note_cause(copy, "direct", tables.originals.get(original, original))
     attach(tables, copies[old.id], target, on.ns)
 
 
@@ -118,7 +118,7 @@ def open_tree(tables: Tables, source: Spot, *, recursive: bool = False) -> Mount
     try:
         copies = _bound(tables, source, recursive)
     except Refused:
-        tables.take_back()
+        tables.undo()
         raise
     ns = tables.new_tree()
     for original, copy in copies.items():
@@ -158,8 +158,8 @@ def umount(
 
     Args:
         tables: to be changed.
-        target: the root of a mount; it is the topmost one there that goes, also on "/", where other
-            operations mean the mount below it.
+        target: the root of a mount; the topmost one there is unmounted, also on "/", where other
+            operations work on the mount below it.
         lazy: whether to detach it though it is busy, and all that is mounted on it.
         busy: mounts that processes use.
     """
@@ -186,7 +186,7 @@ def _in_use(tables: Tables, mount: Mount, busy: Container[MountId]) -> bool:
         for receiver, _ in (tables.receivers(parent) if parent else ())
         if (copy := tables.child(Spot(receiver.id, mount.place))) is not None
     ]
-    # A copy that has mounts on it stays, so its users do not matter; unless it is but covered.
+    # A copy with mounts on it stays, so its users do not matter; unless they only cover its root.
     going = [
         copy
         for copy in copies
@@ -200,14 +200,14 @@ def _in_use(tables: Tables, mount: Mount, busy: Container[MountId]) -> bool:
 def remove(tables: Tables, target: Spot) -> None:
     """Remove a file or directory that may be a mountpoint: rmdir(2), unlink(2), or rename(2) on it.
 
-    All that is mounted on it in other namespaces goes, without propagation (since 3.18).
+    All mounts on it in other namespaces are detached, without propagation (since 3.18).
 
     Args:
-        tables: to be changed; mounts of what is removed have "//deleted" at the end of their root.
-        target: what to remove; of :meth:`Tables.resolve` with follow=False.
+        tables: to be changed; the roots of mounts of it end with "//deleted" then.
+        target: from :meth:`Tables.resolve` with follow=False.
 
     Raises:
-        Refused: EBUSY, something is mounted on it in the namespace of who removes it.
+        Refused: EBUSY, something is mounted on it in the caller's namespace.
     """
     through = tables.mounts[target.mount]
     found = tables.mounted_on(through.device, target.place)
@@ -244,7 +244,7 @@ def _change_one(tables: Tables, mount: Mount, to: PropagationType) -> None:
     else:
         after = mount._replace(group=None, master=None, unbindable=to == "unbindable")
     if after != mount:
-        tables.blame(mount.id, "direct")
+        tables.note_cause(mount.id, "direct")
         tables.put(after)
 
 
@@ -262,14 +262,14 @@ def copy_namespace(
 ) -> None:
     """Make a mount namespace: unshare(2) or clone(2) with CLONE_NEWNS.
 
-    unshare(1) then makes all mounts private, which is another operation.
+    unshare(1) then makes all mounts private: that is another operation.
 
     Args:
         tables: to be changed.
         source: the namespace of the process.
         new: the new one.
         owner: the user namespace of the new one, if that is not the source's: shared mounts are
-            copied as slaves then, and all mounts are locked to what they are on.
+            copied as slaves then, and all mounts are locked to their parents.
         keeps_unbindable: whether a copy of an unbindable mount is unbindable, as
             Documentation/filesystems/sharedsubtree.rst says. Kernels before 6.17 do that;
             in 6.17 the flag went to a field that clone_mnt() does not copy.
@@ -287,7 +287,7 @@ def copy_namespace(
             unbindable = keeps_unbindable and tables.mounts[old].unbindable
             after = mount._replace(ns=new, parent=parent, locked=locked, unbindable=unbindable)
             tables.put(after)
-            tables.blame(copy, "namespace-copy", old)
+            tables.note_cause(copy, "namespace-copy", old)
         if tables.roots.get(source) in copies:
             tables.roots[new] = copies[tables.roots[source]]
     if foreign or source in tables.owners:
@@ -298,7 +298,7 @@ def copy_namespace(
 def end_namespace(tables: Tables, ns: Namespace) -> None:
     """End a mount namespace, as the kernel does when nothing holds it: without propagation."""
     for mount in tables.in_namespace(ns):
-        tables.blame(mount.id, "namespace-death")
+        tables.note_cause(mount.id, "namespace-death")
         tables.drop(mount.id)
     tables.roots.pop(ns, None)
     tables.owners.pop(ns, None)

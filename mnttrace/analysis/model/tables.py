@@ -30,9 +30,9 @@ class Tables:
 
     Args:
         mounts: all of them, of all namespaces.
-        roots: the mount that is the root directory of the processes in a namespace; without, it is
-            the topmost one on the root of that namespace.
-        owners: the user namespace that owns a mount namespace; without, the same for all.
+        roots: by namespace, the mount that is the root directory of its processes; by default the
+            topmost one on the root of the namespace.
+        owners: by mount namespace, the user namespace that owns it; by default the same for all.
 
     Attributes:
         mounts: by id; to be changed by :meth:`put` and :meth:`drop` only.
@@ -66,7 +66,7 @@ class Tables:
         self.roots.update(roots or {})
 
     def copy(self) -> Tables:
-        """Tables of their own; costs one pass over the indexes."""
+        """A copy; costs one pass over the indexes."""
         other = Tables()
         other.mounts = dict(self.mounts)
         other.owners = dict(self.owners)
@@ -95,7 +95,7 @@ class Tables:
         return self.child(Spot(mount.id, mount.root))
 
     def top(self, spot: Spot) -> Spot:
-        """Where a path leads that leads to a spot: to the topmost mount that is stacked there."""
+        """The root of the topmost mount stacked on a spot: what a path to the spot resolves to."""
         while (child := self.child(spot)) is not None:
             spot = Spot(child.id, child.root)
         return spot
@@ -103,14 +103,13 @@ class Tables:
     def resolve(
         self, ns: Namespace, path: str, *, root: Spot | None = None, follow: bool = True
     ) -> Spot:
-        """Where a path leads, as path lookup finds it, without symbolic links.
+        """What a path resolves to, without symbolic links.
 
         Args:
             ns: the namespace of the process.
             path: from the root directory of the process.
-            root: that, where it is not the root directory of the namespace.
-            follow: whether to go on to what is mounted on the last component, which rmdir(2) and
-                the like do not.
+            root: its root directory, if it is not that of the namespace.
+            follow: whether to go on to a mount on the last component; rmdir(2) and the like do not.
 
         Raises:
             KeyError: the namespace is not in the tables.
@@ -211,7 +210,7 @@ class Tables:
         return self._last_group
 
     def new_tree(self) -> Detached:
-        """What the mounts of a new detached tree have for a namespace."""
+        """The namespace of the mounts of a new detached tree."""
         self._last_tree += 1
         return Detached(self._last_tree)
 
@@ -238,7 +237,7 @@ class Tables:
         self._store(id, mount)
         self._journal.clear()
 
-    def blame(self, mount: MountId, via: Via, copy_of: MountId = None) -> None:
+    def note_cause(self, mount: MountId, via: Via, copy_of: MountId = None) -> None:
         """Note how the running operation reached a mount."""
         self._causes[mount] = via, copy_of
 
@@ -260,7 +259,7 @@ class Tables:
         self._causes.clear()
         return found
 
-    def foretold(self) -> list[tuple[Effect, str]]:
+    def undo_with_effects(self) -> list[tuple[Effect, str]]:
         """Undo the running operation: the effects that it had, with the paths of the mounts."""
         found = list(self._effects("direct"))
         here = {
@@ -268,7 +267,7 @@ class Tables:
             for effect in found
             if effect.action != "detach"
         }
-        self.take_back()
+        self.undo()
         return [
             (effect, here.get(effect.mount.id) or self.path(effect.mount.id)) for effect in found
         ]
@@ -284,7 +283,7 @@ class Tables:
                 kept = was if action in ("move", "change") else None
                 yield Effect(action, shown, kept, cause, copy_of)
 
-    def take_back(self) -> None:
+    def undo(self) -> None:
         """Undo the running operation."""
         journal, self._journal = self._journal, {}
         for mount, before in journal.items():

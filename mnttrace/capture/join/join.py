@@ -7,10 +7,8 @@ anywhere, and gives the same rows.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 
 from mnttrace.capture.join.busy import BusyMounts
-from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.endings import Endings
 from mnttrace.capture.join.events import (
     ANSWERS,
@@ -36,31 +34,17 @@ from mnttrace.capture.join.events import (
 from mnttrace.capture.join.kernel_lists import KernelLists
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.mount_source import MountSource
-from mnttrace.capture.join.outbox import Cause, Outbox, Output
+from mnttrace.capture.join.namespaces import Namespaces
+from mnttrace.capture.join.outbox import Outbox, Output
 from mnttrace.capture.join.registry import IdentityRegistry
-from mnttrace.capture.join.requests import ForgetNamespace, SurveyBirth
 from mnttrace.capture.join.row_writer import Counts, RowWriter
-from mnttrace.capture.join.selection import Filter
+from mnttrace.capture.join.selection import Filter, Selection
+from mnttrace.capture.join.setting import Setting
 from mnttrace.capture.join.snapshot_writer import SnapshotWriter
 from mnttrace.capture.join.tables_alone import TablesAlone
 from mnttrace.linux.syscalls import SyscallKind
 
 _Step = Generator[None, None, None]  # what is left to do of an event, as soon as it is answered
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a recording is made with.
-
-    Attributes:
-        wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
-        backend: one of mnttrace.probes.backends.BACKENDS, or "none".
-        uses_fanotify: whether fanotify reports attached and detached mounts.
-    """
-
-    wall_offset: int
-    backend: str
-    uses_fanotify: bool
 
 
 class Join:
@@ -78,18 +62,29 @@ class Join:
         self.losses: dict[str, int] = {}
         self._setting = setting
         self._out = out = Outbox()
-        self._known = KnownMounts(out, reports_all=setting.backend == "kernel-hooks")
+        self._known = KnownMounts(out, reports_all=setting.reports_all)
         self._registry = IdentityRegistry(out)
-        self._writer = RowWriter(wanted, self._registry, out)
+        self._selection = selection = Selection(wanted)
+        self._writer = RowWriter(selection, self._registry, out)
         self._snapshots = SnapshotWriter(out)
         self._endings = Endings(out)
         self._busy = BusyMounts(self._known.tables, out, setting.wall_offset)
-        parts = (self._known, self._snapshots, out, setting.wall_offset)
+        parts = (self._known, self._snapshots, setting, out)
         self._source: MountSource
-        if setting.backend in ("kernel-hooks", "walk"):
+        if setting.sees_lists:
             self._source = KernelLists(*parts)
         else:
-            self._source = TablesAlone(*parts, sees_calls=setting.backend != "none")
+            self._source = TablesAlone(*parts)
+        self._namespaces = Namespaces(
+            self._known,
+            self._source,
+            self._registry,
+            self._snapshots,
+            self._endings,
+            selection,
+            setting,
+            out,
+        )
         self._step: _Step | None = None
         # What came before the first lists of all namespaces, which are taken first; None: later.
         self._waiting: list[AnyEvent] | None = []
@@ -192,12 +187,12 @@ class Join:
     def _take_answer(self, event: AnyEvent) -> None:
         match event:
             case TableRead():
-                self._table_read(event)
+                self._namespaces.table_read(event)
             case MountNamed():
                 self._known.naming.learn(event)
             case NamespaceIdentified(key=key, identity=identity):
                 if self._registry.namespace_identified(key, identity):
-                    self._writer.selection.learn(key, identity)
+                    self._selection.learn(key, identity)
             case ThreadIdentified():
                 self._registry.thread_identified(event.tid, event.row)
             case ThreadChecked():
@@ -217,28 +212,13 @@ class Join:
         if row["result"] >= 0:
             birth = self._source.call(call)
             if birth is not None:
-                yield from self._survey_birth(call, birth)
+                yield from self._namespaces.born(call, birth)
         effects = self._known.rows.take(since=before)
         if call.kind == SyscallKind.REMOVE and not effects:
             return  # what its thread detached before was taken for what this call did
         is_written = self._writer.call(call, effects)
         if is_written and call.kind == SyscallKind.UMOUNT and row["error"] == "EBUSY":
             self._busy.refused(call)
-
-    def _survey_birth(self, call: CallEnded, birth: Birth) -> _Step:
-        """Have a namespace surveyed that a call made, and find out whose it is."""
-        row = call.row
-        has_descriptor = call.kind == SyscallKind.DESCRIPTOR
-        tid = row["child"] or row["tid"]
-        descriptor = row["result"] if has_descriptor else None
-        holder = row["pid"] if has_descriptor else tid
-        self._out.ask(SurveyBirth(birth.ns, birth.ns_id, holder, descriptor))
-        yield
-        if birth.key not in self._registry:
-            self._registry.namespace_seen(birth.key, birth.ns, tid, row)
-            yield
-        if not self._known.pending.reports_of(birth.key):
-            self._endings.expect(birth.key)
 
     def _ask_names(self, event: CallEnded | NamespaceListed | RoundEnded) -> _Step:
         names = self._source.unnamed(event)
@@ -250,68 +230,39 @@ class Join:
     # ---- without calls
 
     def _caught_up(self, at: int) -> _Step:
-        when = self._when(at)
+        when = self._setting.when(at)
         self._known.detaches.settle(when)
         yield from self._write_uncaused()
         for key in self._endings.found(at):
             self._known.detaches.namespace_gone(key, when)
             yield from self._write_uncaused()
-            self._namespace_ended(key, at)
+            self._namespaces.ended(key, at)
         for key in sorted(self._known.tables.take_emptied()):
-            self._namespace_ended(key, at)
+            self._namespaces.ended(key, at)
 
     def _write_uncaused(self) -> _Step:
         """Write effects that no call caused; those of a survey of all namespaces when it ended."""
         if not self._is_in_round:
             yield from self._writer.without_call(self._known.rows.take())
 
-    def _when(self, at: int) -> Cause:
-        return Cause(None, at + self._setting.wall_offset, at)
-
     # ---- surveys
-
-    def _table_read(self, read: TableRead) -> None:
-        born = self._source.born_again(read)
-        if born is not None:
-            self._known.detaches.namespace_gone(read.key, self._when(born))
-            self._namespace_ended(read.key, born)
-        if read.is_watched:
-            self._known.pending.watch(read.key, read.at)
-        birth = self._source.birth_of(read.key)
-        self._registry.namespace_seen(
-            read.key, read.ns, read.pid or 0, birth.row if birth else None
-        )
-        if read.reason == "end" and read.pid:
-            self._registry.last_seen(read.key, read.pid)
-        self._source.table_read(read)
 
     def _round_ended(self, event: RoundEnded) -> _Step:
         yield from self._ask_names(event)
         is_end = event.reason == "end"
-        when = self._when(event.at)
+        when = self._setting.when(event.at)
         self._source.round_ended(event)
         # What was reported of namespaces that died says who ended them.
         self._known.detaches.settle(when, everything=is_end)
         if is_end:
             for key in sorted(self._registry.namespaces() - set(event.alive)):
                 self._known.detaches.namespace_gone(key, when)
-                self._namespace_ended(key, event.at)
+                self._namespaces.ended(key, event.at)
         self._source.explain()
         self._is_in_round = False
         yield from self._write_uncaused()
         if is_end:
             self._registry.write_unanswered()
-
-    def _namespace_ended(self, key: int, at: int) -> None:
-        """A namespace is no more: a recording may be long, and keeps nothing of what is gone."""
-        ns = self._registry.forget(key)
-        if ns is not None:
-            self._snapshots.gone(key, ns, at)
-        self._known.pending.forget(key)
-        self._endings.forget(key)
-        self._source.forget(key)
-        self._writer.selection.forget(key)
-        self._out.ask(ForgetNamespace(key))
 
     def _end(self, event: LossesCounted) -> None:
         losses = dict(event.losses)

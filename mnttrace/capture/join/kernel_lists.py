@@ -17,8 +17,9 @@ from mnttrace.capture.join.events import (
 )
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.limits import SURVEY_CHANGED
-from mnttrace.capture.join.outbox import Cause, Outbox
+from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.requests import NameMount, SurveySome
+from mnttrace.capture.join.setting import Setting
 from mnttrace.capture.join.snapshot_writer import SnapshotWriter
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import MountEntry
@@ -55,17 +56,17 @@ class KernelLists:
     Args:
         known: kept up to date.
         snapshots: takes the tables that were read.
+        setting: what the recording is made with.
         out: for questions.
-        wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
     """
 
     def __init__(
-        self, known: KnownMounts, snapshots: SnapshotWriter, out: Outbox, wall_offset: int
+        self, known: KnownMounts, snapshots: SnapshotWriter, setting: Setting, out: Outbox
     ) -> None:
         self._known = known
         self._snapshots = snapshots
         self._out = out
-        self._offset = wall_offset
+        self._setting = setting
         self._calls = CallEffects(known)
         self._differences = Differences(known)
         self._surveys: dict[int, _Survey] = {}
@@ -183,7 +184,7 @@ class KernelLists:
                 is_complete=is_complete,
                 lines={line.mount_id: line for line in read.mounts},
                 newest=survey.newest,
-                when=Cause(None, read.ended + self._offset, read.ended),
+                when=self._setting.when(read.ended),
                 is_final=read.reason == "end",
             )
             self._differences.survey(found)

@@ -9,7 +9,7 @@ from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.registry import IdentityRegistry
 from mnttrace.capture.join.requests import IdentifyThread
-from mnttrace.capture.join.selection import Filter, Selection
+from mnttrace.capture.join.selection import Selection
 from mnttrace.recording.rows import EffectRow
 
 
@@ -25,25 +25,24 @@ class RowWriter:
     """Writes rows of the tables `operations` and `effects`.
 
     Args:
-        wanted: which operations are written.
+        selection: decides what is written.
         registry: the processes and namespaces that were seen.
         out: takes rows and questions.
 
     Attributes:
         counts: how much was written until now.
-        selection: decides what is written.
     """
 
-    def __init__(self, wanted: Filter, registry: IdentityRegistry, out: Outbox) -> None:
+    def __init__(self, selection: Selection, registry: IdentityRegistry, out: Outbox) -> None:
         self.counts = Counts()
-        self.selection = Selection(wanted)
+        self._selection = selection
         self._registry = registry
         self._out = out
 
     def call(self, call: CallEnded, effects: list[EffectRow]) -> bool:
         """Write an operation and its effects; whether it is wanted."""
         cgroup = self._registry.cgroup(call.row["pid"])
-        is_wanted = self.selection.wants_call(call, effects, cgroup)
+        is_wanted = self._selection.wants_call(call, effects, cgroup)
         if is_wanted:
             self.counts.operations += 1
             self._out.add("operations", call.row)
@@ -53,7 +52,7 @@ class RowWriter:
     def without_call(self, effects: list[EffectRow]) -> Generator[None, None, None]:
         """Write effects that no call caused, as soon as the processes of their threads are known:
         it stops where that is asked."""
-        effects = [row for row in effects if self.selection.wants_effect(row)]
+        effects = [row for row in effects if self._selection.wants_effect(row)]
         threads = {row["tid"] for row in effects if row["pid"] is None and row["tid"] is not None}
         unknown = [tid for tid in sorted(threads) if not self._registry.knows_process(tid)]
         for tid in unknown:

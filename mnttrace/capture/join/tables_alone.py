@@ -18,8 +18,9 @@ from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.likely_causes import LikelyCauses
 from mnttrace.capture.join.limits import READ_TABLES
 from mnttrace.capture.join.mountinfo_entries import MountinfoEntries
-from mnttrace.capture.join.outbox import Cause, Outbox
+from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.requests import NameMount, SurveyAll
+from mnttrace.capture.join.setting import Setting
 from mnttrace.capture.join.snapshot_writer import SnapshotWriter
 from mnttrace.linux.syscalls import SyscallKind
 
@@ -43,24 +44,21 @@ class TablesAlone:
     Args:
         known: kept up to date.
         snapshots: takes the tables that were read.
+        setting: what the recording is made with.
         out: for questions.
-        wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
-        sees_calls: whether calls are traced: else tables are read all the time.
     """
 
     def __init__(
         self,
         known: KnownMounts,
         snapshots: SnapshotWriter,
+        setting: Setting,
         out: Outbox,
-        wall_offset: int,
-        sees_calls: bool,
     ) -> None:
         self._known = known
         self._snapshots = snapshots
         self._out = out
-        self._offset = wall_offset
-        self._sees_calls = sees_calls
+        self._setting = setting
         self._entries = MountinfoEntries()
         self._causes = LikelyCauses(known.tables, known.rows)
         self._differences = Differences(known)
@@ -114,7 +112,7 @@ class TablesAlone:
             is_complete=True,
             lines={line.mount_id: line for line in read.mounts},
             newest=self._known.tables.newest,
-            when=Cause(None, read.ended + self._offset, read.ended),
+            when=self._setting.when(read.ended),
             is_final=True,
         )
         self._differences.survey(found)
@@ -144,7 +142,7 @@ class TablesAlone:
         """Ask for the tables, if something can be different by now."""
         took = self._round.ended - self._round.began
         is_due = at - self._round.ended >= max(READ_TABLES, took)
-        if is_due and (self._calls or not self._sees_calls):
+        if is_due and (self._calls or not self._setting.sees_calls):
             self._out.ask(SurveyAll("operation"))
 
     def forget(self, key: int) -> None:

@@ -19,8 +19,8 @@ import msgspec
 import pyarrow as pa
 
 from mnttrace.capture.join.events import AnyEvent, CallEnded, MountList, NamespaceListed
-from mnttrace.capture.join.join import Setting
 from mnttrace.capture.join.selection import Filter
+from mnttrace.capture.join.setting import Setting
 from mnttrace.errors import OutputError, RecordingError
 
 NAME = "raw.arrows"

@@ -54,7 +54,7 @@ def test_what_is_missing_or_too_much_is_told_and_nothing_is_put_right(
         (lost["ns_id"], lost["mountpoint"])
     }
     # The model knows that it came, and not of what went later.
-    assert list(zip(told["seq"], told["action"], told["said_by"], strict=True)) == [
+    assert list(zip(told["seq"], told["action"], told["only_in"], strict=True)) == [
         (lost["seq"], "attach", "model"),
         (told["seq"].iloc[-1], "detach", "recording"),
     ]

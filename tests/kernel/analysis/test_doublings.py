@@ -26,7 +26,7 @@ def test_growth_is_told_with_when_it_ends(record, mnttrace) -> None:
     done = mnttrace("leaks", run, "--fail-on", "doubling")
     assert done.returncode == 3
     assert "doubling: mount binds" in done.stdout
-    assert f"at most {row['left']} more until fs.mount-max refuses" in done.stdout
+    assert f"fs.mount-max allows at most {row['left']} more" in done.stdout
 
 
 def test_a_private_tree_doubles(record) -> None:

@@ -42,7 +42,7 @@ def test_a_busy_mount_is_told_with_what_is_mounted_on_it_and_who_uses_it(
     answer = mnttrace("why", "run.mnttrace", tmp_path / "data").stdout
     assert f"in use by sleep[{pid}]" in answer
     assert f"because there are mounts on it: {tmp_path}/data/x in host" in answer
-    assert "It is busy until these end" in answer
+    assert "It is busy until these processes end" in answer
     assert mnttrace("leaks", "run.mnttrace", "--fail-on", "refused").returncode == 3
 
 

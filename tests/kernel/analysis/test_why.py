@@ -50,17 +50,17 @@ def test_what_a_namespace_carried_to_the_host(record, tmp_path: Path) -> None:
     answer = (tmp_path / "answer").read_text()
     [mount] = recorded.rows("operations", syscall="mount")
     carried, made = answer.split("mounted at ")[0], answer.split("mounted at ")[1]
-    assert "carried there by propagation from another namespace" in carried
+    assert "propagated there from another namespace" in carried
     assert f"(operation {mount['seq']})" in made
     assert f"umount {tmp_path}/volume/x" in answer
-    assert f"make {tmp_path}/volume a slave where that was mounted" in answer
+    assert f"make {tmp_path}/volume a slave where it was mounted" in answer
     told = json.loads((tmp_path / "json").read_text())
     assert [one["kind"] for one in told["holders"]] == ["leak", ""]
-    assert [step["how"] for step in told["holders"][0]["steps"]] == ["carried", "mounted"]
+    assert [step["how"] for step in told["holders"][0]["steps"]] == ["propagated", "mounted"]
     # The volume there was shared from the birth of its namespace on.
     assert told["holders"][0]["steps"][0]["shared_since"]["syscall"] == "unshare"
     # The two are peers: the remedy says that it ends both.
-    assert "takes the original along" in answer
+    assert "also unmounts the original" in answer
 
 
 def test_what_is_covered_needs_more_than_one_umount(record, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_what_is_covered_needs_more_than_one_umount(record, tmp_path: Path) -> N
     umount = f"umount {tmp_path}/volume/x  # "
     assert f"{umount}3 times: 2 mounts lie on top of it there" in (tmp_path / "under").read_text()
     assert f"{umount}2 times: 1 mount lies on top of it there" in (tmp_path / "middle").read_text()
-    assert f"{umount}takes the original along" in (tmp_path / "over").read_text()
+    assert f"{umount}also unmounts the original" in (tmp_path / "over").read_text()
     # Where all are to go, each has its own.
     assert "times: " not in (tmp_path / "all").read_text()
     report = (tmp_path / "report.html").read_text()
@@ -126,8 +126,8 @@ def test_live_needs_no_recording(in_namespace, tmp_path: Path) -> None:
     )
     answer = (tmp_path / "answer").read_text()
     assert "2 mounts in 2 mount namespaces" in answer
-    assert "a umount on the host takes it along" in answer
-    assert "mount tables alone: mnttrace record would tell who did it" in answer
+    assert "a umount on the host propagates to it" in answer
+    assert "only mount tables: mnttrace record shows who mounted what" in answer
 
 
 def test_leaks_name_what_is_held_and_a_pipeline_can_fail_on_it(record, mnttrace) -> None:

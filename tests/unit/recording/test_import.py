@@ -41,7 +41,7 @@ def test_tables_become_a_recording_to_ask(files: Path, mnttrace, form: str) -> N
     }[form]
     done = mnttrace("import", "-o", "i.mnttrace", *given)
     assert done.returncode == 0, done.stderr
-    assert "2 mount tables; nothing tells who mounted what" in done.stderr
+    assert "2 mount tables; who mounted what, and when, is known only from" in done.stderr
     run = Recording(files.parent / "i.mnttrace")
     assert set(run.namespaces["name"]) == {"host", "exporter"}
     tree = mnttrace("tree", "i.mnttrace").stdout
@@ -49,9 +49,9 @@ def test_tables_become_a_recording_to_ask(files: Path, mnttrace, form: str) -> N
     answer = mnttrace("why", "i.mnttrace", "/var/lib/kubelet/pods/a/volumes/x").stdout
     assert "2 mounts in 2 mount namespaces" in answer
     assert "exporter, mnt:" in answer
-    assert "a umount on the host does not reach it: it stays" in answer
+    assert "a umount on the host does not propagate to it: it keeps" in answer
     assert "rslave in place of rprivate" in answer
-    assert "mnttrace record would tell who did it" in answer
+    assert "mnttrace record shows who mounted what" in answer
     assert mnttrace("leaks", "i.mnttrace").returncode == 0
 
 

@@ -161,4 +161,4 @@ def test_a_trace_is_not_of_one_table(write, mnttrace) -> None:
     write()
     done = mnttrace("export", "run.mnttrace", "--format", "perfetto", "--table", "mounts")
     assert done.returncode == 2
-    assert "not of one table" in done.stderr
+    assert "not made of one table" in done.stderr

@@ -259,7 +259,7 @@ def test_graph_of_an_operation_shows_the_way_of_its_copies(tmp_path: Path) -> No
     assert ("host", "/data/new") in {(row["namespace"], row["path"]) for row in mounts_in(chart)}
     with pytest.raises(BadInput) as caught:
         run.plot.graph(seq=9)
-    assert caught.value.hint == "these did: 7, 8"
+    assert caught.value.hint == "operations with propagation: 7, 8"
 
 
 def _peers_and_slaves() -> made.Rows:

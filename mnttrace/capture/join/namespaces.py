@@ -1,0 +1,96 @@
+"""The life of mount namespaces: born, surveyed, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from mnttrace.capture.join.call_effects import Birth
+from mnttrace.capture.join.endings import Endings
+from mnttrace.capture.join.events import CallEnded, TableRead
+from mnttrace.capture.join.known_mounts import KnownMounts
+from mnttrace.capture.join.mount_source import MountSource
+from mnttrace.capture.join.outbox import Outbox
+from mnttrace.capture.join.registry import IdentityRegistry
+from mnttrace.capture.join.requests import ForgetNamespace, SurveyBirth
+from mnttrace.capture.join.selection import Selection
+from mnttrace.capture.join.setting import Setting
+from mnttrace.capture.join.snapshot_writer import SnapshotWriter
+from mnttrace.linux.syscalls import SyscallKind
+
+
+class Namespaces:
+    """Takes namespaces in when they are found, and forgets them when they have ended.
+
+    Args:
+        known: the mounts.
+        source: where mounts come from.
+        registry: whose namespaces they are.
+        snapshots: takes the tables that were read.
+        endings: finds out which ended unnoticed.
+        selection: of which containers operations are written.
+        setting: what the recording is made with.
+        out: for questions.
+    """
+
+    def __init__(
+        self,
+        known: KnownMounts,
+        source: MountSource,
+        registry: IdentityRegistry,
+        snapshots: SnapshotWriter,
+        endings: Endings,
+        selection: Selection,
+        setting: Setting,
+        out: Outbox,
+    ) -> None:
+        self._known = known
+        self._source = source
+        self._registry = registry
+        self._snapshots = snapshots
+        self._endings = endings
+        self._selection = selection
+        self._setting = setting
+        self._out = out
+
+    def born(self, call: CallEnded, birth: Birth) -> Generator[None, None, None]:
+        """A call made a namespace: have it surveyed, and find out whose it is; it stops where it
+        asks."""
+        row = call.row
+        has_descriptor = call.kind == SyscallKind.DESCRIPTOR
+        tid = row["child"] or row["tid"]
+        descriptor = row["result"] if has_descriptor else None
+        holder = row["pid"] if has_descriptor else tid
+        self._out.ask(SurveyBirth(birth.ns, birth.ns_id, holder, descriptor))
+        yield
+        if birth.key not in self._registry:
+            self._registry.namespace_seen(birth.key, birth.ns, tid, row)
+            yield
+        if not self._known.pending.reports_of(birth.key):
+            self._endings.expect(birth.key)
+
+    def table_read(self, read: TableRead) -> None:
+        """The mount table of a namespace was read."""
+        born = self._source.born_again(read)
+        if born is not None:
+            self._known.detaches.namespace_gone(read.key, self._setting.when(born))
+            self.ended(read.key, born)
+        if read.is_watched:
+            self._known.pending.watch(read.key, read.at)
+        birth = self._source.birth_of(read.key)
+        self._registry.namespace_seen(
+            read.key, read.ns, read.pid or 0, birth.row if birth else None
+        )
+        if read.reason == "end" and read.pid:
+            self._registry.last_seen(read.key, read.pid)
+        self._source.table_read(read)
+
+    def ended(self, key: int, at: int) -> None:
+        """A namespace is no more: a recording may be long, and keeps nothing of what is gone."""
+        ns = self._registry.forget(key)
+        if ns is not None:
+            self._snapshots.gone(key, ns, at)
+        self._known.pending.forget(key)
+        self._endings.forget(key)
+        self._source.forget(key)
+        self._selection.forget(key)
+        self._out.ask(ForgetNamespace(key))
