@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from mnttrace.capture.join.busy import BusyMounts
-from mnttrace.capture.join.endings import Endings
 from mnttrace.capture.join.events import (
     ANSWERS,
     Answered,
@@ -64,10 +63,9 @@ class Join:
         self._out = out = Outbox()
         self._known = KnownMounts(out, reports_all=setting.reports_all)
         self._registry = IdentityRegistry(out)
-        self._selection = selection = Selection(wanted)
+        selection = Selection(wanted)
         self._writer = RowWriter(selection, self._registry, out)
         self._snapshots = SnapshotWriter(out)
-        self._endings = Endings(out)
         self._busy = BusyMounts(self._known.tables, out, setting.wall_offset)
         parts = (self._known, self._snapshots, setting, out)
         self._source: MountSource
@@ -80,7 +78,6 @@ class Join:
             self._source,
             self._registry,
             self._snapshots,
-            self._endings,
             selection,
             setting,
             out,
@@ -88,7 +85,6 @@ class Join:
         self._step: _Step | None = None
         # What came before the first lists of all namespaces, which are taken first; None: later.
         self._waiting: list[AnyEvent] | None = []
-        self._is_in_round = False
 
     @property
     def counts(self) -> Counts:
@@ -175,9 +171,9 @@ class Join:
                 self._registry.process_seen(event.row)
             case TimePassed():
                 self._source.ask_for_due(event.at)
-                self._endings.ask_if_due(event.at)
+                self._namespaces.ask_if_due(event.at)
             case RoundBegan():
-                self._is_in_round = True
+                self._writer.hold()
                 self._source.round_began(event)
             case RoundEnded():
                 yield from self._round_ended(event)
@@ -192,13 +188,13 @@ class Join:
                 self._known.naming.learn(event)
             case NamespaceIdentified(key=key, identity=identity):
                 if self._registry.namespace_identified(key, identity):
-                    self._selection.learn(key, identity)
+                    self._writer.learn(key, identity)
             case ThreadIdentified():
                 self._registry.thread_identified(event.tid, event.row)
             case ThreadChecked():
                 self._known.pending.thread_checked(event.tid, event.is_in_call, event.at)
             case NamespacesGone():
-                self._endings.are_gone(event.keys, event.at)
+                self._namespaces.are_gone(event.keys, event.at)
             case UsersFound():
                 self._busy.found(event)
 
@@ -233,7 +229,7 @@ class Join:
         when = self._setting.when(at)
         self._known.detaches.settle(when)
         yield from self._write_uncaused()
-        for key in self._endings.found(at):
+        for key in self._namespaces.found_gone(at):
             self._known.detaches.namespace_gone(key, when)
             yield from self._write_uncaused()
             self._namespaces.ended(key, at)
@@ -242,7 +238,7 @@ class Join:
 
     def _write_uncaused(self) -> _Step:
         """Write effects that no call caused; those of a survey of all namespaces when it ended."""
-        if not self._is_in_round:
+        if not self._writer.is_held:
             yield from self._writer.without_call(self._known.rows.take())
 
     # ---- surveys
@@ -259,7 +255,7 @@ class Join:
                 self._known.detaches.namespace_gone(key, when)
                 self._namespaces.ended(key, event.at)
         self._source.explain()
-        self._is_in_round = False
+        self._writer.release()
         yield from self._write_uncaused()
         if is_end:
             self._registry.write_unanswered()

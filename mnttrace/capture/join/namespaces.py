@@ -26,7 +26,6 @@ class Namespaces:
         source: where mounts come from.
         registry: whose namespaces they are.
         snapshots: takes the tables that were read.
-        endings: finds out which ended unnoticed.
         selection: of which containers operations are written.
         setting: what the recording is made with.
         out: for questions.
@@ -38,7 +37,6 @@ class Namespaces:
         source: MountSource,
         registry: IdentityRegistry,
         snapshots: SnapshotWriter,
-        endings: Endings,
         selection: Selection,
         setting: Setting,
         out: Outbox,
@@ -47,7 +45,7 @@ class Namespaces:
         self._source = source
         self._registry = registry
         self._snapshots = snapshots
-        self._endings = endings
+        self._endings = Endings(out)
         self._selection = selection
         self._setting = setting
         self._out = out
@@ -83,6 +81,18 @@ class Namespaces:
         if read.reason == "end" and read.pid:
             self._registry.last_seen(read.key, read.pid)
         self._source.table_read(read)
+
+    def ask_if_due(self, at: int) -> None:
+        """Ask which namespaces ended unnoticed, if that is due."""
+        self._endings.ask_if_due(at)
+
+    def are_gone(self, keys: list[int], at: int) -> None:
+        """Some namespaces are no more; that was found at a time."""
+        self._endings.are_gone(keys, at)
+
+    def found_gone(self, until: int) -> list[int]:
+        """Those that were found to be no more before a time."""
+        return self._endings.found(until)
 
     def ended(self, key: int, at: int) -> None:
         """A namespace is no more: a recording may be long, and keeps nothing of what is gone."""

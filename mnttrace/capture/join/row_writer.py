@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.identity import Identity
 from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.registry import IdentityRegistry
 from mnttrace.capture.join.requests import IdentifyThread
@@ -31,13 +32,27 @@ class RowWriter:
 
     Attributes:
         counts: how much was written until now.
+        is_held: whether effects without a call wait, as a survey of all namespaces goes on.
     """
 
     def __init__(self, selection: Selection, registry: IdentityRegistry, out: Outbox) -> None:
         self.counts = Counts()
+        self.is_held = False
         self._selection = selection
         self._registry = registry
         self._out = out
+
+    def learn(self, namespace: int, identity: Identity) -> None:
+        """It is known whose a namespace is."""
+        self._selection.learn(namespace, identity)
+
+    def hold(self) -> None:
+        """Effects that no call caused are to wait."""
+        self.is_held = True
+
+    def release(self) -> None:
+        """They need not wait any more."""
+        self.is_held = False
 
     def call(self, call: CallEnded, effects: list[EffectRow]) -> bool:
         """Write an operation and its effects; whether it is wanted."""
