@@ -65,4 +65,4 @@ def test_no_privileges_are_needed(in_namespace, tmp_path: Path) -> None:
     mine = run.effects[run.effects["source"] == "mine"]
     assert (mine["action"].iloc[0], mine["mountpoint"].iloc[0]) == ("attach", f"{tmp_path}/here")
     meta = json.loads((tmp_path / "run.mnttrace/meta.json").read_text())
-    assert (meta["way"], meta["traced"]) == ("none", [])
+    assert (meta["backend"], meta["traced"]) == ("none", [])
