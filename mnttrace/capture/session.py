@@ -133,11 +133,6 @@ class Session:
     # ---- into the core
 
     def _feed(self, event: AnyEvent) -> None:
-        self._give(event)
-        while self.join.is_waiting and not isinstance(event, events.ANSWERS):
-            self._give(events.Answered(time.monotonic_ns()))
-
-    def _give(self, event: AnyEvent) -> None:
         if self.keep:
             self.keep(event)
         output = self.join.take(event)
@@ -145,6 +140,9 @@ class Session:
             self._add(table, row)
         for request in output.requests:
             self._perform(request)
+        if self.join.is_waiting and not isinstance(event, events.Answer | events.Answered):
+            while self.join.is_waiting:
+                self._feed(events.Answered(time.monotonic_ns()))
 
     def _take_all(self) -> None:
         for batch in self._spool.all():

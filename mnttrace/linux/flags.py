@@ -243,6 +243,7 @@ def propagation(value: int) -> str:
 
 
 @lru_cache(1024)
+@lru_cache(1024)
 def mount_action(value: int) -> str:
     """What mount(2) does when it is given these flags.
 

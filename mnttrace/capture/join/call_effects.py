@@ -13,7 +13,13 @@ from typing import NamedTuple
 
 from mnttrace.capture.join.born_mounts import take_born
 from mnttrace.capture.join.changed_mounts import ChangedMounts
-from mnttrace.capture.join.events import AnyEvent, CallEnded, MountsChanged, namespace_key
+from mnttrace.capture.join.events import (
+    AnyEvent,
+    CallEnded,
+    MountList,
+    MountsChanged,
+    namespace_key,
+)
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.made_mounts import MadeMounts
 from mnttrace.capture.join.requests import NameMount
@@ -56,27 +62,29 @@ class CallEffects:
 
     def unnamed(self, call: CallEnded) -> list[NameMount]:
         """What is to be asked before a call is taken."""
-        known = self._known
-        new = [
-            entry
-            for found in call.lists
-            for entry in found.entries
-            if entry.mntns_id
-            and entry.unique not in known.tables
-            and (
-                found.reason in (LIST_MADE, LIST_BIRTH)
-                or entry.how in (HOW_PROPAGATED, HOW_COVERED)
-                or known.pending.was_cut(entry.unique)
-            )
-        ]
-        return known.naming.unnamed(new, call.names) if new else []
+        tables, pending = self._known.tables, self._known.pending
+        new = []
+        for found in call.lists:
+            are_made = found.reason in (LIST_MADE, LIST_BIRTH)
+            new += [
+                entry
+                for entry in found.entries
+                if entry.unique not in tables
+                and entry.mntns_id
+                and (
+                    are_made
+                    or entry.how in (HOW_PROPAGATED, HOW_COVERED)
+                    or pending.was_cut(entry.unique)
+                )
+            ]
+        return self._known.naming.unnamed(new, call.names) if new else []
 
     def take(self, call: CallEnded) -> Birth | None:
         """Write the effects of a call that succeeded; the namespace that it made, if it did."""
-        self._made.take(call)
-        after = [found for found in call.lists if found.reason in (LIST_AFTER, LIST_CHANGED)]
+        made, after, born = _by_reason(call.lists)
+        if made:
+            self._made.take(call, made)
         missing = self._changed.take(call, after) if after else []
-        born = [found for found in call.lists if found.reason == LIST_BIRTH]
         if born:
             take_born(call, born, self._known)
         if call.kind == SyscallKind.UMOUNT:
@@ -88,6 +96,19 @@ class CallEffects:
         if call.is_cut:
             self._known.pending.remember_cut(call)
         return Birth(born[0].ns, born[0].ns_id) if born else None
+
+
+def _by_reason(lists: list[MountList]) -> tuple[list[MountList], ...]:
+    """The lists of what a call made, of a namespace after it, and of one that it made."""
+    made, after, born = [], [], []
+    for found in lists:
+        if found.reason == LIST_MADE:
+            made.append(found)
+        elif found.reason in (LIST_AFTER, LIST_CHANGED):
+            after.append(found)
+        elif found.reason == LIST_BIRTH:
+            born.append(found)
+    return made, after, born
 
 
 def made_by(events: Iterable[AnyEvent]) -> frozenset[int]:

@@ -56,7 +56,7 @@ class ChangedMounts:
         self._settle(call, other, with_copies=False)
         for entry in sorted(entries, key=age):
             if entry.how in (HOW_PROPAGATED, HOW_COVERED):
-                self._made.take_entry(call, entry)
+                self._made.take_entry(call, entry, cause)
         self._settle(call, other, with_copies=True)
         for mount, entry in other:
             self._known.changes.found(mount, entry, when, cause)

@@ -83,9 +83,12 @@ class Detaches:
         # that are not over: they or a survey tell.
         of_thread = set(reported)
         before = [mount for mount in others if mount.unique in of_thread]
-        self._without_call(before, cause._replace(seq=None, pid=None, tid=tid))
-        gone_otherwise = {mount.unique for mount in others}
-        gone = [mount for mount in mounts if mount.unique not in gone_otherwise]
+        if before:
+            self._without_call(before, cause._replace(seq=None, pid=None))
+        gone = mounts
+        if others:
+            gone_otherwise = {mount.unique for mount in others}
+            gone = [mount for mount in mounts if mount.unique not in gone_otherwise]
         for mount in gone:
             origin = None if mount.unique in direct else origins[mount.unique]
             via: Via = "direct" if mount.unique in direct else self._via(mount, origin)

@@ -23,6 +23,9 @@ from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import MountEntry
 from mnttrace.recording.rows import OperationRow, ProcessRow
 
+# Members of an enumeration take longer to look up than names of a module.
+_MOUNT, _UMOUNT = SyscallKind.MOUNT, SyscallKind.UMOUNT
+
 Reason = Literal["start", "birth", "operation", "end"]
 
 
@@ -60,6 +63,10 @@ class Event(msgspec.Struct, tag=True):
     at: int
 
 
+class Answer(Event):
+    """Answers a request; Answered says that all were carried out."""
+
+
 # ---- from the kernel
 
 
@@ -89,7 +96,7 @@ class CallEnded(Event):
     @property
     def key(self) -> int:
         """What the caller's namespace before the call is known by."""
-        return namespace_key(self.row["ns"], self.row["ns_id"])
+        return self.row["ns_id"] or self.row["ns"]
 
     @property
     def end(self) -> int:
@@ -104,17 +111,17 @@ class CallEnded(Event):
     @property
     def mount_action(self) -> str:
         """What mount(2) does with its flags; "new" of other calls."""
-        return mount_action(self.flags if self.kind == SyscallKind.MOUNT else 0)
+        return mount_action(self.row["flags_value"] if self.kind == _MOUNT else 0)
 
     @property
     def is_lazy(self) -> bool:
         """Whether it is a umount that takes all that is mounted below, too."""
-        return self.kind == SyscallKind.UMOUNT and bool(self.flags & UMOUNT["MNT_DETACH"])
+        return self.kind == _UMOUNT and bool(self.flags & UMOUNT["MNT_DETACH"])
 
     @property
     def is_recursive(self) -> bool:
         """Whether it is about all mounts below its target, too."""
-        if self.kind == SyscallKind.MOUNT:
+        if self.kind == _MOUNT:
             return bool(self.flags & MOUNT["MS_REC"])
         return self.kind == SyscallKind.SETATTR and bool(self.flags & AT["AT_RECURSIVE"])
 
@@ -154,7 +161,7 @@ class RoundBegan(Event):
     reason: Reason
 
 
-class TableRead(Event):
+class TableRead(Answer):
     """The mount table of a namespace was read; `at` is when that began.
 
     Attributes:
@@ -203,7 +210,7 @@ class Answered(Event):
     not known."""
 
 
-class MountNamed(Event):
+class MountNamed(Answer):
     """Answers NameMount: root and mount point of a mount; None and "" if it is gone."""
 
     unique: int
@@ -211,34 +218,34 @@ class MountNamed(Event):
     mountpoint: str
 
 
-class NamespaceIdentified(Event):
+class NamespaceIdentified(Answer):
     """Answers IdentifyNamespace."""
 
     key: int
     identity: Identity
 
 
-class ThreadIdentified(Event):
+class ThreadIdentified(Answer):
     """Answers IdentifyThread: the row of `processes` of its process, None if it is gone."""
 
     tid: int
     row: ProcessRow | None
 
 
-class ThreadChecked(Event):
+class ThreadChecked(Answer):
     """Answers CheckThread: whether a thread is in one of the traced calls."""
 
     tid: int
     is_in_call: bool
 
 
-class NamespacesGone(Event):
+class NamespacesGone(Answer):
     """Answers CheckNamespaces: the keys of those that are no more."""
 
     keys: list[int]
 
 
-class UsersFound(Event):
+class UsersFound(Answer):
     """Answers FindUsers: the processes that use a mount which operation `seq` left busy."""
 
     seq: int
@@ -251,15 +258,6 @@ class LossesCounted(Event):
     losses: dict[str, int]
 
 
-ANSWERS = (
-    MountNamed,
-    NamespaceIdentified,
-    ThreadIdentified,
-    ThreadChecked,
-    NamespacesGone,
-    UsersFound,
-    TableRead,
-)
 AnyEvent = (
     CallEnded
     | NamespaceListed

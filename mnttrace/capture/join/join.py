@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from mnttrace.capture.join.busy import BusyMounts
+from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.events import (
-    ANSWERS,
+    Answer,
     Answered,
     AnyEvent,
     CallEnded,
@@ -42,6 +43,7 @@ from mnttrace.capture.join.setting import Setting
 from mnttrace.capture.join.snapshot_writer import SnapshotWriter
 from mnttrace.capture.join.tables_alone import TablesAlone
 from mnttrace.linux.syscalls import SyscallKind
+from mnttrace.recording.rows import EffectRow
 
 _Step = Generator[None, None, None]  # what is left to do of an event, as soon as it is answered
 
@@ -103,14 +105,14 @@ class Join:
             Rows that are complete, and requests. When these have been carried out, and
             :attr:`is_waiting`, Answered is due.
         """
-        if isinstance(event, ANSWERS):
+        if isinstance(event, Answer):
             self._take_answer(event)
         elif isinstance(event, Answered):
             self._go_on()
         else:
             self._finish()
             waiting = self._waiting
-            self._step = self._steps(event) if waiting is None else self._start(event, waiting)
+            self._step = self._begin(event) if waiting is None else self._start(event, waiting)
             self._go_on()
         return self._out.take()
 
@@ -129,7 +131,9 @@ class Join:
             self._go_on()
 
     def _go_on(self) -> None:
-        if self._step is not None and next(self._step, self) is self:
+        if self._step is not None:
+            for _ in self._step:
+                return
             self._step = None
 
     def _start(self, event: AnyEvent, waiting: list[AnyEvent]) -> _Step:
@@ -145,28 +149,28 @@ class Join:
         self._source.starting(waiting)
         for one in waiting:
             if isinstance(one, NamespaceListed | RoundBegan):
-                yield from self._steps(one)
+                yield from self._begin(one) or ()
         if isinstance(event, RoundEnded):
-            yield from self._ask_names(event)
+            if self._asks_names(event):
+                yield
             self._source.round_ended(event)
         self._source.started()
         for one in waiting:
             if not isinstance(one, NamespaceListed | RoundBegan):
-                yield from self._steps(one)
-        yield from self._steps(event)
+                yield from self._begin(one) or ()
+        yield from self._begin(event) or ()
 
-    def _steps(self, event: AnyEvent) -> _Step:
+    def _begin(self, event: AnyEvent) -> _Step | None:
+        """Take an event as far as can be; what is left to do of it, if it asks for something."""
         match event:
             case CallEnded():
-                yield from self._call(event)
+                return self._call(event)
             case MountsChanged():
                 self._known.pending.take(event.changes, event.at)
             case CaughtUp():
-                yield from self._caught_up(event.at)
+                return self._caught_up(event.at)
             case NamespaceListed():
-                yield from self._ask_names(event)
-                self._source.listed(event)
-                yield from self._write_uncaused()
+                return self._listed(event)
             case ProcessSeen():
                 self._registry.process_seen(event.row)
             case TimePassed():
@@ -176,9 +180,10 @@ class Join:
                 self._writer.hold()
                 self._source.round_began(event)
             case RoundEnded():
-                yield from self._round_ended(event)
+                return self._round_ended(event)
             case LossesCounted():
                 self._end(event)
+        return None
 
     def _take_answer(self, event: AnyEvent) -> None:
         match event:
@@ -200,28 +205,42 @@ class Join:
 
     # ---- calls
 
-    def _call(self, call: CallEnded) -> _Step:
-        row = call.row
-        yield from self._ask_names(call)
-        self._snapshots.last_seq = row["seq"]
+    def _call(self, call: CallEnded) -> _Step | None:
+        if self._asks_names(call):
+            return self._named_call(call)
+        return self._call_with_names(call)
+
+    def _named_call(self, call: CallEnded) -> _Step:
+        yield
+        yield from self._call_with_names(call) or ()
+
+    def _call_with_names(self, call: CallEnded) -> _Step | None:
+        self._snapshots.last_seq = call.row["seq"]
         before = len(self._known.rows.waiting)
-        if row["result"] >= 0:
+        if call.row["result"] >= 0:
             birth = self._source.call(call)
             if birth is not None:
-                yield from self._namespaces.born(call, birth)
+                return self._call_with_birth(call, birth, before)
+        self._write_call(call, self._known.rows.take(since=before))
+        return None
+
+    def _call_with_birth(self, call: CallEnded, birth: Birth, before: int) -> _Step:
         effects = self._known.rows.take(since=before)
+        yield from self._namespaces.born(call, birth)
+        self._write_call(call, effects)
+
+    def _write_call(self, call: CallEnded, effects: list[EffectRow]) -> None:
         if call.kind == SyscallKind.REMOVE and not effects:
             return  # what its thread detached before was taken for what this call did
         is_written = self._writer.call(call, effects)
-        if is_written and call.kind == SyscallKind.UMOUNT and row["error"] == "EBUSY":
+        if is_written and call.row["error"] == "EBUSY" and call.kind == SyscallKind.UMOUNT:
             self._busy.refused(call)
 
-    def _ask_names(self, event: CallEnded | NamespaceListed | RoundEnded) -> _Step:
+    def _asks_names(self, event: CallEnded | NamespaceListed | RoundEnded) -> bool:
         names = self._source.unnamed(event)
         for name in names:
             self._out.ask(name)
-        if names:
-            yield
+        return bool(names)
 
     # ---- without calls
 
@@ -243,8 +262,15 @@ class Join:
 
     # ---- surveys
 
+    def _listed(self, event: NamespaceListed) -> _Step:
+        if self._asks_names(event):
+            yield
+        self._source.listed(event)
+        yield from self._write_uncaused()
+
     def _round_ended(self, event: RoundEnded) -> _Step:
-        yield from self._ask_names(event)
+        if self._asks_names(event):
+            yield
         is_end = event.reason == "end"
         when = self._setting.when(event.at)
         self._source.round_ended(event)

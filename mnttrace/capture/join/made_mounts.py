@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mnttrace.capture.join.effect_rows import Evidence, Via
-from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.events import CallEnded, MountList
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.mount_state import Dentry, MountState
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.linux.syscalls import SyscallKind
-from mnttrace.probes.records import HOW_COVERED, HOW_MADE, HOW_PROPAGATED, LIST_MADE, MountEntry
+from mnttrace.probes.records import HOW_COVERED, HOW_MADE, HOW_PROPAGATED, MountEntry
 
 
 class MadeMounts:
@@ -23,13 +23,9 @@ class MadeMounts:
         # What the mounts of the call that is being written were bound from.
         self._sources: dict[int, MountState] = {}
 
-    def take(self, call: CallEnded) -> None:
+    def take(self, call: CallEnded, lists: list[MountList]) -> None:
         """Write what a call made, by the lists of that."""
-        made = [
-            entry for found in call.lists if found.reason == LIST_MADE for entry in found.entries
-        ]
-        if not made:
-            return
+        made = [entry for found in lists for entry in found.entries]
         if call.kind == SyscallKind.MOVE_MOUNT:
             # A copy can come to be in the tree that was moved; that itself is no copy.
             copies = {entry.unique for entry in made if entry.how == HOW_PROPAGATED}
@@ -41,8 +37,9 @@ class MadeMounts:
         evidence: Evidence = "kernel"
         if not self._known.pending.is_watched(call.key, call.row["monotonic"]):
             made, evidence = self._own(call, made)
+        cause = Cause.of(call.row)
         for entry in made:
-            self.take_entry(call, entry, evidence)
+            self.take_entry(call, entry, cause, evidence)
 
     def _mark_covered(self, made: list[MountEntry]) -> list[MountEntry]:
         """The list of a tree that was moved, with what it was slipped beneath marked as such: that
@@ -76,7 +73,9 @@ class MadeMounts:
                 others.add(entry.unique)
         return [entry for entry in made if entry.unique not in others], "kernel"
 
-    def take_entry(self, call: CallEnded, entry: MountEntry, evidence: Evidence = "kernel") -> None:
+    def take_entry(
+        self, call: CallEnded, entry: MountEntry, cause: Cause, evidence: Evidence = "kernel"
+    ) -> None:
         """A mount that the call made or moved, itself or as a copy elsewhere."""
         if not entry.mntns_id:
             return  # in a detached tree, whose anonymous namespace has no id; or already gone
@@ -99,7 +98,7 @@ class MadeMounts:
         via: Via = "direct"
         if is_copy:
             via = "peer" if origin and mount.group and mount.group == origin.group else "slave"
-        self._known.rows.attach(mount, via, evidence, Cause.of(call.row), origin)
+        self._known.rows.attach(mount, via, evidence, cause, origin)
 
     def _bound_from(self, call: CallEnded, mount: MountState) -> MountState | None:
         """The mount that a bind made this one of; None where it was not bound, or is not known."""

@@ -148,7 +148,7 @@ class MountTables:
     def path(self, mount: MountState) -> str:
         """The mount point from the root of its namespace on; "…" stands for what is not known."""
         kept = self._paths.get(mount.unique)
-        if kept is not None and self.recall(mount.unique) is mount:
+        if kept is not None:
             return kept
         asked, is_whole = mount, self.recall(mount.unique) is mount
         parts: list[str] = []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from mnttrace.capture.join.requests import Request
 from mnttrace.recording.rows import OperationRow, Row
 
-_Row = TypeVar("_Row", bound=Row)
 
 
 class Output(NamedTuple):
@@ -18,8 +18,11 @@ class Output(NamedTuple):
         requests: to be carried out in their order; their answers are the next events.
     """
 
-    rows: list[tuple[str, Row]]
-    requests: list[Request]
+    rows: Sequence[tuple[str, Row]]
+    requests: Sequence[Request]
+
+
+_NOTHING = Output((), ())
 
 
 class Outbox:
@@ -33,17 +36,18 @@ class Outbox:
         """A row is complete."""
         self._rows.append((table, row))
 
+    def add_all(self, table: str, rows: Iterable[Row]) -> None:
+        """Rows of one table are complete."""
+        self._rows += [(table, row) for row in rows]
+
     def ask(self, request: Request) -> None:
         """Something is to be done or found out."""
         self._requests.append(request)
 
-    @property
-    def has_asked(self) -> bool:
-        """Whether there is a request that was not taken yet."""
-        return bool(self._requests)
-
     def take(self) -> Output:
         """All that was collected since the last time."""
+        if not (self._rows or self._requests):
+            return _NOTHING
         output = Output(self._rows, self._requests)
         self._rows, self._requests = [], []
         return output

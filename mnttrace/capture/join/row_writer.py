@@ -56,8 +56,10 @@ class RowWriter:
 
     def call(self, call: CallEnded, effects: list[EffectRow]) -> bool:
         """Write an operation and its effects; whether it is wanted."""
-        cgroup = self._registry.cgroup(call.row["pid"])
-        is_wanted = self._selection.wants_call(call, effects, cgroup)
+        is_wanted = self._selection.wants_all
+        if not is_wanted:
+            cgroup = self._registry.cgroup(call.row["pid"])
+            is_wanted = self._selection.wants_call(call, effects, cgroup)
         if is_wanted:
             self.counts.operations += 1
             self._out.add("operations", call.row)
@@ -82,5 +84,4 @@ class RowWriter:
 
     def _effects(self, effects: list[EffectRow]) -> None:
         self.counts.effects += len(effects)
-        for row in effects:
-            self._out.add("effects", row)
+        self._out.add_all("effects", effects)

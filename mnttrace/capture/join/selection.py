@@ -44,11 +44,14 @@ class Selection:
 
     Args:
         wanted: what is wanted.
+
+    Attributes:
+        wants_all: whether nothing is filtered.
     """
 
     def __init__(self, wanted: Filter) -> None:
         self._wanted = wanted
-        self._is_unfiltered = wanted.wants_all
+        self.wants_all = wanted.wants_all
         # Namespace → whether it is that of a container that is wanted.
         self._containers: dict[int, bool] = {}
 
@@ -72,8 +75,6 @@ class Selection:
             effects: of it.
             cgroup: path of its process's cgroup.
         """
-        if self._is_unfiltered:
-            return True
         wanted, row, effects = self._wanted, call.row, list(effects)
         places = [row["path"], row["source_path"], *(effect["mountpoint"] for effect in effects)]
         touched = {row["ns"], row["ns_target"], *(effect["ns"] for effect in effects)}
