@@ -9,7 +9,6 @@ from mnttrace.capture.join.requests import Request
 from mnttrace.recording.rows import OperationRow, Row
 
 
-
 class Output(NamedTuple):
     """What one event led to.
 

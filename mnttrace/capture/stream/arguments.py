@@ -44,6 +44,7 @@ _FLAGS = {
     "unshare": 0,
     "clone": 0,
 }
+_WITH_ATTRIBUTES = frozenset({"fsmount", "mount_setattr", "open_tree_attr"})
 _TEXTS_KEPT = 1 << 12  # of each kind: the same flags come again and again
 
 
@@ -132,14 +133,14 @@ def flags_of(call: Syscall, values: tuple[int, ...], attr: tuple[int, ...]) -> F
     index = _FLAGS.get(call.name)
     if index is None:
         return Flags()
-    value = values[index]
-    text = _flag_words(call.arguments[index].meaning, value)
+    value, meaning = values[index], call.arguments[index].meaning
+    if call.name not in _WITH_ATTRIBUTES:
+        return _plain_flags(meaning, value)
+    text = _flag_words(meaning, value)
     if call.name == "fsmount":
         return Flags(value, text, "", _attributes(values[2], 0))
-    if call.name in {"mount_setattr", "open_tree_attr"}:
-        set_, clear, asked = attr[:3]
-        return Flags(value, text, flags.propagation(asked), _attributes(set_, clear))
-    return Flags(value, text)
+    set_, clear, asked = attr[:3]
+    return Flags(value, text, flags.propagation(asked), _attributes(set_, clear))
 
 
 def _resolve(text: str, base: Base | None) -> str:
@@ -163,6 +164,11 @@ def _leads_to(text: str, base: Base | None, root: int | None) -> int | None:
 def _after_descriptor(text: str) -> str:
     """What follows /proc/self/fd/N/ in a path."""
     return text.partition("/fd/")[2].partition("/")[2]
+
+
+@lru_cache(_TEXTS_KEPT)
+def _plain_flags(meaning: str, value: int) -> Flags:
+    return Flags(value, _flag_words(meaning, value))
 
 
 @lru_cache(_TEXTS_KEPT)

@@ -28,7 +28,7 @@ from mnttrace.capture.stream.fs_context import FsContexts
 from mnttrace.linux.errnos import errno_name
 from mnttrace.linux.fanotify import MountEvent
 from mnttrace.linux.namespaces import namespace_link
-from mnttrace.linux.syscalls import Syscall, by_number
+from mnttrace.linux.syscalls import Syscall, SyscallKind, by_number
 from mnttrace.linux.text import decode
 from mnttrace.probes import records as kernel
 from mnttrace.probes.records import (
@@ -168,7 +168,7 @@ class Decoder:
             "latency": record.left - record.entered,
             "syscall": call.name,
             "result": record.result,
-            "error": errno_name(record.result),
+            "error": errno_name(record.result) if record.result < 0 else "",
             "pid": record.pid,
             "tid": record.tid,
             "parent": record.parent,
@@ -199,7 +199,8 @@ class Decoder:
             "fs_context": None,
             "unread": ",".join(unread),
         }
-        self._contexts.complete(row, call, parts.bases, strings)
+        if parts.bases or call.kind == SyscallKind.DESCRIPTOR:
+            self._contexts.complete(row, call, parts.bases, strings)
         return CallEnded(
             at,
             row,
@@ -218,17 +219,19 @@ class Decoder:
         found: dict[int, str] = {}
         unread = []
         at = 0
-        lengths = record.lengths
-        for index, argument in enumerate(call.arguments):
-            length = lengths[index]
+        for index, (argument, length) in enumerate(
+            zip(call.arguments, record.lengths, strict=False)
+        ):
+            if not length:
+                continue
             if length == kernel.STRING_UNREADABLE:
                 unread.append(argument.name)
-            elif argument.kind in STRINGS and length:
+            elif argument.kind in STRINGS:
                 if length == kernel.STRING_CUT:
                     unread.append(argument.name)
-                    length = kernel.STRING_SIZE
-                found[index] = decode(tail[at : at + length - 1])
-                at += length
+                end = at + min(length, kernel.STRING_SIZE)
+                found[index] = decode(tail[at : end - 1])
+                at = end
         self.cut += len(unread)
         return found, unread
 
