@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 # Set-up is made once and then only looked at: the stamps are newer than what they were made from.
 
 PYTHON ?= python3

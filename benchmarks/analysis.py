@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """How analysis grows with the recording: seconds and memory at 10,000 to 1,000,000 operations.
 
     .venv/bin/python benchmarks/analysis.py [--rounds 3] [--sizes 10000,100000,1000000]

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mounts that come and go, for a synthetic recording: all of an epoch at once, as arrays."""
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """How long the commands take: arming, --help, leaks on the demo's recording.
 
     make demo; sudo .venv/bin/python benchmarks/commands.py [ROUNDS] RECORDING

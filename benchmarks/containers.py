@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """How much longer containers take to start, and to end, while everything is recorded.
 
     sudo .venv/bin/python benchmarks/containers.py [ROUNDS] [RUNTIME…]

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Whether mounts that the kernel listed are decoded sooner by numpy than by struct.
 
     .venv/bin/python benchmarks/decoding.py [--lists 20000] [--mounts 7] [--rounds 7]

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """In which functions of the kernel a recording costs those who mount their time, by perf.
 
     sudo .venv/bin/python benchmarks/functions.py [--pairs N] [--receivers N]

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """How the cost of recording grows: with receivers, with mounts, and with operations per second.
 
     sudo .venv/bin/python benchmarks/growth.py [--rounds 3] [--only receivers]

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What it costs others to be traced, by mnttrace and by what people would use instead.
 
     sudo .venv/bin/python benchmarks/overhead.py [--rounds N] [--only WORKLOAD] [--json FILE]

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What each part of a recording costs those who mount: probes, programs, fanotify, the recorder.
 
     sudo .venv/bin/python benchmarks/parts.py [--rounds N] [--times N] [--parts PART,…]

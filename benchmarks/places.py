@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mount namespaces to measure in, with others that receive; and the facts of the machine."""
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What the recorder takes, and what it loses, while mounts are made as fast as they go.
 
     sudo .venv/bin/python benchmarks/recorder.py [--seconds 10] [--loops 1,3,8] [--receivers 6]

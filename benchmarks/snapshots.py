@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What the mount tables of many namespaces take to read, and how soon a recording begins there.
 
     sudo .venv/bin/python benchmarks/snapshots.py [--namespaces 1000] [--mounts 100] [--rounds 5]

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Whether a recorder grows with the length of what it records, and what kernel memory it needs.
 
     sudo .venv/bin/python benchmarks/storm.py [--seconds 600] [--pace 1000] [--loops 1]

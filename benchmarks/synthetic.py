@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes a recording of any size, as one of a busy container host could be.
 
     .venv/bin/python benchmarks/synthetic.py OUT.mnttrace --operations 1000000 --namespaces 2000

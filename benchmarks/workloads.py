@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What is timed while something traces it; each prints the seconds that its loop took.
 
     workloads.py NAME TIMES

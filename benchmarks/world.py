@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A container host for a synthetic recording: what lives longer than the bustle in between."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /* The arguments of a call: where their paths begin, and the strings and structs behind pointers. */
 #ifndef MNTTRACE_ARGUMENTS_H
 #define MNTTRACE_ARGUMENTS_H

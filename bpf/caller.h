@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /* The calling process: what of it goes into the record of an operation, and a record of its own. */
 #ifndef MNTTRACE_CALLER_H
 #define MNTTRACE_CALLER_H

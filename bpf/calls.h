@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /* What is kept of a call from its beginning to its end, and the maps that user space fills. */
 #ifndef MNTTRACE_CALLS_H
 #define MNTTRACE_CALLS_H

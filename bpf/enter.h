@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /* What happens when a call begins. */
 #ifndef MNTTRACE_ENTER_H
 #define MNTTRACE_ENTER_H

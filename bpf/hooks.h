@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /*
  * Kernel hooks: programs on the functions of fs/namespace.c and fs/pnode.c that attach and detach
  * mounts, by fentry and fexit or by kprobes. They run in the thread that does it, and send one

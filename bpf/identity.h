@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /*
  * Unique ids of mounts, which are never used again, and are higher for newer mounts: the kernel's
  * mnt_id_unique, or before 6.8 a number that a kernel hook gives each mount when it is made.

@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /* Reads of the kernel's structs, by offsets from BTF. Addresses are kept as numbers. */
 #ifndef MNTTRACE_KERNEL_H
 #define MNTTRACE_KERNEL_H

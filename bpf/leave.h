@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /* What happens when a call ends. */
 #ifndef MNTTRACE_LEAVE_H
 #define MNTTRACE_LEAVE_H

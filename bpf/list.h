@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /* The state of a walk over mounts, and the list of mounts that it sends. */
 #ifndef MNTTRACE_LIST_H
 #define MNTTRACE_LIST_H

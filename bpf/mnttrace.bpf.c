@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The mnttrace authors
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+
 /*
  * Programs on the tracepoints where the traced system calls begin and end. Of each call they send
  * what it was given and returned, what its relative paths and descriptors lead to, who made it, and

@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /*
  * The path of a descriptor or of the working directory: the names from there up to the process's
  * root, as prepend_path() in fs/d_path.c collects them. Programs on tracepoints may not call

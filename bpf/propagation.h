@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /*
  * Walks over struct mount: over the mounts that a call made, with their copies at peers and slaves
  * in all namespaces, and over all mounts of one namespace.

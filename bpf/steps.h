@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /* The steps of a walk: over peers and slaves, over a namespace's mounts, over a tree of mounts. */
 #ifndef MNTTRACE_STEPS_H
 #define MNTTRACE_STEPS_H

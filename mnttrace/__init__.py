@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """mnttrace: which mounts leaked across mount namespaces, through which peer group, by whom.
 
 import mnttrace

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The command line. Only here does an error become a line on stderr and an exit status."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The errors that end a command: each has a message, a hint and an exit status.
 
 Every error that a user can meet is a :class:`MnttraceError`. `cli` is the one place that turns it

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes docs/columns.md: what each column of a recording holds, from mnttrace/recording/schema.py.
 
 Run it in the environment of this checkout: .venv/bin/python scripts/columns.py

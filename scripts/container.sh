@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 # Runs a real container that leaks a mount: it mounts a tmpfs inside a volume that it was given with
 # rshared, and exits without unmounting it. The copy stays behind at FOLDER/volume/scratch.
 #

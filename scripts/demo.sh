@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 # Records a container that leaks a mount, in a mount namespace that is thrown away afterwards, and
 # shows the leak. The recording stays, in a temporary folder that is named at the end.
 set -euo pipefail

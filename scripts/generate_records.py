@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes mnttrace/probes/records.py, the types of the kernel's records, from bpf/records.h.
 
 Run it after a change of that header: .venv/bin/python scripts/generate_records.py

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes mnttrace/recording/rows.py: the type of a row of each table, from its schema.
 
 Run it in the environment of this checkout: .venv/bin/python scripts/generate_rows.py

@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 # Makes the recordings that the notebooks read, in notebooks/recordings or FOLDER: of real namespaces
 # and real runc containers, in a mount namespace that is thrown away.
 #

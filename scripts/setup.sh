@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 # Makes the set-up of this checkout: the distribution's packages, and a virtual environment with
 # mnttrace in it. Run it again at any time; it installs only what is missing.
 #

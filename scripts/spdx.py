@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Checks that each file of the checkout says under which licence it is; --fix adds missing lines.
 
     scripts/spdx.py [--fix] [FILE ...]

@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Takes what others did and have on this machine out of a recording, for one that is to be kept.
 
     .venv/bin/python scripts/trim_recording.py RECORDING [PATH…]

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What all tests share: what they need, mount namespaces to throw away, the console script.
 
 Where the tests are run by root they leave the machine's mount namespace before the first one

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """That what a session's core got gives the same rows when it is put through again."""
 
 from __future__ import annotations
@@ -50,4 +53,4 @@ def joined(log: RawLog) -> Rows:
     rows: Rows = []
     for event in log.events():
         rows += join.take(event).rows
-    return rows + join.finish().rows
+    return [*rows, *join.finish().rows]

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Pure functions on a recording; they need neither root nor Linux.
 
 - `recording`: the class that users have; its attributes are made by the rest, on demand.

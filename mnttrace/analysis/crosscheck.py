@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The recorded effects of each operation, compared with the model of shared subtrees.
 
 The model gets the tables as they were when the operation began, and the mounts that the operation

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """From Arrow to pandas, and from pandas to rows."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Labels of mount namespaces, one each, for leaks, pictures and traces."""
 
 from __future__ import annotations

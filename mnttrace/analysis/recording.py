@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A recording as pandas frames: each table is read when it is first asked for."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What the functions of this package need of a recording: its frames, and what meta.json says."""
 
 from __future__ import annotations

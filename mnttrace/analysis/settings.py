@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Propagation and options of a mount as one text, like "shared:1 master:2 rw,relatime".
 
 The columns `before` and `after` of the table `effects` have this form. Without a peer group and a

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A recording in few lines: for notebooks, and at the head of a report."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Moments of a recording: as a time, or as seconds since it began."""
 
 from __future__ import annotations

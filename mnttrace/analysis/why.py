@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Why a mount is where it is: which namespaces have it, and how it came to each."""
 
 from __future__ import annotations

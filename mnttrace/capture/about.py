@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What meta.json says of a recording that begins, whoever makes it."""
 
 from __future__ import annotations

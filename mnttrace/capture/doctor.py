@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What this machine offers to a recording: each thing is tried, none is inferred from a version."""
 
 from __future__ import annotations

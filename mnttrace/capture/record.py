@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The recorder: a session whose rows are written, around a command or until it is stopped."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Puts a raw log through the core again: the same rows, wherever that is done."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What happens while one is recording or watching: what the kernel reports and what is read goes
 into the core; the core's rows come out, and what it asks for is done.
 """

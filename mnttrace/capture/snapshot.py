@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A recording of mount tables alone, as they are now: no probes, and nothing is traced."""
 
 from __future__ import annotations

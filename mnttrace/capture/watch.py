@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What happens to mounts, told as it happens: a session whose rows are shown, not written."""
 
 from __future__ import annotations

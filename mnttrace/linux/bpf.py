@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What BPF programs the kernel accepts, and how often it skipped one, by bpf(2) and without bcc."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Offsets of members of the kernel's structs, from BTF: the types that the kernel has with it.
 
 The format is that of `include/uapi/linux/btf.h` and `Documentation/bpf/btf.rst`: a header, the

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What this process is allowed to do, see capabilities(7)."""
 
 from __future__ import annotations

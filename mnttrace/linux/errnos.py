@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Names of error numbers, also of those that stay inside the kernel."""
 
 from __future__ import annotations

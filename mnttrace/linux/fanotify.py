@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mounts attached to and detached from mount namespaces, as fanotify(7) reports them, since 6.15.
 
 An event has the unique id of a mount and the thread that caused it. Copies that propagation made

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The numbers in arguments and results of the mount system calls, as the names the kernel gives.
 
 Tables map a name to its bit; the functions below them decode one argument each. The sources are

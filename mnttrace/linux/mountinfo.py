@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 r"""Reads and writes the mount tables of `/proc/PID/mountinfo`, byte for byte.
 
 The format is that of proc_pid_mountinfo(5) and of `show_mountinfo()` (fs/proc_namespace.c). Text

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mount namespaces of this machine: which there are, what keeps each alive, how to look inside.
 
 A descriptor of a namespace (or of a process's mountinfo) keeps the namespace and all its mounts

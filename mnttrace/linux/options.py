@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Options of mounts and super blocks: the kernel's bits, and the words of mountinfo."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Events that BPF programs are attached to, by perf_event_open(2)."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mounts by their unique id: listmount(2) and statmount(2), since 6.8.
 
 An id of this kind is never used again, where the ids in mountinfo are recycled within seconds.

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Which mount a path or descriptor is on, by statx(2)."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The system calls that make, move, change or enter mounts and mount namespaces: one table.
 
 The probes take from here which tracepoints to attach to and what the BPF programs read of each

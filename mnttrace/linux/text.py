@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Text of strangers: mount points, sources, names of processes are bytes that need not be UTF-8."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """tracefs without a mount point: the file system is opened detached, so no mount table changes.
 
 A mount of it at /sys/kernel/tracing would show up in, and propagate to, what is being observed.

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """How mounts are seen on this kernel, and what the BPF programs are to define for that.
 
 Features of the kernel are probed: a program that does nothing is loaded and attached.

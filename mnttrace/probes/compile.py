@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The BPF programs, compiled by bcc. The one importer of bcc."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The BPF programs: loaded, attached and asked."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The functions of the kernel that are hooked, by which mounts come and go: see bpf/hooks.h.
 
 A function is hooked if BTF has it with the arguments that are expected and a program that does

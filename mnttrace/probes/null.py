@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """No probes: for machines without BTF, tracepoints, bcc or root. There are mount tables alone."""
 
 from __future__ import annotations

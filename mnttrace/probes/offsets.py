@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Offsets of the struct members that the BPF programs read, from BTF."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A BPF ring buffer, read as the kernel lays it out in memory.
 
 The first page has the consumer's position, the second the producer's. The data pages follow, mapped

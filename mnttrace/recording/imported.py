@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A recording made of mountinfo files, such as people attach to bug reports: snapshots alone."""
 
 from __future__ import annotations

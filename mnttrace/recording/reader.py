@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Reading a recording: finished, still being written, or cut short."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The tables of a recording: each column, its type and what it means."""
 
 from __future__ import annotations

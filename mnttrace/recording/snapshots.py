@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mount tables of all mount namespaces, written as changes against the table before."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Recordings of older formats: what changed with each format, as data.
 
 A recording is read as if it were of the newest format. What an older format does not hold is null,

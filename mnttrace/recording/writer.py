@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Writing a recording: Arrow IPC streams while it runs, Parquet once it is closed."""
 
 from __future__ import annotations

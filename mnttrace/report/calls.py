@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """An operation as one line in the style of strace(1), from a row of the table `operations`."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Leaks and mount trees as HTML that folds: for notebooks, and for the page of a report.
 
 It has no style of its own, so that it fits the page around it.

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The peer groups that join mount namespaces, as a graph in the language of Graphviz or Mermaid.
 
 A box is a namespace, a node a mount. Peers are joined through the node of their peer group; arrows

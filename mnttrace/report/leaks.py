@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Leaks as text: which mount reached which namespace, who made it, how, what is still there."""
 
 from __future__ import annotations

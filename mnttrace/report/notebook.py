@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Answers in a notebook: shown as the text that the command line writes."""
 
 from __future__ import annotations

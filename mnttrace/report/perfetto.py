@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A recording as a trace for ui.perfetto.dev and Perfetto's trace processor.
 
 The format of traces: https://perfetto.dev/docs/reference/synthetic-track-event

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The operations in order, one line each, followed by their effects."""
 
 from __future__ import annotations

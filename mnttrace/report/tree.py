@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mounts of every namespace as a tree, and the peer groups that join them."""
 
 from __future__ import annotations

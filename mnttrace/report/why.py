@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """An answer to `why` as text: the mount, who has it, how it came there, what to do."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A real browser, in which nothing but the file that it opens can be loaded."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Each notebook runs from top to bottom, and opens in JupyterLab."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures as files, drawn by the JavaScript engine of vl-convert."""
 
 from __future__ import annotations

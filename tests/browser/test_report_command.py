@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """`mnttrace report`: where it writes, and what it refuses."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The page of a report, in a real browser: what it shows, and what it never does."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Recordings that are still being written, were cut short, are empty, or lost something.
 
 Each question is answered as far as the recording goes, and the answer says what is missing.

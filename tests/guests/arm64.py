@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Tests on Linux 6.1 of arm64, booted by QEMU: kprobes are all that there is on its functions.
 
     sudo .venv/bin/python -m tests.guests.arm64 [--suites doctor,seeds]

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Tests with the Python, bcc and LLVM of Debian 13, on the kernel of this machine.
 
     sudo .venv/bin/python -m tests.guests.debian13 [WORD …]

@@ -1,4 +1,7 @@
 #!/bin/busybox sh
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 # The first process of a guest: mounts this machine's files for its root, and goes on from there.
 b=/bin/busybox
 $b mount -t devtmpfs dev /dev

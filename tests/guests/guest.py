@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A stock kernel booted by QEMU, with this machine's files for its root, to run commands in.
 
 Nothing of this machine can be changed from inside: its root is read-only there. QEMU emulates the

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 # What a guest does: makes places to write to, runs the commands that it was given, and powers off.
 checkout=$(sed 's/.*mnttrace.checkout=\([^ ]*\).*/\1/' /proc/cmdline)
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run/home TERM=dumb

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The tests on stock kernels: each is booted by QEMU, and judged by what ran inside.
 
     sudo .venv/bin/python -m tests.guests.matrix [--suites doctor,seeds] [KERNEL …]

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """QEMU, stock kernels and whole trees, fetched from Debian's archive by an apt of our own and only
 unpacked.
 

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Raw mount calls, for scripts that are recorded: `python3 calls.py` and Python code on stdin."""
 
 from __future__ import annotations

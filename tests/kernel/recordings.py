@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Recordings of shell scripts, each made in a mount namespace of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The systems that the project was founded on, with the real kernel.
 
 ext4 images stand in for the ISO images of the founding document, as iso9660 is not in every kernel.

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """How each container runtime is started for a test: with a busybox made here, and no image pulled.
 
     with own_cgroups() as cgroups:

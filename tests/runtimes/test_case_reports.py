@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What others reported and looked for by hand, as small as it can be made with the real tools.
 
 Each ends in its kind, its cause, and a remedy that is carried out. See test_problems.py for what

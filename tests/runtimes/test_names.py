@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Who a real container's mount namespace belongs to, with each runtime, from outside."""
 
 import json

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Problems that people had with real containers: each ends in its kind, its cause and a remedy.
 
 What they had, and how they found it by hand, is in the threads that are named.

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What comes out of a real container, and what gets in, with each propagation of its volume."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The same operations for the real kernel and for the model, compared after each one."""
 
 from __future__ import annotations

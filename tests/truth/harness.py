@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The real kernel as the judge: processes in namespaces that do as told, and tables to compare.
 
 :class:`Kernel` starts the processes (worker.py) and reads the mount tables of their namespaces.

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Processes that mount and unmount under one shared mount as fast as they can: `python3 loops.py`.
 
 Each in a thread or process of its own, at a place of its own; each prints its thread id and how

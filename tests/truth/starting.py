@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mounts and unmounts at one place, so many pairs a second, until its standard input ends.
 
     starting.py FOLDER RATE

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A thread that mounts as fast as it can, and one that takes away what it finds.
 
 Prints how many mounts were made: `python3 taken.py`.

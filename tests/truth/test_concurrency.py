@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Several threads and processes mount under one shared mount at once, with six receivers.
 
 MNTTRACE_LOOP_SECONDS says how long, 3 s if it does not.

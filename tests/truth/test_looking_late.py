@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A recorder that looks when several operations are over: it tells them apart all the same."""
 
 from pathlib import Path

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What does not fit into the kernel's buffer is counted: what was made, was sent or lost."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Every row of the tables of sharedsubtree.rst: what is done × how source and destination are set.
 
 Each operation is done by the real kernel, in a namespace whose mounts have masters before it and

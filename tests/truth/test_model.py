@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Operations one by one: what the real kernel, the model and the recording say of each.
 
 The three are compared after each one; what the tests assert besides is what the case is about.

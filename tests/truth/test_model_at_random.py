@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The model of shared subtrees against the real kernel: random operations, compared each time.
 
 MNTTRACE_MODEL_OPERATIONS says how many there are to be, 1,000 if it does not; with

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Before Linux 6.11 a namespace is known by its inode number, which another one may have next."""
 
 from __future__ import annotations

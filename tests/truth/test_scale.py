@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Many receivers, many mounts at once, namespaces that live for milliseconds.
 
 The kernel's tables before and after each operation are the truth, as in the other tests here.

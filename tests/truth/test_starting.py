@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A recorder that starts while mounts come and go: it knows the paths of all of them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A recording beside the kernel: what it says of each operation, and what the mount tables say.
 
 The truth of an operation is the difference of all namespaces' tables before and after it, by unique

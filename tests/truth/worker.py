@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Processes in mount namespaces of their own that do as they are told: see harness.py.
 
 The first one stays where it is and only has children. It and all others take commands from a

@@ -1,1 +1,4 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Tests that need nothing but Python, and mirror the package."""

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Namespaces made during the recording, and how they were isolated from their parents."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Binds that grow: a tree that is bound recursively below itself, again and again.
 
 Each bind copies what the last one made, so the mounts double with every restart of the program. If

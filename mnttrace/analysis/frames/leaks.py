@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Leaks: mounts that reached other mount namespaces, grouped by cause, worst first."""
 
 from __future__ import annotations

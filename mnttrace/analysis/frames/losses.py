@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What a recording lacks, and what is therefore not known, in sentences."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Propagated copies: what an operation attached or detached elsewhere than where it was asked.
 
 A copy is attached, or detached, under a peer or slave of the mount that the operation worked under

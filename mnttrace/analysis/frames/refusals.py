@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Operations that the kernel refused, and why, where the mount tables show it."""
 
 from __future__ import annotations

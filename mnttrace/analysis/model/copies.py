@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Copies of mounts: of trees that are bound, and copies by propagation of trees that are attached.
 
 As clone_mnt(), copy_tree() and attach_recursive_mnt() in fs/namespace.c and propagate_mnt() in

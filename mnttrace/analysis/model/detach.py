@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mounts that a umount detaches.
 
 As umount_tree() in fs/namespace.c and propagate_umount() in fs/pnode.c do it since 6.17, see

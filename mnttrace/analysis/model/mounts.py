@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The objects of the model of shared subtrees: mounts, spots, effects, refusals."""
 
 from __future__ import annotations

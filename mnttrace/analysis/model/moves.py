@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The operations of the model that put a mount elsewhere: moves, and pivot_root.
 
 As do_move_mount(), do_set_group() and pivot_root() in fs/namespace.c have it in Linux 6.18.

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What all operations of the model share: how they end, refuse, and resolve their target."""
 
 from __future__ import annotations

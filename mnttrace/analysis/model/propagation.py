@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The model of shared subtrees: what an operation does to the mount tables of all namespaces.
 
 Each function applies one operation of the kernel to

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mount tables of all mount namespaces together, as the model of shared subtrees works on them.
 
 :class:`Tables` only stores: mounts with the indexes that make an operation cost what it touches,

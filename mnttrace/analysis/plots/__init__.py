@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures of a recording, with Altair: shown in a notebook, or saved as PNG, SVG or HTML."""
 
 from __future__ import annotations

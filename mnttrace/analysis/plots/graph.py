@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mounts that peer groups and masters join, and the route of what an operation propagated."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mounts that peer groups and masters join, at one moment of a recording."""
 
 from __future__ import annotations

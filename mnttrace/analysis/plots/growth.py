@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """How many mounts each mount namespace had, over time."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """How many mounts were propagated, from which mount namespace to which."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The layout of a graph of mounts: a column a mount namespace, a row a peer group."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Parts of the pictures: colors, titles, lanes, time, and text that is escaped and cut."""
 
 from __future__ import annotations

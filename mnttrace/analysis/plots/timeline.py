@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Operations over time, a lane a mount namespace, with the propagation between lanes."""
 
 from __future__ import annotations

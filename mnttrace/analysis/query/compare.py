@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Two recordings compared: which leaks are new, gone or the same."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Parts of a recording: rows of its frames by time, namespace or path.
 
 A part only chooses rows. What a row says is computed from the whole recording: whether a copy was

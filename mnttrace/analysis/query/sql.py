@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """SQL over a recording: its tables, frames made of them, and views for frequent questions.
 
 DuckDB reads Parquet through Arrow, and so only the columns that a query needs; it has no access to

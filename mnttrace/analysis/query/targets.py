@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The target of a question (a path, a device, a mount id, a namespace), found in a recording."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mount tables of all namespaces as they were at a moment, and the difference between two.
 
 Each mount is as the last effect on it left it, or as the first table of its namespace shows it. The

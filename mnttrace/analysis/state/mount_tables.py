@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The last mount tables of a recording, put together from its snapshots."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mount tables of a recording in the form of the model, operation by operation.
 
 They begin with the first snapshots; the recorded effects are applied in order.

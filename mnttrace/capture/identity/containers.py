@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What container runtimes keep in files about their containers: which run, and their names.
 
 Nothing is asked over a socket. All that is read here was written by somebody else: a file is read

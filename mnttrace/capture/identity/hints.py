@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What the text of a cgroup or a command line says about the container that a process is of.
 
 Pure functions on text that others have written: it can hint anything, and is kept as it is.

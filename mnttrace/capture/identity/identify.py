@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Who a mount namespace belongs to: a container, a systemd unit, a process, or the host itself.
 
 What is asked, cheapest first: the process's cgroup and the files that runtimes keep for the

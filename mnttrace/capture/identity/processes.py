@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What /proc says of single processes, for the table `processes`."""
 
 from __future__ import annotations

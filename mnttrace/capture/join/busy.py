@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Who uses what could not be unmounted: rows of the table `users`."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What one call did, in every namespace.
 
 The kernel's lists at the end of a call say which mounts it made, with their peers and slaves, or

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The list of a namespace after a call: what the call moved and changed there, and what went."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Effects that change how a mount is set: its peer group, its master, its options.
 
 A list of a namespace shows what is different, not who did it: a mount can have lost its master by

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Effects of mounts that went: by umount, with their namespace, or with their mount point."""
 
 from __future__ import annotations

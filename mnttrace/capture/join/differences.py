@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What a survey finds to be other than it was known: effects whose cause nothing reported.
 
 A survey can come between what a call did and the end of that call, which reports it. So a

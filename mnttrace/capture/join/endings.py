@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Namespaces that end while nothing reports it.
 
 One that ended before it was watched, a few milliseconds after its birth, is not reported of: so it

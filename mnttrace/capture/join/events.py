@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What goes into the core: what the kernel reported, what was read, and answers to requests.
 
 Every event has the time at which it was known, `at`: CLOCK_MONOTONIC, ns. Text is valid Unicode:

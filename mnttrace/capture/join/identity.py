@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Whose a mount namespace is, what is known of a process, and who uses a mount: plain values."""
 
 from __future__ import annotations

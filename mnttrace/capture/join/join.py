@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The core: events in, rows and requests out. All events go through :meth:`Join.take`.
 
 It has no clock, reads nothing and asks the kernel nothing: what went in can be put through again

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mounts from the kernel's own lists: at the end of calls, and in surveys."""
 
 from __future__ import annotations

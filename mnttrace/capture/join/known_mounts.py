@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mounts as they are known, and what keeps them so."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Which calls caused what only mount tables show, by the rules of shared subtrees.
 
 Where the kernel does not let its mounts be walked there are but the calls and the mount tables

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """All limits of the core: times in ns, and numbers of things that are remembered."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The list of mounts that a call made: each attached or moved, by itself or as a copy elsewhere."""
 
 from __future__ import annotations

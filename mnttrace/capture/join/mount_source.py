@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Where mounts come from: an interface with two implementations.
 
 :class:`mnttrace.capture.join.kernel_lists.KernelLists` where the kernel lists mounts at the end of

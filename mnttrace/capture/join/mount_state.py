@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """One mount, as far as is known, and what its file system and dentries are known by."""
 
 from __future__ import annotations

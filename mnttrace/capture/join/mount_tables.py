@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mount tables of all namespaces, kept up to date with what the kernel reports.
 
 Mounts are known by their unique ids. Where each is mounted is kept as its mount point within the

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mount tables as the kernel's lists have them, for kernels that do not let their mounts be walked.
 
 What only a list tells is made up here: where the kernel has no unique ids (before 6.8), a mount is

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mounts from the kernel's lists, with their names: from its paths, mountinfo, and arguments."""
 
 from __future__ import annotations

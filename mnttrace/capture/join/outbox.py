@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What comes out of the core: rows of the tables, and requests; and what caused an effect."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mounts that threads attached and detached, until a call accounts for them.
 
 Within one thread all is in order: its calls, and the mounts that it is reported to have detached.

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Who did it, and whose namespaces they are: rows of the tables `processes` and `namespaces`."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What the core asks for. Whoever runs it carries requests out, and gives the answers as events.
 
 Answered says that all were carried out. An answer that has not come by then, or before the next

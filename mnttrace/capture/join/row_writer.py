@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Writes operations and effects: those that are wanted, with the processes that did them."""
 
 from __future__ import annotations

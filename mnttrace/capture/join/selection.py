@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Which operations and effects are written, where not all are wanted."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What a recording is made with, as far as the core has to know."""
 
 from __future__ import annotations

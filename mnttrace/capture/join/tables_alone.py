@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mounts from mount tables alone: all are read now and then, and the calls between explain what
 is different."""
 

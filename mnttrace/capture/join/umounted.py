@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Which of the mounts that a thread detached a umount took, and how each came to go."""
 
 from __future__ import annotations

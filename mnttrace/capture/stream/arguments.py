@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What the arguments of a call mean: source and target, flags, data without secrets."""
 
 from __future__ import annotations

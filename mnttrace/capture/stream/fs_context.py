@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Calls that work on the same descriptor belong together: fsopen, fsconfig, fsmount, move_mount.
 
 A file system that is being set up is told apart by the kernel's context behind its descriptor, a

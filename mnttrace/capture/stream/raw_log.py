@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Raw logs: all that the core of a recording got, in order, to put it through again.
 
 A raw log is one Arrow stream, `raw.arrows` in the recording, with a row an event: `at`

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What the kernel tells, taken from its buffers at once and kept until there is time for it.
 
 A storm of mounts fills the ring buffer in a third of a second, and it takes several times as long

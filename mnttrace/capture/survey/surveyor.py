@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Surveys of mount namespaces: the mount table of one, as mountinfo and as the kernel's list.
 
 One read a namespace, and no descriptor stays open: that would keep the namespace and its mounts

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Which processes use a mount, and so keep it busy: by working and root directories, executables,
 open files and mappings."""
 

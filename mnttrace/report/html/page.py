@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """One HTML file about a recording: its leaks, their causes and remedies, and the tables behind."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+// SPDX-FileCopyrightText: The mnttrace authors
+// SPDX-License-Identifier: Apache-2.0
 
 // Pictures. The policy of the page allows no code from text, and no style that is not the page's.
 (() => {

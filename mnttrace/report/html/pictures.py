@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The pictures of the page, and the script that draws them."""
 
 from __future__ import annotations

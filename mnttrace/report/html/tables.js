@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The mnttrace authors
+// SPDX-License-Identifier: Apache-2.0
+
 "use strict";
 
 // Tables that sort and filter. Only the rows that are in sight are elements.

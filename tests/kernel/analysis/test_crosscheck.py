@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The model of shared subtrees held against recordings of real operations."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A shared mount that is bound below itself again and again (podman#15671, kubernetes#106962)."""
 
 from __future__ import annotations

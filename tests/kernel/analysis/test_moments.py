@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mount tables of any moment, against the kernel's own."""
 
 from __future__ import annotations
@@ -90,8 +93,12 @@ NAMES = ["mount_id", "parent_id", "mountpoint", "root", "device", "shared", "mas
 NAMES += ["unbindable", "propagation", "fstype", "source"]
 
 
+def _cleaned(value: object) -> object:
+    return clean(value) if isinstance(value, str) else value
+
+
 def lines(table: list[Mount]) -> set[tuple[Any, ...]]:
-    return {tuple(clean(getattr(mount, name)) for name in NAMES) for mount in table}
+    return {tuple(_cleaned(getattr(mount, name)) for name in NAMES) for mount in table}
 
 
 def test_tables_are_those_of_the_kernel(recorded: tuple[Recording, list[Saved]]) -> None:

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Parts of a recording: what is chosen by time, namespace or path, and what a row then says."""
 
 from __future__ import annotations

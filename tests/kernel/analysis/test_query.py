@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """`Recording.sql`, against what pandas says."""
 
 from __future__ import annotations

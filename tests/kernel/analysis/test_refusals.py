@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What the kernel refuses is told with the reason, and with who or what stands in the way."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """`mnttrace why`: from a symptom to who holds what, how it came there, and a remedy that works."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Recording mount tables alone, as where there is neither BTF nor root."""
 
 from __future__ import annotations

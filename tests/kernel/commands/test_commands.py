@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The commands on a real recording: what a person sees, and what a program reads."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Analysis needs neither bcc, nor root, nor a Linux that one can look at."""
 
 from __future__ import annotations

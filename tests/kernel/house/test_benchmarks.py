@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The benchmarks of recording in short: they run, everything is counted, nothing is lost.
 
 How long anything takes is not looked at here.

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The recordings that the notebooks read are those that the script beside them makes."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The set-up that `make` makes, and the demo that stands on it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A wheel that is installed elsewhere records, with nothing of the checkout."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Child processes in mount namespaces of their own, for the tests of this folder."""
 
 import contextlib

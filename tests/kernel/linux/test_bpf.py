@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What is asked of the kernel by loading a program, held against what is known of its releases."""
 
 from __future__ import annotations

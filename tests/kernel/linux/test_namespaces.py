@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Finding mount namespaces, and leaving them as they were, on the real kernel."""
 
 import contextlib

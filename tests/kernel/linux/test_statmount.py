@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """listmount(2) and statmount(2) against mountinfo and statx(2), on the real kernel."""
 
 import os

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Recording with less than this kernel has to tell, as on older ones."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Kernel hooks, where the kernel accepts them: not on every machine that tests."""
 
 from __future__ import annotations

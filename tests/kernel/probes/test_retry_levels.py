@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Retry levels, for kernels that skip a program while the same one is preempted."""
 
 from __future__ import annotations

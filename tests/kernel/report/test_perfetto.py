@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """`mnttrace export --format perfetto` of a real recording."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Synthetic recordings, and mount tables worked out row by row with dictionaries alone."""
 
 from __future__ import annotations

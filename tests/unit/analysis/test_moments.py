@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The mount tables of any moment, against a replay by hand."""
 
 from __future__ import annotations

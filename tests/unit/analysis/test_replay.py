@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Going to some moments alone, against going to all of them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What benchmarks/synthetic.py writes agrees with itself, and with the rules of propagation."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What bad input gets: a line on stderr, a status of its own, no traceback."""
 
 from __future__ import annotations

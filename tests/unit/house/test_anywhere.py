@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What is installed with the package can be installed everywhere."""
 
 from __future__ import annotations

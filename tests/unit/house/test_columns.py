@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What is made from the schema is up to date, and docs/sql.md is right."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What is generated is what its source says: the types of the kernel's records."""
 
 from __future__ import annotations

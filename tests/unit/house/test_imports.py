@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Imports point one way, form no circle and are lazy, and only the capture needs bcc."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Notebooks and their recordings, as they are kept."""
 
 from __future__ import annotations

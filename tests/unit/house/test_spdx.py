@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Each file says under which licence it is, and scripts/spdx.py adds what is missing once."""
 
 from __future__ import annotations

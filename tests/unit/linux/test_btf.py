@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The reader of BTF against gcc, and on damaged blobs."""
 
 import contextlib

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The flag tables against the headers of the kernel and of glibc, and the decoding of arguments."""
 
 import ast

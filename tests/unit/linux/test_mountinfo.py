@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Parsing and printing mountinfo: published tables, generated mounts."""
 
 import io

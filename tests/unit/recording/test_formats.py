@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Recordings of older formats, and damaged ones: what is missing is said."""
 
 from __future__ import annotations

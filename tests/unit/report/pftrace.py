@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A trace as Perfetto's trace processor reads it, from the file alone.
 
 Events are taken in the order of their times, those of one time as they are in the file

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What notebooks show: a recording, a leak, a mount tree."""
 
 from __future__ import annotations

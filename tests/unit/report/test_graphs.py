@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """`mnttrace export --format dot` and `mermaid`."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Traces of recordings, and what has to be in them."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Recordings that are made up, row by row, with the project's own writer."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+/* SPDX-FileCopyrightText: The mnttrace authors */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
 /* The types that BCC's own headers and ours use, in place of a kernel source tree. */
 #ifndef MNTTRACE_LINUX_TYPES_H
 #define MNTTRACE_LINUX_TYPES_H

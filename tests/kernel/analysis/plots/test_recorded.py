@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Pictures of real recordings, held against the kernel's own mount tables."""
 
 from __future__ import annotations

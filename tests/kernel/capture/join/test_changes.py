@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Which mounts changed, from what to what; and mounts that went without any mount syscall."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A thread that gets no processor in the middle of a umount: what it detached is that call's."""
 
 from __future__ import annotations

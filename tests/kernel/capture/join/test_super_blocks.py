@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Remounts of a super block: all mounts of the file system change, wherever they are."""
 
 from __future__ import annotations

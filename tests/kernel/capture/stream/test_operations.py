@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What an operation says of itself: arguments, paths, callers, results."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The recorder keeps out of the way of what it records, unless that makes it late."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Lists of more mounts than one walk over them passes."""
 
 from __future__ import annotations

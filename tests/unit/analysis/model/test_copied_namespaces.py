@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The model of namespaces: 5g of sharedsubtree.rst, their ends, mountpoints that are removed."""
 
 import pytest

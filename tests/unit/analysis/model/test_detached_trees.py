@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The model of detached trees, as open_tree(2) and fsmount(2) make."""
 
 from mnttrace.analysis.model import propagation

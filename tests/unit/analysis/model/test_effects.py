@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Whatever operations there are: effects tell all, refusals change nothing, indexes agree."""
 
 from hypothesis import given, settings

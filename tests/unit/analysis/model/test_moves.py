@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What the model moves, and what it refuses to: mounts, and root directories."""
 
 import pytest

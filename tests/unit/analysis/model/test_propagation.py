@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The model by the tables of Documentation/filesystems/sharedsubtree.rst: types, bind, move."""
 
 import pytest

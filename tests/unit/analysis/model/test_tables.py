@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Tables of all namespaces: paths, names, copies of tables."""
 
 from mnttrace.analysis.model import propagation

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The model of umounts and of what copies go with them: 5f of sharedsubtree.rst."""
 
 from mnttrace.analysis.model import propagation

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Mount tables as text, to be written and compared in tests.
 
 A line is one mount: its namespace, its mountpoint, its device with its root, and what else there is

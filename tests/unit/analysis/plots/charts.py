@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What a chart draws, read from what it gives to Vega; and what a PNG shows."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Recordings made up with the project's own Writer: what is in them is known beforehand."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The figures in pictures are those that were written into a recording."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What all pictures have in common: they are small, they say what is missing."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """A machine made of files: what tests of identity have in place of /proc, /run and /var/lib."""
 
 import json

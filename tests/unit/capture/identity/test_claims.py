@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """What cgroups and command lines say, one by one.
 
 The real texts are of Debian 12's runc 1.1.5, crun 1.8.1, podman 4.3.1, containerd 1.6.20, docker

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Who a mount namespace belongs to: whom to believe, and what is left of a process that is gone."""
 
 import os

@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Entries of mount tables, where the kernel has no unique ids."""
 
 from __future__ import annotations
