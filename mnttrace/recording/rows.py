@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
 """The rows of a recording's tables, as they are written. Times are nanoseconds.
 
 Made by scripts/generate_rows.py from mnttrace/recording/schema.py; edit that one.
