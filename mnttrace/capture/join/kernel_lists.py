@@ -20,6 +20,7 @@ from mnttrace.capture.join.events import (
 )
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.limits import SURVEY_CHANGED
+from mnttrace.capture.join.mount_state import device_text
 from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.requests import NameMount, SurveySome
 from mnttrace.capture.join.setting import Setting
@@ -103,11 +104,12 @@ class KernelLists:
         ]
 
     def _unnamed_in(self, survey: _Survey, entries: list[MountEntry]) -> list[NameMount]:
-        in_table = {line.mount_id for line in survey.read.mounts}
+        in_table = {line.mount_id: line.device for line in survey.read.mounts}
         new = [
             entry
             for entry in entries
-            if entry.mount_id not in in_table and entry.unique not in self._known.tables
+            if entry.unique not in self._known.tables
+            and in_table.get(entry.mount_id) != device_text(entry.device)
         ]
         return self._known.naming.unnamed(new, {}) if new else []
 

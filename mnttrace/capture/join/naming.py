@@ -106,9 +106,10 @@ class Naming:
             self._filesystems[line.device] = (line.fstype, line.source)
 
     def from_line(self, mount: MountState, lines: Lines) -> None:
-        """Name a mount as its mount table does, if it has a line there."""
+        """Name a mount as its mount table does, if it has a line there: that of another file system
+        is of a mount that had its mount id before."""
         line = lines.get(mount.mount_id)
-        if line is None:
+        if line is None or line.device != mount.filesystem.device:
             return
         place = place_in(line, lines) or mount.mountpoint.path or line.mountpoint
         mount.filesystem = mount.filesystem._replace(fstype=line.fstype, source=line.source)
