@@ -1,4 +1,4 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Live only: the probes, the snapshots and the recorder that joins them."""
+"""Recording and watching: what the kernel reports, and what is read, become rows."""

@@ -130,11 +130,11 @@ def _walk(probes: KernelProbes) -> str:
 def _detached(probes: KernelProbes) -> str:
     if probes.reports_mount_events:
         kind = "kprobes" if probes.uses_kprobes else "programs"
-        return f"{kind} on the kernel's functions tell of them, and by whom"
+        return f"{kind} on the kernel's functions report them, with their threads"
     if not probes.can_use_fanotify:
         raise _Lacking("neither programs on the kernel's functions nor fanotify (Linux 6.15)")
     MountGroup().close()
-    return "fanotify tells of them, and by whom"
+    return "fanotify reports them, with their threads"
 
 
 def _unique_ids(are_numbered: bool) -> str:

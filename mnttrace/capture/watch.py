@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What happens to mounts, told as it happens: a session whose rows are shown, not written."""
+"""What happens to mounts, as it happens: a session whose rows are shown, not written."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from mnttrace.recording.rows import EffectRow, NamespaceRow, OperationRow, Row
 
 _POLL = 0.05  # seconds between looks at what has come
 
-Tell = Callable[[OperationRow | None, list[EffectRow]], None]
+Show = Callable[[OperationRow | None, list[EffectRow]], None]
 
 
 class Watcher:
-    """Tells of each operation with its effects, and of effects without one.
+    """Shows each operation with its effects, and effects without one.
 
     Args:
-        wanted: which operations are told.
-        tell: takes a row of `operations`, None for effects that no call caused, and its rows of
+        wanted: which operations are shown.
+        show: takes a row of `operations`, None for effects that no call caused, and its rows of
             `effects`.
 
     Attributes:
@@ -38,10 +38,10 @@ class Watcher:
         MnttraceError: as the probes.
     """
 
-    def __init__(self, wanted: Filter, tell: Tell) -> None:
+    def __init__(self, wanted: Filter, show: Show) -> None:
         self.names: dict[int, str] = {}
         self.lost = 0
-        self._tell = tell
+        self._show = show
         self._row: OperationRow | None = None
         self._effects: list[EffectRow] = []
         self._is_on = True
@@ -98,4 +98,4 @@ class Watcher:
         if self._row or self._effects:
             row, effects = self._row, self._effects
             self._row, self._effects = None, []
-            self._tell(row, effects)
+            self._show(row, effects)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from mnttrace import __version__
 from mnttrace.errors import BadInput
 from mnttrace.linux import mountinfo
+from mnttrace.recording.namespaces import unidentified
 from mnttrace.recording.rows import NamespaceRow
 from mnttrace.recording.snapshots import MountTable, Snapshots
 from mnttrace.recording.writer import Writer
@@ -81,24 +82,10 @@ def import_tables(directory: Path, given: Iterable[str], force: bool = False) ->
 
 
 def _namespace(number: int, name: str, where: str) -> NamespaceRow:
-    return {
-        "ns": number,
-        "ns_id": number,
-        "seq": None,
-        "parent_ns": None,
-        "parent_ns_id": None,
-        "kind": "host" if name == _HOST else "process",
-        "name": name,
-        "id": "",
-        "runtime": "",
-        "image": "",
-        "pod": "",
-        "pod_namespace": "",
-        "unit": "",
-        "pid": 0,
-        "comm": "",
-        "command": where,
-    }
+    row = unidentified(number, number)
+    row["kind"] = "host" if name == _HOST else "process"
+    row["name"], row["command"] = name, where
+    return row
 
 
 def _tables(given: str) -> Iterator[Table]:

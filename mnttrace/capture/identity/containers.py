@@ -361,11 +361,11 @@ def _with_pod(notes: dict[str, Any], plain: Details) -> Details:
 
     The container that holds a pod's namespaces has no name of its own: none, or "POD".
     """
-    told = {field: _first(*map(notes.get, keys)) for field, keys in _KUBERNETES.items()}
-    if told["pod_container"] == "POD":
-        told["pod_container"] = ""
-    told["pod_uid"] = told["pod_uid"] or plain.pod_uid
-    parts = filter(None, (told["pod_namespace"], told["pod"], told["pod_container"]))
-    name = "/".join(parts) if told["pod"] else plain.name
+    found = {field: _first(*map(notes.get, keys)) for field, keys in _KUBERNETES.items()}
+    if found["pod_container"] == "POD":
+        found["pod_container"] = ""
+    found["pod_uid"] = found["pod_uid"] or plain.pod_uid
+    parts = filter(None, (found["pod_namespace"], found["pod"], found["pod_container"]))
+    name = "/".join(parts) if found["pod"] else plain.name
     image = _first(*map(notes.get, _IMAGES)) or plain.image
-    return plain._replace(**told, name=name, image=image)
+    return plain._replace(**found, name=name, image=image)

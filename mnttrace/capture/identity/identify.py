@@ -33,7 +33,7 @@ _NOTHING = ProcessHints()
 
 
 class Identities:
-    """Tells who mount namespaces belong to; one object for many, as it remembers what it read.
+    """Finds out who mount namespaces belong to; one object for many, as it remembers what it read.
 
     Args:
         proc: where procfs is mounted.
@@ -72,9 +72,9 @@ class Identities:
         return mine
 
     def host(self) -> int:
-        """The mount namespace of pid 1, inode number; 0 if it cannot be told.
+        """The mount namespace of pid 1, inode number; 0 if it cannot be known.
 
-        Where pid 1 may not be looked at, the kernel's own threads tell: they are in the one that
+        Where pid 1 may not be looked at, the kernel's own threads show it: they are in the one that
         it was started in.
         """
         if not self._host:
@@ -86,14 +86,14 @@ class Identities:
     # ---- hints
 
     def _hint(self, process: ProcessHints, paths: Sequence[str]) -> ContainerHint | None:
-        told = hints.hint_of_cgroups(paths)
+        named = hints.hint_of_cgroups(paths)
         if process.comm.startswith("runc:["):
             # It makes a container, and may be still in the cgroup of whoever wants that.
-            return self._hint_of_ancestors(process) or told or self._hint_of_records(process, [])
-        if told and told.runtime == "podman":  # its conmon knows the name, and where it is kept
+            return self._hint_of_ancestors(process) or named or self._hint_of_records(process, [])
+        if named and named.runtime == "podman":  # its conmon knows the name, and where it is kept
             watched = self._hint_of_ancestors(process)
-            return watched if watched and watched.id == told.id else told
-        return told or self._hint_of_records(process, paths) or self._hint_of_ancestors(process)
+            return watched if watched and watched.id == named.id else named
+        return named or self._hint_of_records(process, paths) or self._hint_of_ancestors(process)
 
     def _hint_of_records(self, process: ProcessHints, paths: Sequence[str]) -> ContainerHint | None:
         """The running container with the same mount namespace, else with the same cgroup."""

@@ -68,7 +68,7 @@ class ChangedMounts:
         if is_whole:
             self._known.changes.looked_at(key)
         for before, entry in both:
-            # What nobody attached as far as is known may be of a call that is not over.
+            # What no call is known to have attached may be of one that is not over.
             is_new = before is None and entry.unique not in tables
             if is_new and self._known.pending.was_cut(entry.unique):
                 self._known.missed(self._known.naming.make(entry, call.names, None), when)

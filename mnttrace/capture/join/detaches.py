@@ -42,7 +42,7 @@ class Detaches:
         tables: kept up to date.
         pending: what threads detached.
         rows: what is written to.
-        changes: is told which mounts leave their peer groups.
+        changes: hears which mounts leave their peer groups.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Detaches:
         origins |= dict.fromkeys(self._expected.keys() & origins.keys() - set(reported))
         others = [m for m in mounts if m.unique not in direct and origins[m.unique] is None]
         # What the thread did before the call, without one. What else is missing may be of calls
-        # that are not over: they or a survey tell.
+        # that are not over: these calls or a survey report it.
         of_thread = set(reported)
         before = [mount for mount in others if mount.unique in of_thread]
         if before:

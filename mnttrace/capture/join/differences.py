@@ -74,7 +74,7 @@ class Differences:
         self._doubts: dict[int, dict[_Difference, int]] = {}
         # Namespaces all of whose mounts are in the tables, or were.
         self._whole: set[int] = set()
-        # Mounts of which calls will tell that have come, and were not taken yet.
+        # Mounts that are in the lists of calls which have come, and were not taken yet.
         self._left_to_calls: frozenset[int] = frozenset()
 
     def survey(self, found: Found) -> None:

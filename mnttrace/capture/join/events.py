@@ -173,7 +173,7 @@ class TableRead(Answer):
         reason: why it was read.
         ended: CLOCK_MONOTONIC when it had been read, ns.
         mounts: the lines of its mountinfo, none where it could not be read.
-        unique_ids: mount id → unique id, where the kernel tells.
+        unique_ids: mount id → unique id, where the kernel has them.
         is_watched: attached and detached mounts of it are reported, from `at` on at least.
         is_listed: the kernel's list was asked for, too, after the table was read.
     """

@@ -51,7 +51,7 @@ class User(NamedTuple):
         pid: the process.
         comm: its name.
         how: "cwd", "root", "exe", "map" or "fd N".
-        path: what it uses, as the kernel tells it: from the root of the process on, if it can.
+        path: what it uses, as the kernel has it: from the root of the process on, if it can.
     """
 
     mount: int

@@ -79,7 +79,7 @@ class KernelLists:
         self._births: dict[int, CallEnded] = {}
 
     def starting(self, waiting: list[AnyEvent]) -> None:
-        """The first lists are taken before the calls that came while they were made: those tell of
+        """The first lists are taken before the calls that came while they were made: those have
         the mounts that they made."""
         self._differences.leave_to_calls(made_by(waiting))
 

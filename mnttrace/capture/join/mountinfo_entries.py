@@ -3,8 +3,8 @@
 
 """Mount tables as the kernel's lists have them, for kernels that do not let their mounts be walked.
 
-What only a list tells is made up here: where the kernel has no unique ids (before 6.8), a mount is
-the same one as in the survey before if all is equal that tells mounts apart; and in place of the
+What only a list has is made up here: where the kernel has no unique ids (before 6.8), a mount is
+the same one as in the survey before if all is equal by which mounts differ; and in place of the
 addresses of dentries are numbers for paths within file systems.
 """
 
@@ -37,7 +37,7 @@ class MountinfoEntries:
         Args:
             ns, ns_id: the namespace's inode number and unique id.
             table: its mountinfo.
-            unique: mount id → unique id, as far as the kernel tells.
+            unique: mount id → unique id, as far as the kernel has them.
         """
         lines = {line.mount_id: line for line in table}
         if not unique:

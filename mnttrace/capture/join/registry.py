@@ -12,6 +12,7 @@ from mnttrace.capture.join.identity import Identity, ProcessHints
 from mnttrace.capture.join.limits import PROCESSES_KEPT
 from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.requests import IdentifyNamespace
+from mnttrace.recording.namespaces import unidentified
 from mnttrace.recording.rows import NamespaceRow, OperationRow, ProcessRow
 
 _NAMED = frozenset({"container", "unit", "host"})  # kinds of namespaces that need no better name
@@ -61,7 +62,7 @@ class IdentityRegistry:
     # ---- processes
 
     def process_seen(self, row: ProcessRow) -> None:
-        """A process made its first call since it was executed: it may tell more of its namespace
+        """A process made its first call since it was executed: it may say more of its namespace
         than others did."""
         self._remember(row)
         self._out.add("processes", row)
@@ -124,7 +125,7 @@ class IdentityRegistry:
             self.namespace_identified(key, _unknown(ns))
 
     def namespace_identified(self, key: int, identity: Identity) -> bool:
-        """It is told whose a namespace is; whether that was not known."""
+        """It became known whose a namespace is; whether that says more than was known."""
         namespace = self._namespaces.get(key)
         if namespace is None or (namespace.is_written and identity.kind not in _NAMED):
             return False
@@ -174,27 +175,14 @@ def _unknown(ns: int) -> Identity:
 
 
 def _row(key: int, ns: int, birth: OperationRow | None) -> NamespaceRow:
-    return _with_identity(
-        {
-            "ns": ns,
-            "ns_id": key,
-            "seq": birth["seq"] if birth else None,
-            "parent_ns": birth["ns"] if birth else None,
-            "parent_ns_id": birth["ns_id"] if birth else None,
-            "kind": "",
-            "name": "",
-            "id": "",
-            "runtime": "",
-            "image": "",
-            "pod": "",
-            "pod_namespace": "",
-            "unit": "",
-            "pid": 0,
-            "comm": "",
-            "command": "",
-        },
-        Identity("process", ""),
-    )
+    row = unidentified(ns, key)
+    if birth:
+        row["seq"], row["parent_ns"], row["parent_ns_id"] = (
+            birth["seq"],
+            birth["ns"],
+            birth["ns_id"],
+        )
+    return row
 
 
 def _with_identity(row: NamespaceRow, identity: Identity) -> NamespaceRow:

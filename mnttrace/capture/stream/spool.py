@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the kernel tells, taken from its buffers at once and kept until there is time for it.
+"""What the kernel reports, taken from its buffers at once and kept until there is time for it.
 
 A storm of mounts fills the ring buffer in a third of a second, and it takes several times as long
 to join what is in it. So a process of its own does nothing but copy, to a file that has no name:
-first the records of the probes, then the events of fanotify, which has told of a call's mounts
+first the records of the probes, then the events of fanotify, which has reported a call's mounts
 before its probe does. A thread would not do: it waits for the interpreter's lock, for hundreds of
 milliseconds where all processors are busy.
 
@@ -68,7 +68,7 @@ class Spool:
 
     Args:
         ring: what the probes write to.
-        group: what fanotify tells, if it does.
+        group: the fanotify group, if there is one.
         directory: where the file is made in which batches wait.
 
     Raises:
@@ -177,7 +177,7 @@ class Spool:
 
 
 class NullSpool:
-    """In the place of an spool, where nothing tells."""
+    """In the place of a spool, where there are no probes."""
 
     lost = 0
 
