@@ -8,8 +8,11 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from mnttrace.capture.join.join import Join
 from mnttrace.capture.join.selection import Filter
+from mnttrace.capture.rejoin import rejoin
 from mnttrace.capture.session import Session
 from mnttrace.capture.stream.raw_log import VERSION, Header, RawLog, RawLogWriter
 from mnttrace.recording.rows import Row
@@ -54,3 +57,14 @@ def joined(log: RawLog) -> Rows:
     for event in log.events():
         rows += join.take(event).rows
     return [*rows, *join.finish().rows]
+
+
+def check_recording(recording: Path, again: Path) -> None:
+    """Make a recording of another one's raw log, and compare all tables.
+
+    Raises:
+        AssertionError: they are not equal.
+    """
+    rejoin(recording, again)
+    for table in sorted(recording.glob("*.parquet")):
+        assert pq.read_table(table).equals(pq.read_table(again / table.name)), table.stem

@@ -8,9 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from mnttrace.capture.stream.raw_log import NAME
+from tests.rejoined import check_recording
 from tests.truth.both import Both, beside
 from tests.truth.harness import Kernel, is_modelled
 from tests.truth.witness import Witness
+
+
+@pytest.fixture(autouse=True)
+def _rejoined(tmp_path: Path) -> Iterator[None]:
+    """Each recording with a raw log gives the same rows when that is put through the core."""
+    yield
+    for recording in tmp_path.glob("*.mnttrace"):
+        if (recording / NAME).is_file():
+            check_recording(recording, tmp_path / f"{recording.stem}-again.mnttrace")
 
 
 @pytest.fixture(scope="session")

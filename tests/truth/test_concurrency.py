@@ -41,7 +41,7 @@ def test_nothing_is_missing_nothing_is_there_twice_and_every_owner_is_right(
                 sh -c "touch ready$n; read end <fifo$n" &
         done
         until [ $(ls ready* | wc -l) = {RECEIVERS} ]; do sleep 0.05; done
-        $MNTTRACE record -o run.mnttrace -- \
+        $MNTTRACE record --keep-raw -o run.mnttrace -- \
             python3 {LOOPS} $PWD/shared {loops} {SECONDS} {kind} >made
         """,
         timeout=240,
@@ -57,7 +57,7 @@ def test_nothing_is_missing_of_what_waits_for_its_place(in_namespace, tmp_path: 
         mkdir shared; mount -t tmpfs --make-private shared shared
         mkdir shared/0; (cd shared/0; seq 100 | xargs touch)
         python3 -c "{READ_THE_FIRST}" &
-        $MNTTRACE record -o run.mnttrace -- \
+        $MNTTRACE record --keep-raw -o run.mnttrace -- \
             python3 {LOOPS} $PWD/shared 3 {SECONDS} threads >made
         """,
         timeout=240,
@@ -69,7 +69,8 @@ def test_what_is_taken_away_at_once_is_told_or_counted(in_namespace, tmp_path: P
     in_namespace(
         f"""
         mkdir own; mount -t tmpfs --make-private own own; mkdir own/place
-        $MNTTRACE record -o run.mnttrace -- python3 {TAKEN} $PWD/own/place {SECONDS} >made
+        $MNTTRACE record --keep-raw -o run.mnttrace -- \
+            python3 {TAKEN} $PWD/own/place {SECONDS} >made
         """,
         timeout=240,
     )

@@ -30,7 +30,7 @@ mkfifo go; exec 3<>go
 python3 {load} "$PWD/shared" {rate} <go &
 load=$!
 until grep -q " $PWD/shared/place " /proc/self/mountinfo; do :; done
-$MNTTRACE record -o run.mnttrace --duration {seconds} {options}
+$MNTTRACE record --keep-raw -o run.mnttrace --duration {seconds} {options}
 kill $load
 """
 
