@@ -14,6 +14,7 @@ from typing import Any
 from mnttrace import __version__
 from mnttrace.capture.join.events import namespace_key
 from mnttrace.linux.namespaces import namespace_id
+from mnttrace.linux.text import clean
 
 _HOME = "/proc/self/ns/mnt"
 
@@ -35,7 +36,7 @@ def about(command: Sequence[str] = ()) -> dict[str, Any]:
         "wall_offset": time.time_ns() - time.monotonic_ns(),
         "started": time.time_ns(),
         "stopped": None,
-        "command": list(command),
+        "command": [clean(word) for word in command],
         "traced": [],
         "missing": [],
         "sees": {"mounts made": False, "mounts detached": False},

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from mnttrace.capture.about import about
 from mnttrace.capture.identity.processes import descendants
@@ -68,17 +69,26 @@ class Recorder:
             self._probes = NullProbes()
         else:
             self._probes = KernelProbes(follow=descendants(wanted.pids), backend=backend)
+        self._raw: RawLogWriter | None = None
+        self._signal = 0
         try:
             self.writer = Writer(directory, force)
             meta = about(command)
             self.session = Session(
                 self._probes, self.writer.add, meta["wall_offset"], wanted, keep_secrets, directory
             )
+            self.writer.meta |= meta | self._capabilities() | {"filters": wanted.as_dict()}
+            if keep_raw:
+                header = Header(VERSION, self.session.setting, wanted, self.writer.meta)
+                self._raw = RawLogWriter(directory, header)
+                self.session.keep = self._raw.add
         except BaseException:
             self._probes.close()
             raise
-        self._signal = 0
-        self.writer.meta |= meta | {
+
+    def _capabilities(self) -> dict[str, Any]:
+        """What this machine lets a recording see, for meta.json."""
+        return {
             "traced": self._probes.traced,
             "missing": self._probes.missing,
             "backend": self._probes.backend,
@@ -86,13 +96,7 @@ class Recorder:
                 "mounts made": self._probes.can_walk,
                 "mounts detached": self.session.sees_detached,
             },
-            "filters": wanted.as_dict(),
         }
-        self._raw: RawLogWriter | None = None
-        if keep_raw:
-            header = Header(VERSION, self.session.setting, wanted, self.writer.meta)
-            self._raw = RawLogWriter(directory, header)
-            self.session.keep = self._raw.add
 
     @property
     def lost(self) -> int:

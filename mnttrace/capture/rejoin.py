@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+
 from mnttrace.capture.join.events import LossesCounted
 from mnttrace.capture.join.join import Join
 from mnttrace.capture.join.outbox import Output
 from mnttrace.capture.join.row_writer import Counts
 from mnttrace.capture.stream.raw_log import RawLog
-from mnttrace.errors import RecordingError
+from mnttrace.errors import BadInput, RecordingError
 from mnttrace.recording.writer import Writer
 
 
@@ -33,12 +35,17 @@ def rejoin(source: Path, directory: Path, force: bool = False) -> Counts:
         OutputError: the recording exists, or cannot be written.
     """
     log = RawLog(source)
+    if directory.exists() and log.path.parent.samefile(directory):
+        raise BadInput(f"{directory} has the raw log itself", "give another output")
     writer = Writer(directory, force)
     writer.meta |= log.header.meta
 
     def write(output: Output) -> None:
-        for table, row in output.rows:
-            writer.add(table, row)
+        try:
+            for table, row in output.rows:
+                writer.add(table, row)
+        except (OverflowError, ValueError, pa.ArrowException) as error:
+            raise RecordingError(f"{log.path} has numbers that none can be: {error}") from error
 
     join = Join(log.header.setting, log.header.wanted)
     problem: RecordingError | None = None
@@ -52,7 +59,10 @@ def rejoin(source: Path, directory: Path, force: bool = False) -> Counts:
         problem = error
     write(join.finish())
     writer.meta |= {"losses": join.losses, "stopped": stopped}
-    writer.close()
+    if has_end:
+        writer.close()
+    else:
+        writer.flush()  # as a recorder leaves it that was killed
     if problem:
         raise problem
     if not has_end:

@@ -21,6 +21,7 @@ from mnttrace.capture.join.identity import Identity
 from mnttrace.capture.join.join import Join
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.join.setting import Setting
+from mnttrace.capture.stream.arguments import redact
 from mnttrace.capture.stream.decode import Decoder
 from mnttrace.capture.stream.spool import Batch, NullSpool, Spool
 from mnttrace.capture.survey.surveyor import Surveyor
@@ -73,13 +74,16 @@ class Session:
         if self._group:
             probes.show_group(self._group.descriptor)
         self.sees_detached = probes.reports_mount_events or self._group is not None
-        self.setting = Setting(wall_offset, probes.backend, self._group is not None)
+        self.setting = Setting(
+            wall_offset, probes.backend, self._group is not None, statmount.available()
+        )
         self.join = Join(self.setting, wanted)
         self.keep: Callable[[AnyEvent], None] | None = None
         self._spool = Spool(probes.ring, self._group, directory) if probes.ring else NullSpool()
         self.surveyor = Surveyor(probes, self._group)
         self._decoder = Decoder(wall_offset, keep_secrets)
         self._identities = Identities()
+        self._keeps_secrets = keep_secrets
 
     def begin(self, everywhere: bool = False) -> None:
         """Survey all namespaces.
@@ -206,10 +210,12 @@ class Session:
                 root, mountpoint = _names(unique, ns_id)
                 return events.MountNamed(time.monotonic_ns(), unique, root, mountpoint)
             case requests.IdentifyNamespace(key, pid, hints):
-                identity = _cleaned(self._identities.of(pid, hints))
+                identity = self._without_secrets(_cleaned(self._identities.of(pid, hints)))
                 return events.NamespaceIdentified(time.monotonic_ns(), key, identity)
             case requests.IdentifyThread(tid):
                 row = process_of(tid)
+                if row is not None and not self._keeps_secrets:
+                    row["command"] = redact(row["command"])
                 return events.ThreadIdentified(time.monotonic_ns(), tid, row)
             case requests.CheckThread(tid):
                 is_in_call = self._probes.is_in_call(tid)
@@ -217,10 +223,15 @@ class Session:
             case requests.FindUsers(seq, device, mounts):
                 found = users(dict.fromkeys(mounts, device))
                 return events.UsersFound(time.monotonic_ns(), seq, found)
-            case requests.CheckNamespaces(keys) if statmount.available():
+            case requests.CheckNamespaces(keys):
                 gone = [key for key in sorted(keys) if not _is_there(key)]
                 return events.NamespacesGone(time.monotonic_ns(), gone)
         return None
+
+    def _without_secrets(self, identity: Identity) -> Identity:
+        if self._keeps_secrets:
+            return identity
+        return replace(identity, command=tuple(map(redact, identity.command)))
 
 
 def _mount_group() -> MountGroup | None:

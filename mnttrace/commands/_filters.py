@@ -39,11 +39,12 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
 def wanted(options: dict[str, Any]) -> Filter:
     """The filter that the options' values make."""
     from mnttrace.capture.join.selection import Filter
+    from mnttrace.linux.text import clean
 
     return Filter(
         pids=frozenset(options["pid"]),
         namespaces=frozenset(options["ns"]),
-        containers=options["container"],
-        cgroups=options["cgroup"],
-        paths=tuple(os.path.abspath(place) for place in options["path"]),
+        containers=tuple(map(clean, options["container"])),
+        cgroups=tuple(map(clean, options["cgroup"])),
+        paths=tuple(clean(os.path.abspath(place)) for place in options["path"]),
     )

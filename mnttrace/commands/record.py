@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 @click.option(
     "--keep-raw",
     is_flag=True,
-    help="Also keep all that the kernel reported, to attach to a bug report (mnttrace rejoin).",
+    help="Also keep all that the kernel reported, to attach to a bug report (mnttrace rejoin): of "
+    "the whole system, whatever is filtered.",
 )
 @click.option("--keep-secrets", is_flag=True, help="Do not redact passwords in mount data.")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)

@@ -16,25 +16,30 @@ from mnttrace.probes.records import MountEntry
 def take_born(call: CallEnded, lists: list[MountList], known: KnownMounts) -> None:
     """All mounts of a namespace that was just made, each a copy of one of its maker's."""
     copied: dict[int, MountState] = {}
+    seen: set[int] = set()
     root = known.tables.root_of(call.key)
     # In the order of their ids, which is that in which they were copied: parents first.
     for entry in (entry for found in lists for entry in found.entries):
-        if entry.unique in known.tables:
+        if entry.unique in seen:
             continue
+        seen.add(entry.unique)
         is_root = entry.parent_unique == entry.unique
         above = copied.get(entry.parent_unique)
         at = known.tables.child_at(above.unique, entry.mountpoint) if above else None
         source = root if is_root else _copied(entry, at, known.tables)
-        mount = known.naming.make(entry, call.names, source)
+        listed = known.tables.get(entry.unique)  # by a survey, before the call ended
+        mount = listed or known.naming.make(entry, call.names, source)
         before = None
         if source is not None:
             copied[entry.unique] = source
-            path = (at or source).mountpoint.path
-            mount.mountpoint = mount.mountpoint._replace(path=path)
-            mount.root = mount.root._replace(path=source.root.path)
-            mount.is_hidden = source.is_hidden
             before = source.settings
-        known.tables.attach(mount)
+            if listed is None:
+                path = (at or source).mountpoint.path
+                mount.mountpoint = mount.mountpoint._replace(path=path)
+                mount.root = mount.root._replace(path=source.root.path)
+                mount.is_hidden = source.is_hidden
+        if listed is None:
+            known.tables.attach(mount)
         if not is_root and not mount.is_hidden:
             cause = Cause.of(call.row)
             known.rows.attach(mount, "namespace-copy", "kernel", cause, source, before)

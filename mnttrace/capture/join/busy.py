@@ -50,6 +50,7 @@ class BusyMounts:
 
     def found(self, event: UsersFound) -> None:
         """A search has ended."""
+        self._asked = event.at
         for user in event.users:
             namespace = self._namespaces.get(user.mount)
             if namespace is not None:

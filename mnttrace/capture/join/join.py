@@ -11,29 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from mnttrace.capture.join import events
 from mnttrace.capture.join.busy import BusyMounts
 from mnttrace.capture.join.call_effects import Birth
-from mnttrace.capture.join.events import (
-    Answer,
-    Answered,
-    AnyEvent,
-    CallEnded,
-    CaughtUp,
-    LossesCounted,
-    MountNamed,
-    MountsChanged,
-    NamespaceIdentified,
-    NamespaceListed,
-    NamespacesGone,
-    ProcessSeen,
-    RoundBegan,
-    RoundEnded,
-    TableRead,
-    ThreadChecked,
-    ThreadIdentified,
-    TimePassed,
-    UsersFound,
-)
+from mnttrace.capture.join.events import AnyEvent, CallEnded, NamespaceListed, RoundEnded
 from mnttrace.capture.join.kernel_lists import KernelLists
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.mount_source import MountSource
@@ -48,7 +29,8 @@ from mnttrace.capture.join.tables_alone import TablesAlone
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.recording.rows import EffectRow
 
-_Step = Generator[None, None, None]  # what is left to do of an event, as soon as it is answered
+# What is left to do of an event: it stops (`yield`) where it has asked for something.
+_Step = Generator[None, None, None]
 
 
 class Join:
@@ -106,11 +88,11 @@ class Join:
 
         Returns:
             Rows that are complete, and requests. When these have been carried out, and
-            :attr:`is_waiting`, Answered is due.
+            :attr:`is_waiting`, events.Answered is due.
         """
-        if isinstance(event, Answer):
+        if isinstance(event, events.Answer):
             self._take_answer(event)
-        elif isinstance(event, Answered):
+        elif isinstance(event, events.Answered):
             self._go_on()
         else:
             self._finish()
@@ -121,11 +103,13 @@ class Join:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether what is left to do of the last event waits for Answered."""
+        """Whether what is left to do of the last event waits for events.Answered."""
         return self._step is not None
 
     def finish(self) -> Output:
-        """Do without the answers that have not come."""
+        """The events end here: do without what is missing, and write what waits."""
+        self._finish()
+        self._step = self._end_early()
         self._finish()
         return self._out.take()
 
@@ -145,65 +129,77 @@ class Join:
         The first list of a namespace is its table. A call that was taken before it would be about
         mounts whose parents are not known, and its mounts would seem to be all that there are.
         """
-        if not isinstance(event, RoundEnded | LossesCounted):
+        if not isinstance(event, RoundEnded | events.LossesCounted):
             waiting.append(event)
             return
+        yield from self._take_waiting(waiting, event if isinstance(event, RoundEnded) else None)
+        yield from self._begin(event) or ()
+
+    def _take_waiting(self, waiting: list[AnyEvent], end: RoundEnded | None) -> _Step:
+        """Take the first lists, as far as they came until the survey ended, and then the rest."""
         self._waiting = None
         self._source.starting(waiting)
         for one in waiting:
-            if isinstance(one, NamespaceListed | RoundBegan):
+            if isinstance(one, NamespaceListed | events.RoundBegan):
                 yield from self._begin(one) or ()
-        if isinstance(event, RoundEnded):
-            if self._asks_names(event):
+        if end is not None:
+            if self._asks_names(end):
                 yield
-            self._source.round_ended(event)
+            self._source.round_ended(end)
         self._source.started()
         for one in waiting:
-            if not isinstance(one, NamespaceListed | RoundBegan):
+            if not isinstance(one, NamespaceListed | events.RoundBegan):
                 yield from self._begin(one) or ()
-        yield from self._begin(event) or ()
+
+    def _end_early(self) -> _Step:
+        """Write what waits for events that will not come."""
+        if self._waiting is not None:
+            yield from self._take_waiting(self._waiting, None)
+        self._writer.release()
+        yield from self._write_uncaused()
+        self._registry.write_unanswered()
 
     def _begin(self, event: AnyEvent) -> _Step | None:
         """Take an event as far as can be; what is left to do of it, if it asks for something."""
         match event:
             case CallEnded():
                 return self._call(event)
-            case MountsChanged():
+            case events.MountsChanged():
                 self._known.pending.take(event.changes, event.at)
-            case CaughtUp():
+            case events.CaughtUp():
                 return self._caught_up(event.at)
             case NamespaceListed():
                 return self._listed(event)
-            case ProcessSeen():
+            case events.ProcessSeen():
                 self._registry.process_seen(event.row)
-            case TimePassed():
+            case events.TimePassed():
                 self._source.ask_for_due(event.at)
                 self._namespaces.ask_if_due(event.at)
-            case RoundBegan():
+            case events.RoundBegan():
                 self._writer.hold()
                 self._source.round_began(event)
             case RoundEnded():
                 return self._round_ended(event)
-            case LossesCounted():
+            case events.LossesCounted():
                 self._end(event)
         return None
 
     def _take_answer(self, event: AnyEvent) -> None:
         match event:
-            case TableRead():
+            case events.TableRead():
                 self._namespaces.table_read(event)
-            case MountNamed():
+            case events.MountNamed():
                 self._known.naming.learn(event)
-            case NamespaceIdentified(key=key, identity=identity):
+            case events.NamespaceIdentified(key=key, identity=identity):
                 if self._registry.namespace_identified(key, identity):
                     self._writer.learn(key, identity)
-            case ThreadIdentified():
+            case events.ThreadIdentified():
                 self._registry.thread_identified(event.tid, event.row)
-            case ThreadChecked():
+            case events.ThreadChecked():
                 self._known.pending.thread_checked(event.tid, event.is_in_call, event.at)
-            case NamespacesGone():
+            case events.NamespacesGone():
                 self._namespaces.are_gone(event.keys, event.at)
-            case UsersFound():
+            case events.UsersFound():
                 self._busy.found(event)
 
     # ---- calls
@@ -289,7 +285,7 @@ class Join:
         if is_end:
             self._registry.write_unanswered()
 
-    def _end(self, event: LossesCounted) -> None:
+    def _end(self, event: events.LossesCounted) -> None:
         losses = dict(event.losses)
         losses["unsearched_users"] = self._busy.unsearched
         if self._setting.uses_fanotify:

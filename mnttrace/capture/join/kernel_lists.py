@@ -77,6 +77,9 @@ class KernelLists:
         # Namespaces that calls have changed, with the time of the first of them.
         self._changed: dict[int, int] = {}
         self._births: dict[int, CallEnded] = {}
+        # When it was asked last what is due. Calls that come late are of a time before: if that
+        # counted, a recorder that lags would survey at once after each, and lag more.
+        self._now = 0
 
     def starting(self, waiting: list[AnyEvent]) -> None:
         """The first lists are taken before the calls that came while they were made: those have
@@ -120,7 +123,7 @@ class KernelLists:
             self._births[birth.key] = call
             self._differences.born(birth.key)
         if call.kind in CHANGING:
-            self._changed.setdefault(call.key, call.at)
+            self._changed.setdefault(call.key, max(call.at, self._now))
         return birth
 
     def birth_of(self, key: int) -> CallEnded | None:
@@ -164,6 +167,7 @@ class KernelLists:
 
     def ask_for_due(self, at: int) -> None:
         """Ask for surveys: at once where something is expected, else a while after a change."""
+        self._now = at
         due = {key for key, since in self._changed.items() if at - since >= SURVEY_CHANGED}
         for key in due:
             del self._changed[key]
@@ -194,5 +198,5 @@ class KernelLists:
             )
             self._differences.survey(found)
             if self._differences.are_doubtful(key):
-                self._changed.setdefault(key, read.ended)
+                self._changed.setdefault(key, max(read.ended, self._now))
         self._snapshots.take(read)

@@ -121,7 +121,7 @@ class MountState:
         return (
             entry.group != self.group
             or entry.master != self.master
-            or bool((entry.flags ^ self.flags) & MNT_SHOWN)
+            or self.has_other_options(entry)
         )
 
     def has_other_options(self, entry: MountEntry) -> bool:

@@ -231,7 +231,6 @@ class MountTables:
         mount = self._mounts.get(unique)
         if mount is None:
             return None
-        kept = self._paths.get(unique)
         self._unlink(mount, forget_paths=False)
         del self._mounts[unique]
         self._ungroup(mount)
@@ -243,8 +242,6 @@ class MountTables:
                 self._rooted.discard(mount.key)
                 self._emptied.add(mount.key)
         self._detached[unique] = mount
-        if kept is not None:
-            self._paths[unique] = kept
         if len(self._detached) > DETACHED_KEPT:
             oldest, _ = self._detached.popitem(last=False)
             self._paths.pop(oldest, None)

@@ -66,7 +66,8 @@ class Namespaces:
         if birth.key not in self._registry:
             self._registry.namespace_seen(birth.key, birth.ns, tid, row)
             yield
-        if not self._known.pending.reports_of(birth.key):
+        is_reported = self._known.pending.reports_of(birth.key)
+        if self._setting.can_check_namespaces and not is_reported:
             self._endings.expect(birth.key)
 
     def table_read(self, read: TableRead) -> None:

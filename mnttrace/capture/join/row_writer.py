@@ -84,6 +84,7 @@ class RowWriter:
                 row["pid"] = self._registry.process_of(row["tid"])
         self._registry.forget_threads()
         self._effects(effects)
+        self._selection.drop_ended()
 
     def _effects(self, effects: list[EffectRow]) -> None:
         self.counts.effects += len(effects)

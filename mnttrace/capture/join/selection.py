@@ -57,6 +57,7 @@ class Selection:
         self.wants_all = wanted.wants_all
         # Namespace → whether it is that of a container that is wanted.
         self._containers: dict[int, bool] = {}
+        self._ended: set[int] = set()
 
     def learn(self, namespace: int, identity: Identity) -> None:
         """It is known whose a namespace is."""
@@ -67,8 +68,14 @@ class Selection:
             )
 
     def forget(self, namespace: int) -> None:
-        """A namespace has ended."""
-        self._containers.pop(namespace, None)
+        """A namespace has ended; effects in it may still wait."""
+        self._ended.add(namespace)
+
+    def drop_ended(self) -> None:
+        """No effect in a namespace that has ended waits any more."""
+        for namespace in self._ended:
+            self._containers.pop(namespace, None)
+        self._ended.clear()
 
     def wants_call(self, call: CallEnded, effects: Iterable[EffectRow], cgroup: str) -> bool:
         """Whether an operation is wanted, and its effects with it.

@@ -18,11 +18,13 @@ class Setting:
         wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
         backend: one of mnttrace.probes.backends.BACKENDS, or "none".
         uses_fanotify: whether fanotify reports attached and detached mounts.
+        can_check_namespaces: whether the kernel says if a namespace exists, by its unique id.
     """
 
     wall_offset: int
     backend: str
     uses_fanotify: bool
+    can_check_namespaces: bool = True
 
     @property
     def sees_calls(self) -> bool:

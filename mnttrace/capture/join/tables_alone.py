@@ -68,6 +68,8 @@ class TablesAlone:
         self._calls: list[CallEnded] = []
         self._explaining: list[CallEnded] = []
         self._births: dict[int, CallEnded] = {}
+        # Those before the round: what is left of them after it is of namespaces that are gone.
+        self._births_before: set[int] = set()
         # Namespace → when its table that was compared last had been asked for.
         self._compared: dict[int, int] = {}
         self._round = _Round()
@@ -129,12 +131,15 @@ class TablesAlone:
     def round_began(self, event: RoundBegan) -> None:
         """All tables are read now: the calls until then explain what is different."""
         self._explaining, self._calls = self._calls, []
+        self._births_before = set(self._births)
         self._round.began = event.at
 
     def round_ended(self, event: RoundEnded) -> None:
         """All tables have been read."""
         self._round.ended = event.at
-        self._births.clear()  # of those that are left the namespaces are gone
+        for key in self._births_before:
+            self._births.pop(key, None)
+        self._births_before.clear()
 
     def explain(self) -> None:
         """Give effects that wait their likely causes."""

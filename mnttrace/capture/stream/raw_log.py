@@ -13,8 +13,11 @@ It may come from a stranger: whatever does not fit the events' types is refused.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ from mnttrace.errors import OutputError, RecordingError
 NAME = "raw.arrows"
 VERSION = 1  # of the events; raised when one that was written can no longer be read
 _AT_ONCE = 4096  # events that wait for the next flush at most
-_64_BITS = (1 << 64) - 1
+_KEPT = 1 << 16  # addresses whose numbers are remembered
 _SCHEMA = pa.schema([("at", pa.int64()), ("event", pa.string()), ("body", pa.string())])
 
 
@@ -62,11 +65,13 @@ class RawLogWriter:
 
     def __init__(self, directory: Path, header: Header) -> None:
         self._path = directory / NAME
-        self._factor = secrets.randbits(64) | 1
+        self._hide = _Addresses()
         self._rows: list[tuple[int, str, str]] = []
         metadata = {b"mnttrace": msgspec.json.encode(header)}
         try:
-            self._file = self._path.open("wb")
+            # What it has of other users' processes is for root's eyes.
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            self._file = os.fdopen(descriptor, "wb")
         except OSError as error:
             raise OutputError(f"{self._path}: {error.strerror}", "choose another place") from error
         options = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -79,7 +84,7 @@ class RawLogWriter:
         Raises:
             OutputError: as :meth:`flush`.
         """
-        kept = _without_addresses(event, self._factor)
+        kept = self._hide.in_event(event)
         # As text at once, since the core may change what it was given.
         body = msgspec.json.encode(kept).decode()
         self._rows.append((event.at, type(event).__name__, body))
@@ -183,23 +188,44 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _without_addresses(event: AnyEvent, factor: int) -> AnyEvent:
-    """An event with other numbers for dentries, the same for the same ones, and 0 for 0."""
+class _Addresses:
+    """Replaces the kernel's addresses of dentries, and hashes that are made of them, by numbers
+    that say nothing: the same for the same ones, and 0 for 0."""
 
-    def other(address: int) -> int:
-        return address * factor & _64_BITS
+    def __init__(self) -> None:
+        secret = secrets.token_bytes(32)
 
-    def others(mounts: MountList) -> MountList:
+        @lru_cache(_KEPT)
+        def number(value: int, size: int) -> int:
+            data = value.to_bytes(8)
+            return int.from_bytes(blake2b(data, key=secret, digest_size=size).digest()) or 1
+
+        self._number = number
+
+    def in_event(self, event: AnyEvent) -> AnyEvent:
+        """An event without addresses."""
+        if isinstance(event, CallEnded):
+            names = {self._address(address): path for address, path in event.names.items()}
+            lists = [self._in_list(mounts) for mounts in event.lists]
+            return msgspec.structs.replace(event, names=names, lists=lists)
+        if isinstance(event, NamespaceListed):
+            return msgspec.structs.replace(event, mounts=self._in_list(event.mounts))
+        return event
+
+    def _in_list(self, mounts: MountList) -> MountList:
         entries = [
-            entry._replace(root=other(entry.root), mountpoint=other(entry.mountpoint))
+            entry._replace(
+                root=self._address(entry.root),
+                mountpoint=self._address(entry.mountpoint),
+                root_hash=self._hash(entry.root_hash),
+                mountpoint_hash=self._hash(entry.mountpoint_hash),
+            )
             for entry in mounts.entries
         ]
         return msgspec.structs.replace(mounts, entries=entries)
 
-    if isinstance(event, CallEnded):
-        names = {other(address): path for address, path in event.names.items()}
-        lists = [others(mounts) for mounts in event.lists]
-        return msgspec.structs.replace(event, names=names, lists=lists)
-    if isinstance(event, NamespaceListed):
-        return msgspec.structs.replace(event, mounts=others(event.mounts))
-    return event
+    def _address(self, address: int) -> int:
+        return self._number(address, 8) if address else 0
+
+    def _hash(self, value: int) -> int:
+        return self._number(value, 4) if value else 0
