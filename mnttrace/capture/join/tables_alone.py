@@ -107,6 +107,7 @@ class TablesAlone:
         """Compare a mount table with the one before."""
         key, birth = read.key, self._births.pop(read.key, None)
         self._compared[key] = read.at
+        when = Cause(None, read.ended + self._offset, read.ended)
         found = Found(
             ns=read.ns,
             ns_id=read.ns_id,
@@ -114,12 +115,12 @@ class TablesAlone:
             is_complete=True,
             lines={line.mount_id: line for line in read.mounts},
             newest=self._known.tables.newest,
-            when=Cause(None, read.ended + self._offset, read.ended),
+            when=when,
             is_final=True,
         )
         self._differences.survey(found)
         if birth:
-            self._causes.born(key, birth)
+            self._causes.born(key, birth, when)
         self._snapshots.take(read)
 
     def listed(self, event: NamespaceListed) -> None:
@@ -137,7 +138,8 @@ class TablesAlone:
 
     def explain(self) -> None:
         """Give effects that wait their likely causes."""
-        self._causes.find(self._explaining, self._known.rows.waiting)
+        # What a call did while the tables were read is in some of these, and in the next ones.
+        self._causes.find([*self._explaining, *self._calls])
         self._explaining = []
 
     def ask_for_due(self, at: int) -> None:
