@@ -41,6 +41,11 @@ SUITES = {
     "truth": f"{PYTEST} -s tests/truth/test_matrix.py -k 'not syscalls'",
     "runc": f"{PYTEST} tests/runtimes/test_reach.py -k runc",
 }
+# As in the matrix.
+ON_REQUEST = {
+    "raw-logs": 'cd /media && umount -l "$OLDPWD" && '
+    "PYTHONPATH=$PYTHONPATH:/media python3 -P -m tests.replay.make_logs /mnt/raw-logs"
+}
 PREPARE = f"{ENVIRONMENT}; export PYTHONPATH={DEPENDENCIES}"
 
 
@@ -83,7 +88,8 @@ def main() -> None:
     installed(tree, PYTHON, "aarch64")
     qemu = Archive(cache / "mnttrace-kernels").qemu(ARM64.package)
     guest = Guest(ARM64, qemu, archive.kernel(VERSION), tree)
-    suites = {name: SUITES[name] for name in asked.suites.split(",")}
+    known = SUITES | ON_REQUEST
+    suites = {name: known[name] for name in asked.suites.split(",")}
     commands = {name: f"{PREPARE}; {command}" for name, command in suites.items()}
     found = guest.run(commands, CHECKOUT / ".kernels/arm64", TIMEOUT * len(suites))
     print("| kernel | " + " | ".join(suites) + " |\n|---|" + "---|" * len(suites))

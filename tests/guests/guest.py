@@ -113,8 +113,11 @@ class Guest:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self._initial(folder / "initial", results)
-            root = stack.enter_context(exported_root(self._root))
-            shares = {"root": root, "results": results}
+            if self._root != Path("/"):
+                (self._root / CHECKOUT.relative_to("/")).mkdir(parents=True, exist_ok=True)
+            root = stack.enter_context(read_only(self._root))
+            checkout = stack.enter_context(read_only(CHECKOUT))
+            shares = {"root": root, "results": results, "checkout": checkout}
             for tag, place in shares.items():
                 stack.enter_context(self._served(place, folder / tag))
             self._boot(folder, list(shares), results / "console.txt", timeout)
@@ -236,27 +239,18 @@ def module_name(path: Path) -> str:
 
 
 @contextmanager
-def exported_root(root: Path) -> Iterator[Path]:
-    """A root, read-only; with the checkout, if that is not on it or on a mount of its own.
+def read_only(folder: Path) -> Iterator[Path]:
+    """The same folder elsewhere, read-only.
 
-    Its folder is only ever removed as an empty one: what is mounted there is this machine.
+    That is only ever removed as an empty one: what is mounted there is this machine.
     """
-    place = Path(tempfile.mkdtemp(prefix="mnttrace-root-"))
-    mounted = [place]
+    place = Path(tempfile.mkdtemp(prefix="mnttrace-share-"))
     try:
-        if root != Path("/"):
-            (root / CHECKOUT.relative_to("/")).mkdir(parents=True, exist_ok=True)
-        mount("--bind", root, place)
+        mount("--bind", folder, place)
         mount("-o", "remount,bind,ro", place)
-        below = place / CHECKOUT.relative_to("/")
-        if not below.exists() or not below.samefile(CHECKOUT):
-            mount("--bind", CHECKOUT, below)
-            mounted.insert(0, below)
-            mount("-o", "remount,bind,ro", below)
         yield place
     finally:
-        for one in mounted:
-            subprocess.run(["umount", one], check=False)
+        subprocess.run(["umount", place], check=False)
         place.rmdir()
 
 

@@ -14,13 +14,13 @@ mkdir -p /dev/shm /dev/pts
 ln -s /proc/self/fd /dev/fd   # fexecve(3), as of runc, gives it as the path; 5.10 looks for that
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
-mount --bind "$checkout" /media   # may lie where a tmpfs goes now
+mount -t virtiofs checkout /media
 for place in /tmp /run /var/tmp /var/lib /srv; do
   [[ $place != /var/lib ]] || continue
   mount -t tmpfs tmpfs $place
 done
 mkdir -p "$checkout" $HOME 2>/dev/null
-mountpoint -q "$checkout" || mount --bind /media "$checkout"
+mount --bind /media "$checkout"
 ip link set lo up 2>/dev/null || busybox ifconfig lo 127.0.0.1 up
 for module in /mnt/modules/*.ko; do
   [[ -e $module ]] && busybox insmod "$module"

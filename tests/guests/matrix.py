@@ -39,6 +39,16 @@ SUITES = {
     "runc": f"{PYTEST} tests/runtimes/test_reach.py -k runc",
     "wheel": f"{PYTEST} tests/kernel/house/test_wheel.py",
 }
+# What is run only if it is asked for: it takes the path of the checkout away, which would be in the
+# logs, so that other suites cannot follow it.
+RAW_LOGS = (
+    'cd /media && umount -l "$OLDPWD" && '
+    "PYTHONPATH=/media .venv/bin/python -m tests.replay.make_logs /mnt/raw-logs"
+)
+ON_REQUEST = {
+    "raw-logs": RAW_LOGS,
+    "raw-logs-backends": f"{RAW_LOGS} --backends walk,syscalls,none",
+}
 # Emulated processors are slow: what a test waits for may take so many times as long.
 # All of these kernels take programs on their functions.
 ENVIRONMENT = (
@@ -59,7 +69,8 @@ def main() -> None:
     parser.add_argument("--suites", default=",".join(SUITES))
     asked = parser.parse_args()
     in_own_mounts()
-    suites = {name: SUITES[name] for name in asked.suites.split(",")}
+    known = SUITES | ON_REQUEST
+    suites = {name: known[name] for name in asked.suites.split(",")}
     archive = Archive(Path.home() / ".cache/mnttrace-kernels")
     qemu = archive.qemu(X86.package)
     print("| kernel | " + " | ".join(suites) + " |\n|---|" + "---|" * len(suites), flush=True)

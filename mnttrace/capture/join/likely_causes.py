@@ -35,15 +35,20 @@ class LikelyCauses:
     def __init__(self, tables: MountTables, rows: EffectRows) -> None:
         self._tables = tables
         self._rows = rows
+        self._births: list[tuple[int, CallEnded, Cause]] = []
 
-    def find(self, calls: Iterable[CallEnded], effects: Iterable[EffectRow]) -> None:
-        """Fill in the effects that have no cause.
+    def find(self, calls: Iterable[CallEnded]) -> None:
+        """Write what births copied, and fill in the effects that wait and have no cause. All
+        namespaces have been surveyed.
 
         Args:
             calls: those that may have changed mounts since the last survey, in their order.
-            effects: what the surveys after them found.
         """
-        left = [row for row in effects if row["seq"] is None and row["evidence"] == "snapshot"]
+        for key, call, when in self._births:
+            self._copied(key, call, when)
+        self._births.clear()
+        waiting = self._rows.waiting
+        left = [row for row in waiting if row["seq"] is None and row["evidence"] == "snapshot"]
         # Of several calls at one path only what the last one left can be seen.
         for call in reversed(list(calls)):
             cause = Cause.of(call.row)
@@ -55,24 +60,32 @@ class LikelyCauses:
                     self._rows.name_origin(row, origin)
             left = [row for row in left if row["seq"] is None]
 
-    def born(self, key: int, call: CallEnded) -> None:
-        """Write that a call made a namespace: each mount is a copy of the one that its maker had at
-        that path.
+    def born(self, key: int, call: CallEnded, when: Cause) -> None:
+        """A namespace that a call made was surveyed for the first time.
 
         Args:
             key: of the namespace; its mounts are in the tables.
             call: the call.
+            when: the time of that.
         """
+        self._births.append((key, call, when))
+
+    def _copied(self, key: int, call: CallEnded, when: Cause) -> None:
+        """Write that each mount is a copy of the one that the namespace's maker has at that path;
+        what the maker has not came later, by another call."""
         path = self._tables.path
         sources = {
             (path(mount), mount.filesystem.device, mount.root.path): mount
             for mount in self._mounts(call.key)
         }
         for mount in self._mounts(key):
-            if not mount.is_root:
-                origin = sources.get((path(mount), mount.filesystem.device, mount.root.path))
-                before = origin.settings if origin else None
-                cause = Cause.of(call.row)
+            origin = sources.get((path(mount), mount.filesystem.device, mount.root.path))
+            if mount.is_root:
+                continue
+            if origin is None:
+                self._rows.attach(mount, "", "snapshot", when)
+            else:
+                cause, before = Cause.of(call.row), origin.settings
                 self._rows.attach(mount, "namespace-copy", "model", cause, origin, before)
 
     def _mounts(self, key: int) -> list[MountState]:

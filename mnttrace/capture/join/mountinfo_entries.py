@@ -37,9 +37,10 @@ class MountinfoEntries:
         Args:
             ns, ns_id: the namespace's inode number and unique id.
             table: its mountinfo.
-            unique: mount id → unique id, as far as the kernel has them.
+            unique: mount id → unique id, read after the table; empty where the kernel has none.
         """
-        lines = {line.mount_id: line for line in table}
+        # What has none by now has gone since the table was read.
+        lines = {line.mount_id: line for line in table if not unique or line.mount_id in unique}
         if not unique:
             unique = self._numbered(ns_id or ns, lines)
         return [self._entry(ns, ns_id, line, lines, unique) for line in self._parents_first(lines)]
@@ -52,7 +53,7 @@ class MountinfoEntries:
         self, ns: int, ns_id: int, line: Mount, lines: dict[int, Mount], unique: dict[int, int]
     ) -> MountEntry:
         parent = lines.get(line.parent_id)
-        own = unique.get(line.mount_id, 0)
+        own = unique[line.mount_id]
         above = parent.device if parent else line.device
         return MountEntry(
             unique=own,

@@ -110,6 +110,7 @@ class TablesAlone:
         """Compare a mount table with the one before."""
         key, birth = read.key, self._births.pop(read.key, None)
         self._compared[key] = read.at
+        when = self._setting.when(read.ended)
         found = Found(
             ns=read.ns,
             ns_id=read.ns_id,
@@ -117,12 +118,12 @@ class TablesAlone:
             is_complete=True,
             lines={line.mount_id: line for line in read.mounts},
             newest=self._known.tables.newest,
-            when=self._setting.when(read.ended),
+            when=when,
             is_final=True,
         )
         self._differences.survey(found)
         if birth:
-            self._causes.born(key, birth)
+            self._causes.born(key, birth, when)
         self._snapshots.take(read)
 
     def listed(self, event: NamespaceListed) -> None:
@@ -143,7 +144,8 @@ class TablesAlone:
 
     def explain(self) -> None:
         """Give effects that wait their likely causes."""
-        self._causes.find(self._explaining, self._known.rows.waiting)
+        # What a call did while the tables were read is in some of these, and in the next ones.
+        self._causes.find([*self._explaining, *self._calls])
         self._explaining = []
 
     def ask_for_due(self, at: int) -> None:

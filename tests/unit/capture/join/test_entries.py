@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Entries of mount tables, where the kernel has no unique ids."""
+"""Entries of mount tables, where the kernel makes no lists."""
 
 from __future__ import annotations
 
@@ -49,3 +49,10 @@ def test_what_a_list_of_the_kernel_would_tell() -> None:
     for line in parse(TABLE, "table"):
         assert mount_options(found[line.mount_id].flags) == line.options
     assert super_options(found[23].super_flags) == "ro,sync"
+
+
+def test_what_has_no_unique_id_has_gone_since_the_table_was_read() -> None:
+    lines = parse(TABLE, "table")
+    unique = {21: 101, 22: 102, 23: 103}
+    found = MountinfoEntries().of(4026531841, 7, lines, unique)
+    assert {entry.mount_id: entry.unique for entry in found} == unique

@@ -1,0 +1,35 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Threads that mount and unmount at once, each at its own place below a folder: thread N of the
+name tN has made the mounts tN-1, tN-2 and so on.
+
+threads.py FOLDER THREADS TIMES
+"""
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import calls
+
+
+def loop(folder, name, times, barrier):
+    Path("/proc/thread-self/comm").write_text(name)
+    place = f"{folder}/{name}"
+    os.mkdir(place)
+    barrier.wait()
+    for time in range(1, times + 1):
+        calls.mount(f"{name}-{time}", place, "tmpfs")
+        calls.umount(place, calls.MNT_DETACH if time % 2 else 0)
+
+
+folder, threads, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+barrier = threading.Barrier(threads)
+names = [f"t{number}" for number in range(threads)]
+started = [threading.Thread(target=loop, args=(folder, name, times, barrier)) for name in names]
+for thread in started:
+    thread.start()
+for thread in started:
+    thread.join()

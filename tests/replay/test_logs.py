@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""That each raw log gives the rows that were looked through, and that these agree with each other
+and with the kernel's own tables."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mnttrace.capture.join.events import LossesCounted, RoundEnded, TableRead
+from tests.replay.make_logs import SIZE
+from tests.replay.readable import readable
+from tests.replay.scenarios import EXACT
+from tests.replay.told import name, paths, told
+
+every_log = pytest.mark.parametrize("path", paths(), ids=name)
+
+
+@every_log
+def test_the_rows_are_those_that_were_looked_through(path: Path) -> None:
+    """`python -m tests.replay.make_logs --rows` writes them anew: look through the difference."""
+    file = path.with_suffix(".rows")
+    wanted = file.read_text().splitlines()
+    got = readable(told(path).rows)
+    difference = difflib.unified_diff(wanted, got, str(file), "now", lineterm="", n=2)
+    assert wanted == got, "\n" + "\n".join(difference)
+
+
+@every_log
+def test_the_log_is_small(path: Path) -> None:
+    assert path.stat().st_size <= SIZE
+
+
+@every_log
+def test_effects_are_of_calls_that_succeeded(path: Path) -> None:
+    run = told(path)
+    for effect in run.effects:
+        if effect["seq"] is None:
+            continue
+        call = run.call(effect)
+        assert call["result"] >= 0
+        for column in ("pid", "tid", "monotonic", "ts"):
+            assert effect[column] == call[column]
+
+
+@every_log
+def test_calls_are_numbered_as_they_ended(path: Path) -> None:
+    calls = list(told(path).operations.values())
+    assert [call["seq"] for call in calls] == list(range(1, len(calls) + 1))
+
+
+@every_log
+@pytest.mark.parametrize("action", ["attach", "detach"])
+def test_a_mount_comes_and_goes_once(path: Path, action: str) -> None:
+    rows = [row for row in told(path).effects if row["action"] == action]
+    assert max(Counter(row["mnt_id_unique"] for row in rows).values(), default=1) == 1
+
+
+@every_log
+def test_the_effects_lead_to_the_tables_that_the_kernel_has_in_the_end(path: Path) -> None:
+    run = told(path)
+    first: dict[int, TableRead] = {}
+    last: dict[int, TableRead] = {}
+    alive: list[int] = []
+    for event in run.log.events():
+        if isinstance(event, TableRead):
+            first.setdefault(event.key, event)
+            last[event.key] = event
+        elif isinstance(event, RoundEnded):
+            alive = event.alive
+    for key in alive:
+        mounts = {}
+        if first[key].reason == "start":
+            mounts = {mount.mount_id: mount.mountpoint for mount in first[key].mounts}
+        for row in run.effects:
+            if row["ns_id"] != key:
+                continue
+            if row["action"] == "detach":
+                # The first table of `starting` may be older or newer than its first effects.
+                assert row["mount_id"] in mounts or path.stem == "starting"
+                mounts.pop(row["mount_id"], None)
+            else:
+                mounts[row["mount_id"]] = row["mountpoint"]
+        assert mounts == {mount.mount_id: mount.mountpoint for mount in last[key].mounts}
+
+
+@every_log
+def test_nothing_is_lost_and_it_says_so(path: Path) -> None:
+    [counted] = [e for e in told(path).log.events() if isinstance(e, LossesCounted)]
+    losses = {row["kind"]: row["count"] for row in told(path).table("losses")}
+    lost = {kind: n for kind, n in losses.items() if n and not kind.startswith("sent")}
+    if path.stem == "starting":
+        # Calls that began before all programs were attached.
+        lost.pop("lost_runs", None)
+    assert lost == {}
+    assert counted.losses.items() <= losses.items()
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in paths() if told(p).backend in EXACT and p.stem != "ambiguous"], ids=name
+)
+def test_nothing_is_ambiguous_where_all_namespaces_are_watched(path: Path) -> None:
+    assert [row for row in told(path).effects if row["evidence"] == "ambiguous"] == []
