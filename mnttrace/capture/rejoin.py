@@ -58,7 +58,11 @@ def rejoin(source: Path, directory: Path, force: bool = False) -> Counts:
     except RecordingError as error:
         problem = error
     write(join.finish())
-    writer.meta |= {"losses": join.losses, "stopped": stopped}
+    losses = join.losses
+    if not has_end:
+        losses = {"cut_raw_log": 1}
+        writer.add("losses", {"kind": "cut_raw_log", "count": 1})
+    writer.meta |= {"losses": losses, "stopped": stopped}
     if has_end:
         writer.close()
     else:

@@ -81,4 +81,6 @@ def _lines(meta: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("filters", safe(meta["filters"])))
     losses = meta.get("losses", {})
     lost = [f"{kind} {n}" for kind, n in losses.items() if n and not kind.startswith("sent")]
+    if not meta.get("complete"):
+        lost.append("what came last, and how much is not known")
     return [*lines, ("lost", ", ".join(lost) or "nothing")]
