@@ -47,7 +47,7 @@ class Log(NamedTuple):
         rows: Rows = []
         for event in self.events() if events is None else events:
             rows += join.take(event).rows
-        return rows + join.finish().rows
+        return [*rows, *join.finish().rows]
 
 
 @cache
