@@ -20,7 +20,6 @@ from mnttrace.capture.join.requests import NameMount
 from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import (
-    HOW_COVERED,
     HOW_MADE,
     HOW_PROPAGATED,
     LIST_AFTER,
@@ -65,7 +64,7 @@ class CallEffects:
             and entry.unique not in known.tables
             and (
                 found.reason in (LIST_MADE, LIST_BIRTH)
-                or entry.how in (HOW_PROPAGATED, HOW_COVERED)
+                or entry.how == HOW_PROPAGATED
                 or known.pending.was_cut(entry.unique)
             )
         ]
