@@ -13,6 +13,9 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 # Root's notebooks are nobody else's: the server is on loopback, and has a token.
 ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# The core is covered by replay tests alone.
+COVERAGE := --cov=mnttrace.capture.join --cov-report= --cov-fail-under=95
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup setup-dev demo notebooks check test test-kernels test-arm64 test-debian13 lint format clean
@@ -33,7 +36,9 @@ notebooks: $(VENV)/.ready-notebooks ## Open the notebooks in JupyterLab, with ev
 # Both are always run, so that one failure does not hide another.
 check: $(VENV)/.ready-check ## Lint, and run the tests that need Python alone: no root, no bcc; ARGS='...' go to pytest
 	@$(MAKE) --no-print-directory lint; lint=$$?; \
-	$(VENV)/bin/python -m pytest -n 2 tests/unit tests/replay $(ARGS) && exit $$lint
+	$(VENV)/bin/python -m pytest -n 2 tests/unit tests/replay $(ARGS); tests=$$?; \
+	$(if $(ARGS),,$(VENV)/bin/python -m pytest -q --no-header tests/replay $(COVERAGE) || tests=$$?;) \
+	exit $$((tests ? tests : lint))
 
 test: $(VENV)/.ready-dev ## Run the whole test suite; ARGS='...' go to pytest
 	@$(VENV)/bin/python -m pytest $(ARGS)
