@@ -18,7 +18,7 @@ COVERAGE := --cov=mnttrace.capture.join --cov-report= --cov-fail-under=95
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo notebooks check test test-kernels test-arm64 test-debian13 lint format clean
+.PHONY: help setup setup-dev demo notebooks check test test-kernels test-arm64 test-debian13 raw-logs lint format clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,14 @@ test-arm64: $(VENV)/.ready-dev ## Run tests on Linux 6.1 of arm64 in QEMU (root)
 
 test-debian13: $(VENV)/.ready-dev ## Run tests with Debian 13's Python, bcc and LLVM (root); ARGS='...' go to pytest
 	@$(VENV)/bin/python -m tests.guests.debian13 $(ARGS)
+
+raw-logs: $(VENV)/.ready-dev ## Record the logs of tests/replay anew, on stock kernels in QEMU (root): look through git diff
+	@rm -rf .kernels/*/raw-logs
+	@$(VENV)/bin/python -m tests.guests.matrix --suites raw-logs 5.10 6.1 6.12 7.3
+	@$(VENV)/bin/python -m tests.guests.matrix --suites raw-logs-backends 6.18
+	@$(VENV)/bin/python -m tests.guests.arm64 --suites raw-logs
+	@cp -r .kernels/*/raw-logs/* tests/replay/logs
+	@$(VENV)/bin/python -m tests.replay.make_logs --rows
 
 lint: $(VENV)/.ready-check ## Check style, types and licence lines
 	$(VENV)/bin/ruff check

@@ -30,7 +30,7 @@ PROGRAMS = HERE / "programs"
 LOGS = HERE / "logs"
 CONTAINER = HERE.parent.parent / "scripts/container.sh"
 SIZE = 200_000  # bytes that a log may have
-PAUSES = {NONE: 0.5, SYSCALLS: 0.2}  # seconds
+PAUSES = {NONE: 1, SYSCALLS: 0.5}  # seconds
 # Runs in a mount namespace of its own. `end` is what receivers wait for.
 PREPARE = """
 for place in /sys/kernel/tracing /sys/fs/bpf /dev/shm /dev/pts /var/tmp; do

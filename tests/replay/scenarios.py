@@ -36,9 +36,9 @@ class Scenario(NamedTuple):
 # `pause` gives a recorder that only reads mount tables the time to do so.
 FUNCTIONS = """
 receiver() {
-    echo 'touch "$0.ready"; read _ <end' >$1.sh
+    echo 'echo $$ >"$0.pid"; read _ <end' >$1.sh
     unshare -m --propagation $2 sh $1.sh &
-    until [ -e $1.sh.ready ]; do sleep 0.01; done
+    until [ -s $1.sh.pid ]; do sleep 0.01; done
 }
 pause() { sleep $PAUSE; }
 """
@@ -91,7 +91,7 @@ CONCURRENCY = Scenario(
 
 REMOVED = Scenario(
     before="""
-    mkdir removed dies lazy busy
+    mkdir removed dies leaves lazy busy master follower
     echo 'mount -t tmpfs removed-1 removed; touch "$0.ready"; read _ <end' >inside.sh
     unshare -m --propagation private sh inside.sh &
     until [ -e inside.sh.ready ]; do sleep 0.01; done
@@ -100,11 +100,16 @@ REMOVED = Scenario(
     echo 'cd busy; touch "../$0.ready"; read _ <../end' >holder.sh
     sh holder.sh &
     until [ -e holder.sh.ready ]; do sleep 0.01; done
+    mount -t tmpfs master-1 master; mount --bind master follower; mount --make-slave follower
     receiver slave slave
     """,
     recorded="""
     rmdir removed; pause
     unshare -m --propagation private sh -ec '. ./functions; mount -t tmpfs dies-1 dies; pause'
+    unshare -m --propagation private sh -ec '
+        . ./functions; mount -t tmpfs leaves-1 leaves; pause
+        exec unshare -m --propagation private true'
+    umount master; pause
     umount -l lazy; pause
     ! umount busy; pause
     """,
@@ -113,10 +118,22 @@ REMOVED = Scenario(
 
 AMBIGUOUS = Scenario(
     before="mkdir shared; mount -t tmpfs shared-1 shared; receiver peer unchanged",
-    recorded="""
-    $PYTHON births.py shared 10
+    recorded="$PYTHON births.py shared 5",
+)
+
+# By each call that there is; and a mount that covers what is unmounted elsewhere.
+CALLS = Scenario(
+    before="""
+    mkdir shared own
+    mount -t tmpfs shared-1 shared; mkdir shared/made shared/copied shared/moved shared/top
+    mount -t tmpfs --make-private own-1 own; mkdir own/a own/b
+    receiver slave slave
     """,
-    backends=(*EXACT, SYSCALLS),
+    recorded="""
+    $PYTHON kinds.py
+    nsenter -m -t $(cat slave.sh.pid) mount -t tmpfs cover-1 /srv/shared/made
+    umount shared/made
+    """,
 )
 
 STARTING = Scenario(
@@ -136,5 +153,6 @@ SCENARIOS = {
     "concurrency": CONCURRENCY,
     "removed": REMOVED,
     "ambiguous": AMBIGUOUS,
+    "calls": CALLS,
     "starting": STARTING,
 }

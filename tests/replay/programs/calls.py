@@ -6,7 +6,8 @@
 import ctypes
 import os
 
-MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 0x1000, 0x4000, 0x40000, 0x80000
+MS_BIND, MS_MOVE, MS_REC = 0x1000, 0x2000, 0x4000
+MS_PRIVATE, MS_SLAVE, MS_SHARED = 0x40000, 0x80000, 0x100000
 MNT_DETACH = 2
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
 libc = ctypes.CDLL(None, use_errno=True)

@@ -25,11 +25,15 @@ def loop(folder, name, times, barrier):
         calls.umount(place, calls.MNT_DETACH if time % 2 else 0)
 
 
-folder, threads, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-barrier = threading.Barrier(threads)
-names = [f"t{number}" for number in range(threads)]
-started = [threading.Thread(target=loop, args=(folder, name, times, barrier)) for name in names]
-for thread in started:
-    thread.start()
-for thread in started:
-    thread.join()
+def run(folder, names, times):
+    """Have threads of these names do it, and wait for them."""
+    barrier = threading.Barrier(len(names))
+    threads = [threading.Thread(target=loop, args=(folder, name, times, barrier)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], [f"t{number}" for number in range(int(sys.argv[2]))], int(sys.argv[3]))
