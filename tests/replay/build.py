@@ -129,15 +129,6 @@ def entry(mount: M, how: int = HOW_LISTED, origin: int = 0, **fields: Any) -> Mo
     )._replace(**fields)
 
 
-def names(*mounts: M) -> dict[int, str]:
-    """The paths of the dentries of mounts, as the kernel sends them with a call."""
-    found = {}
-    for mount in mounts:
-        found[dentry(mount, mount.root)] = mount.root
-        found[dentry(mount.on or mount, mount.place)] = mount.place
-    return found
-
-
 def line(mount: M) -> Mount:
     """A mount in a mount table."""
     return Mount(

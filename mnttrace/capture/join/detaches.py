@@ -18,13 +18,11 @@ from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.capture.join.umounted import (
-    begin_of,
     is_peer_copy,
     likely_of,
     origin_of,
     propagates,
     taken_directly,
-    with_file,
 )
 from mnttrace.probes.records import BY_EVENT
 
@@ -73,10 +71,6 @@ class Detaches:
             more = likely_of(call, self._pending, self._tables, reported, gone)
             self._pending.drop(tid, more)
             reported += more
-        known = self._tables.attached(reported)
-        begin = begin_of(call, known, self._tables)
-        self._before_call(known[:begin], call)
-        reported = [mount.unique for mount in known[begin:]]
         mounts = self._tables.attached(dict.fromkeys([*missing, *reported]))
         if not mounts:
             return
@@ -92,7 +86,8 @@ class Detaches:
         # that are not over: these calls or a survey report it.
         of_thread = set(reported)
         before = [mount for mount in others if mount.unique in of_thread]
-        self._before_call(before, call)
+        if before:
+            self._without_call(before, cause._replace(seq=None, pid=None))
         gone = mounts
         if others:
             gone_otherwise = {mount.unique for mount in others}
@@ -133,11 +128,8 @@ class Detaches:
         on_file = next((m for m in reversed(mounts) if m.parent not in own), None)
         if on_file is None:
             return
-        went = with_file(mounts, on_file)
-        self._before_call([mount for mount in mounts if mount.unique not in went], call)
-        mounts = [mount for mount in mounts if mount.unique in went]
         if call.last_detached_known_by != BY_EVENT:
-            mounts += self._gone_along(went, on_file, call)
+            mounts += self._gone_along(own, on_file, call)
         for mount in mounts:
             self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
         self._take_away([(mount, cause) for mount in mounts])
@@ -174,12 +166,9 @@ class Detaches:
         """A call by which a thread left its namespace: the last one to leave takes it down."""
         detached = self._pending.detached_by(call.row["tid"])
         own = [mount for mount in self._tables.attached(detached) if mount.key == call.key]
-        # The root of a namespace goes first.
-        root = next((index for index, mount in enumerate(own) if mount.is_root), None)
-        if root is not None:
+        if any(mount.is_root for mount in own):
             self._pending.drop(call.row["tid"], {mount.unique for mount in own})
-            self._before_call(own[:root], call)
-            self._died(own[root:], "kernel", Cause.of(call.row))
+            self._died(own, "kernel", Cause.of(call.row))
 
     # ---- without calls
 
@@ -193,11 +182,6 @@ class Detaches:
         """
         for tid, uniques in self._pending.take_unclaimed(when.monotonic, everything):
             self._without_call(self._tables.attached(uniques), when._replace(tid=tid))
-
-    def _before_call(self, mounts: list[MountState], call: CallEnded) -> None:
-        """Write what the thread of a call detached before it, and no other call accounts for."""
-        if mounts:
-            self._without_call(mounts, Cause.of(call.row)._replace(seq=None, pid=None))
 
     def _without_call(self, mounts: list[MountState], cause: Cause) -> None:
         dead = {mount.key for mount in mounts if mount.is_root}

@@ -10,7 +10,6 @@ from mnttrace.capture.join.events import CallEnded, MountList
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.mount_state import Dentry, MountState
 from mnttrace.capture.join.outbox import Cause
-from mnttrace.linux.flags import MOVE_MOUNT
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import HOW_COVERED, HOW_MADE, HOW_PROPAGATED, MountEntry
 
@@ -34,7 +33,7 @@ class MadeMounts:
             # A copy can come to be in the tree that was moved; that itself is no copy.
             copies = {entry.unique for entry in made if entry.how == HOW_PROPAGATED}
             made = [entry for entry in made if entry.how != HOW_MADE or entry.unique not in copies]
-            self._mark_covered(call, made)
+            made = self._mark_covered(made)
         # The kernel lists the newest first; a mount's parent, and what it is a copy of, are older.
         made.sort(key=age)
         self._sources.clear()
@@ -45,33 +44,19 @@ class MadeMounts:
         for entry in made:
             self.take_entry(call, entry, cause, evidence)
 
-    def _mark_covered(self, call: CallEnded, made: list[MountEntry]) -> None:
-        """In the list of a tree that was moved, mark what it was slipped beneath as such: that is
-        listed with the tree, as it is mounted on it now."""
-        own = {entry.unique: entry for entry in made if entry.how == HOW_MADE}
-        on: dict[int, list[int]] = {}
-        for entry in own.values():
-            on.setdefault(entry.parent_unique, []).append(entry.unique)
-        covered = [unique for unique, entry in own.items() if self._is_covered(call, entry, own)]
-        seen = set(covered)
-        for unique in covered:  # grows meanwhile
-            below = [one for one in on.get(unique, ()) if one not in seen]
-            covered += below
-            seen.update(below)
-        for index, entry in enumerate(made):
-            if entry.how == HOW_MADE and entry.unique in seen:
-                made[index] = entry._replace(how=HOW_COVERED)
-
-    def _is_covered(self, call: CallEnded, entry: MountEntry, own: dict[int, MountEntry]) -> bool:
-        parent = own.get(entry.parent_unique)
-        if parent is None:
-            return False
-        known = self._known.tables.get(entry.unique)
-        if known is not None:
-            return known.has_moved(entry)
-        # The call that attached it was not reported: its place alone tells.
-        is_on_top = parent.parent_unique not in own and parent.root == entry.mountpoint
-        return is_on_top and bool(call.flags & MOVE_MOUNT["MOVE_MOUNT_BENEATH"])
+    def _mark_covered(self, made: list[MountEntry]) -> list[MountEntry]:
+        """The list of a tree that was moved, with what it was slipped beneath marked as such: that
+        is listed with the tree, as it is mounted on it now."""
+        listed = {entry.unique for entry in made}
+        return [
+            entry._replace(how=HOW_COVERED)
+            if entry.how == HOW_MADE
+            and entry.parent_unique in listed
+            and (known := self._known.tables.get(entry.unique)) is not None
+            and known.has_moved(entry)
+            else entry
+            for entry in made
+        ]
 
     def _own(self, call: CallEnded, made: list[MountEntry]) -> tuple[list[MountEntry], Evidence]:
         """What of a list a call made, and the evidence for that, where it is not reported who made
@@ -102,8 +87,7 @@ class MadeMounts:
             self._made_before(call, known, entry)
             return
         is_others = self._known.pending.is_of_other_thread(entry.unique, call)
-        is_older = entry.how == HOW_COVERED  # a survey will tell of it
-        if is_others or is_older or self._known.tables.was_detached(entry.unique):
+        if is_others or self._known.tables.was_detached(entry.unique):
             return
         is_copy = entry.how == HOW_PROPAGATED
         origin = self._known.tables.get(entry.origin_unique) if is_copy else None

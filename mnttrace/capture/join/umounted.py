@@ -88,32 +88,6 @@ def likely_of(
     return found
 
 
-def begin_of(call: CallEnded, reported: list[MountState], tables: MountTables) -> int:
-    """Where a umount begins in what its thread detached up to the end of it: what comes before that
-    is of calls that were not reported.
-
-    Args:
-        call: the umount.
-        reported: what its thread detached, in the kernel's order.
-        tables: the mount tables before it.
-    """
-    # Two mounts cannot have been at one place at the same time.
-    begin, places = len(reported), set[tuple[int, int]]()
-    while begin:
-        mount = reported[begin - 1]
-        place = mount.parent, mount.mountpoint.key
-        if mount.mountpoint.key and place in places:
-            break
-        places.add(place)
-        begin -= 1
-    # What is at its path goes first (umount_tree() in fs/namespace.c).
-    for index in range(begin, len(reported)):
-        mount = reported[index]
-        if mount.key == call.key and tables.path(mount) == call.row["path"]:
-            return index
-    return begin
-
-
 def taken_directly(
     call: CallEnded,
     mounts: list[MountState],
@@ -139,16 +113,6 @@ def taken_directly(
             if mount.parent in direct:
                 direct[mount.unique] = mount
     return direct, bool(at_path)
-
-
-def with_file(mounts: Iterable[MountState], on_file: MountState) -> set[int]:
-    """Which of some detached mounts, in the kernel's order, went with the file that one of them was
-    on: those that were on it, and what was mounted on these."""
-    went = {on_file.unique}
-    for mount in mounts:
-        if mount.mountpoint.is_same(on_file.mountpoint) or mount.parent in went:
-            went.add(mount.unique)
-    return went
 
 
 def origin_of(mount: MountState, direct: Iterable[MountState]) -> MountState | None:
