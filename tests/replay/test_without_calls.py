@@ -79,6 +79,21 @@ def test_a_difference_counts_if_another_survey_finds_it_again() -> None:
     ]
 
 
+def test_the_first_survey_of_a_namespace_leaves_a_mount_to_the_call_that_is_under_way() -> None:
+    core = started([ROOT])
+    new = M(102, THERE, "/a", ns=OTHER, source="new")
+    core.take(attached(ME, new), survey(THERE, new))
+    core.take(call("mount", made(new, ns=OTHER), seq=5, ns=OTHER, path="/a"))
+    core.take(detached(ME, new))
+    core.take(call("umount2", seq=6, ns=OTHER, path="/a", last_detached=102))
+    core.take(LossesCounted(0, {}))
+    assert core.effects() == [
+        (5, "attach", "direct", "kernel", 102),
+        (6, "detach", "direct", "kernel", 102),
+    ]
+    assert core.join.losses["lost_made"] == 0
+
+
 def test_what_the_last_survey_finds_counts_at_once() -> None:
     core = started()
     moved = M(2, ROOT, "/b", source="a")

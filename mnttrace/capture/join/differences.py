@@ -174,7 +174,11 @@ class Differences:
         confirmed, doubts = [], {}
         for difference in differences:
             since = known_since.get(difference.doubt, now)
-            is_first = is_new and difference.what == "attach"
+            is_first = (
+                is_new
+                and difference.what == "attach"
+                and not self._known.pending.awaits_call(difference.unique)
+            )
             if found.is_final or is_first or now - since >= CONFIRM_DIFFERENCE:
                 confirmed.append(difference)
             else:

@@ -116,6 +116,11 @@ class PendingMountEvents:
         """An attached mount is accounted for."""
         self._attached_by.pop(unique, None)
 
+    def awaits_call(self, unique: int) -> bool:
+        """Whether a mount was reported to be attached by a call that has not come yet. Where all
+        namespaces are reported of, so is each copy that a new namespace gets: that is not told."""
+        return not self._reports_all and unique in self._attached_by
+
     def is_of_other_thread(self, unique: int, call: CallEnded) -> bool:
         """Whether a mount was attached by another thread than the one of a call."""
         owner = self._attached_by.get(unique)
