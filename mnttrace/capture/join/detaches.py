@@ -109,9 +109,14 @@ class Detaches:
         copy's parent got another master may not be known yet.
         """
         here = {mount.unique for mount in gone}
+        seen = set()
         for mount in gone:
             parent = self._tables.recall(mount.parent)
-            for receiver in self._tables.receivers(parent) if parent else ():
+            # What is on peers at the same place propagates to the same mounts.
+            if parent is None or not parent.group or (parent.group, mount.mountpoint.key) in seen:
+                continue
+            seen.add((parent.group, mount.mountpoint.key))
+            for receiver in self._tables.receivers(parent):
                 there = self._tables.child_at(receiver, mount.mountpoint.key)
                 if there is None or there.unique in here:
                     continue

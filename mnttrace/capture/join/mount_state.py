@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from mnttrace.linux.mountinfo import propagation_type
@@ -133,6 +134,7 @@ class MountState:
         return bool((self.filesystem.flags ^ entry.super_flags) & SB_SHOWN)
 
 
+@lru_cache(1 << 12)
 def device_text(device: int) -> str:
     """A device like "8:1" from the kernel's dev_t."""
     return f"{device >> 20}:{device & 0xFFFFF}"

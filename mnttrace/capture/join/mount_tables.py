@@ -151,8 +151,9 @@ class MountTables:
     def path(self, mount: MountState) -> str:
         """The mount point from the root of its namespace on; "…" stands for what is not known."""
         kept = self._paths.get(mount.unique)
-        if kept is not None:
-            return kept
+        return self._find_path(mount) if kept is None else kept
+
+    def _find_path(self, mount: MountState) -> str:
         asked, is_whole = mount, self.recall(mount.unique) is mount
         parts: list[str] = []
         seen = {mount.unique}

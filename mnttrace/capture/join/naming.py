@@ -89,7 +89,7 @@ class Naming:
         return MountState(
             unique=entry.unique,
             mount_id=entry.mount_id,
-            namespace=NamespaceRef(namespace_key(entry.mntns, entry.mntns_id), entry.mntns),
+            namespace=_namespace(entry.mntns, entry.mntns_id),
             parent=entry.parent_unique,
             parent_id=entry.parent_id,
             mountpoint=Dentry(entry.mountpoint, entry.mountpoint_hash, mountpoint),
@@ -165,10 +165,12 @@ class Naming:
     def _filesystem(self, entry: MountEntry, origin: MountState | None) -> Filesystem:
         """The kernel's list has no subtype and cuts a long source; a device that is known may be
         another file system's by now."""
-        device = device_text(entry.device)
         if origin is not None:
             kept = origin.filesystem
-            return Filesystem(device, kept.fstype, kept.source, entry.super_flags)
+            if kept.flags == entry.super_flags:
+                return kept
+            return kept._replace(flags=entry.super_flags)
+        device = device_text(entry.device)
         fstype, source = _text(entry.fstype), _text(entry.devname)
         known_type, known_source = self._filesystems.get(device, ("", ""))
         if known_type.partition(".")[0] == fstype:
@@ -205,6 +207,11 @@ def place_in(line: Mount, lines: Lines) -> str | None:
         return None
     below = line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
     return (folder(parent.root) + below) or "/"
+
+
+@lru_cache(1 << 12)
+def _namespace(ns: int, ns_id: int) -> NamespaceRef:
+    return NamespaceRef(namespace_key(ns, ns_id), ns)
 
 
 @lru_cache(1 << 12)
