@@ -185,7 +185,7 @@ class Btf:
         """The answer, if it is the same for all structs of a name.
 
         Two files of the kernel can have a struct of the same name each. Mostly it is one struct,
-        told twice as something that it points to differs.
+        listed twice, as something that it points to differs.
         """
         if not answers:
             raise NoSuchMember(path)

@@ -23,8 +23,8 @@ def mount_of(path: str) -> int | None:
     """The id of the mount that a path leads to, through links such as /proc/PID/cwd.
 
     Returns:
-        The unique id, where the kernel tells it, else the one of mountinfo, which is used again;
-        None where it tells neither.
+        The unique id, where the kernel gives it, else the one of mountinfo, which is used again;
+        None where it gives neither.
 
     Raises:
         OSError: as of statx(2).
