@@ -30,6 +30,12 @@ def told_by(name: str, *words: str) -> dict[str, list[str]]:
     return dict(zip(heads, map(list, zip(*values, strict=True)), strict=True))
 
 
+def test_a_raw_log_takes_room() -> None:
+    told = told_by("recorder", "--keep-raw", "--rounds", "1", "--seconds", "0.5")
+    ratios = dict(zip(told["with a raw log"], told["ratio to without"], strict=True))
+    assert float(ratios["on disk, bytes an operation"].split()[0]) > 1.2
+
+
 def test_a_storm_is_recorded_without_a_loss() -> None:
     told = told_by("recorder", "--seconds", "0.5", "--loops", "1,3", "--receivers", "2")
     assert told["lost"] == ["0", "0"]
