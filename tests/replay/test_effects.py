@@ -111,6 +111,19 @@ def test_a_lazy_umount_takes_what_is_mounted_below() -> None:
     assert core.effects("seq", "via", "mnt_id_unique") == [(5, "direct", 2), (5, "direct", 3)]
 
 
+def test_before_linux_6_8_what_is_mounted_below_goes_first() -> None:
+    core = Core("kernel-hooks", uses_fanotify=False)
+    a = M(2, ROOT, "/a")
+    b, c = M(3, a, "/a/b"), M(4, a, "/a/c")
+    d = M(5, c, "/a/c/d")
+    core.take(*everything([ROOT, a, b, c, d]))
+    core.take(detached(ME, d, c, b, a))
+    core.take(call("umount2", seq=5, path="/a", flags_value=2, last_detached=2))
+    assert core.effects("seq", "via", "mnt_id_unique") == [
+        (5, "direct", unique) for unique in (5, 4, 3, 2)
+    ]
+
+
 def test_a_umount_whose_last_mount_is_not_known_takes_what_fits() -> None:
     core = Core()
     a, b = M(2, ROOT, "/a", group=2), M(102, THERE, "/a", ns=OTHER, master=2, minor=2)

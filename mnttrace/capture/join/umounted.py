@@ -109,9 +109,9 @@ def taken_directly(
     top = (at_path or likely or own or mounts)[0]
     direct = {top.unique: top}
     if call.is_lazy:
-        for mount in likely:
-            if mount.parent in direct:
-                direct[mount.unique] = mount
+        # Before Linux 6.8 what is mounted on others goes first.
+        below = set(tables.tree(top.unique))
+        direct |= {mount.unique: mount for mount in likely if mount.unique in below}
     return direct, bool(at_path)
 
 
