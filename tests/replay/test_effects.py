@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from mnttrace.capture.join.requests import ForgetNamespace
 from mnttrace.linux.options import MNT_UNBINDABLE
 from mnttrace.probes.records import (
     BY_RELEASE,
@@ -198,6 +199,30 @@ def test_a_namespace_that_a_survey_listed_before_its_call_ended_is_told_too() ->
     core.take(survey(top, own))
     core.take(call("unshare", birth(top, own), seq=5, ns_target=OTHER, ns_after=OTHER))
     assert (5, "attach", "namespace-copy", "kernel", 102) in core.effects()
+
+
+def test_a_namespace_gets_the_number_of_one_that_has_just_died() -> None:
+    core = Core("kernel-hooks", uses_fanotify=False)
+    a = M(2, ROOT, "/a", group=2)
+    core.take(*everything([ROOT, a]))
+    for life in (1, 2, 3):
+        top = M(100 * life + 1, ns=OTHER, group=1, minor=1)
+        own = M(100 * life + 2, top, "/a", ns=OTHER, group=2, minor=2)
+        born = {"seq": life, "tid": life, "ns_target": OTHER, "ns_after": OTHER}
+        core.take(call("unshare", birth(top, own), **born))
+        core.take(detached(life, own, top))
+    core.take(*everything([ROOT, a], reason="end", alive=[NS]))
+    effects = core.effects("seq", "tid", "action", "via", "evidence", "mnt_id_unique")
+    assert sorted(effects, key=lambda effect: effect[-1]) == [
+        one
+        for life in (1, 2, 3)
+        for one in (
+            (life, life, "attach", "namespace-copy", "kernel", 100 * life + 2),
+            (None, life, "detach", "namespace-death", "kernel", 100 * life + 2),
+        )
+    ]
+    assert [row["seq"] for row in core.of("namespaces") if row["ns"] == OTHER] == [1, 2, 3]
+    assert [one.key for one in core.ask(ForgetNamespace)] == [OTHER] * 3
 
 
 def test_make_private_is_the_calls_and_what_follows_from_it_is_expected() -> None:

@@ -334,6 +334,24 @@ def test_each_kind_of_filter() -> None:
         assert [row["seq"] for row in core.of("operations")] == seqs, wanted
 
 
+def test_a_container_is_wanted_whose_namespace_has_the_number_of_another_one() -> None:
+    core = started(
+        [ROOT], backend="kernel-hooks", uses_fanotify=False, wanted=Filter(containers=("web",))
+    )
+    for life, name in ((1, "db"), (2, "web")):
+        top = M(100 * life + 1, ns=OTHER, minor=1)
+        core.take(call("unshare", birth(top), seq=life, tid=life, ns_target=OTHER, ns_after=OTHER))
+        core.answer()
+        core.answer(NamespaceIdentified(0, OTHER, Identity("container", name)))
+        core.catch_up()
+        core.take(
+            call("mount", made(M(100 * life + 2, top, "/a", ns=OTHER)), seq=life + 5, ns=OTHER)
+        )
+        core.answer()
+        core.take(detached(life, top))
+    assert [row["seq"] for row in core.of("operations")] == [2, 7]
+
+
 def test_effects_of_a_container_whose_namespace_ended_are_wanted_too() -> None:
     a = M(102, THERE, "/a", ns=OTHER)
     core = started([ROOT], [THERE, a], wanted=Filter(containers=("web",)))

@@ -207,6 +207,13 @@ class Detaches:
         self._died(doubtful, "ambiguous", when)
         self._died(certain, "snapshot", when)
 
+    def used_again(self, key: int, when: Cause) -> None:
+        """A namespace ended, and another one has its number: what is reported of its mounts says
+        who detached them."""
+        for tid, uniques in self._pending.take_detached(self._tables.of_namespace(key)):
+            self._without_call(self._tables.attached(uniques), when._replace(tid=tid))
+        self.namespace_gone(key, when)
+
     def apply_expected(self, uniques: Iterable[int], when: Cause) -> None:
         """Of mounts that a list lacks, those that were to go with an earlier call did."""
         self.missing([unique for unique in uniques if unique in self._expected], when)

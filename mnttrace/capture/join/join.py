@@ -215,6 +215,7 @@ class Join:
 
     def _call_with_names(self, call: CallEnded) -> _Step | None:
         self._snapshots.last_seq = call.row["seq"]
+        self._namespaces.used_again(call)
         before = len(self._known.rows.waiting)
         if call.row["result"] >= 0:
             birth = self._source.call(call)

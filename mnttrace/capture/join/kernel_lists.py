@@ -26,7 +26,7 @@ from mnttrace.capture.join.requests import NameMount, SurveySome
 from mnttrace.capture.join.setting import Setting
 from mnttrace.capture.join.snapshot_writer import SnapshotWriter
 from mnttrace.linux.syscalls import SyscallKind
-from mnttrace.probes.records import MountEntry
+from mnttrace.probes.records import LIST_BIRTH, MountEntry
 
 CHANGING = frozenset(
     {
@@ -126,12 +126,22 @@ class KernelLists:
             self._changed.setdefault(call.key, max(call.at, self._now))
         return birth
 
+    def used_again(self, call: CallEnded) -> int | None:
+        """Before 6.11 a namespace is known by its inode number, which the next one may get at once:
+        the root of its mounts is another one then."""
+        born = [found for found in call.lists if found.reason == LIST_BIRTH]
+        root = self._known.tables.root_of(born[0].key) if born and born[0].is_first else None
+        if root is None:
+            return None
+        listed = {entry.unique for found in born for entry in found.entries}
+        return None if root.unique in listed else root.key
+
     def birth_of(self, key: int) -> CallEnded | None:
         """The call that made a namespace which was not surveyed yet."""
         return self._births.get(key)
 
     def born_again(self, read: TableRead) -> int | None:
-        """The end of a namespace is reported or found out before its number is used again."""
+        """The list of its birth shows that (:meth:`used_again`)."""
         return None
 
     def table_read(self, read: TableRead) -> None:

@@ -38,6 +38,10 @@ class MountSource(Protocol):
     def call(self, call: CallEnded) -> Birth | None:
         """A call succeeded; the namespace that it made, if the kernel listed one."""
 
+    def used_again(self, call: CallEnded) -> int | None:
+        """The key of the namespace that a call made, if the kernel's list shows that another one
+        had it until then, whose end is not known yet; else None."""
+
     def birth_of(self, key: int) -> CallEnded | None:
         """The call that made a namespace which was not surveyed yet."""
 

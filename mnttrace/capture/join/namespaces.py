@@ -53,6 +53,14 @@ class Namespaces:
         self._setting = setting
         self._out = out
 
+    def used_again(self, call: CallEnded) -> None:
+        """A call may have made a namespace with the number of one that has ended."""
+        key = self._source.used_again(call)
+        if key is not None:
+            at = call.row["monotonic"]
+            self._known.detaches.used_again(key, self._setting.when(at))
+            self.ended(key, at)
+
     def born(self, call: CallEnded, birth: Birth) -> Generator[None, None, None]:
         """A call made a namespace: have it surveyed, and find out whose it is; it stops where it
         asks."""

@@ -185,6 +185,15 @@ class PendingMountEvents:
             self._account_for(unique)
         self._forget_empty(tid)
 
+    def take_detached(self, uniques: Collection[int]) -> Iterator[tuple[int, list[int]]]:
+        """(thread, mounts that it detached) for those of some mounts that no call has accounted
+        for."""
+        for tid, thread in list(self._threads.items()):
+            found = [unique for unique, _ in thread.detached if unique in uniques]
+            self.drop(tid, found)
+            if found:
+                yield tid, found
+
     def take_unclaimed(self, at: int, everything: bool) -> Iterator[tuple[int, list[int]]]:
         """(thread, mounts that it detached) for what no call has accounted for in time, or at all,
         of what had come at a time."""

@@ -61,6 +61,7 @@ class Selection:
 
     def learn(self, namespace: int, identity: Identity) -> None:
         """It is known whose a namespace is."""
+        self._ended.discard(namespace)  # that was another one with its number
         if identity.kind == "container":
             self._containers[namespace] = any(
                 wanted == identity.name or (len(wanted) >= 4 and identity.id.startswith(wanted))

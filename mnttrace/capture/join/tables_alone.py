@@ -98,6 +98,10 @@ class TablesAlone:
         """The call that made a namespace which was not surveyed yet."""
         return self._births.get(key)
 
+    def used_again(self, call: CallEnded) -> int | None:
+        """Only the table of a namespace shows that."""
+        return None
+
     def born_again(self, read: TableRead) -> int | None:
         """Where namespaces have no unique ids one that has ended may have had this one's number."""
         birth = self._births.get(read.key)
