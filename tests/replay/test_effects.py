@@ -16,6 +16,7 @@ from mnttrace.probes.records import (
 )
 from tests.replay.build import (
     ME,
+    MS,
     NS,
     OTHER,
     YOU,
@@ -264,6 +265,33 @@ def test_a_remount_of_a_file_system_shows_in_all_its_mounts() -> None:
     assert core.effects("seq", "via", "before", "after", "mnt_id_unique") == [
         (5, "super-block", "rw", "ro", 2),
         (5, "super-block", "rw", "ro", 3),
+    ]
+
+
+def test_a_remount_does_not_show_in_a_namespace_that_died_before() -> None:
+    a, b = M(2, ROOT, "/a", minor=9), M(102, THERE, "/a", ns=OTHER, minor=9)
+    read_only = after(M(2, ROOT, "/a", minor=9, super_flags=1), reason=LIST_CHANGED)
+    # Kernel hooks report in order; what fanotify reports was before it was read.
+    for backend, latency in (("walk", MS), ("kernel-hooks", 100 * MS)):
+        core = Core(backend, uses_fanotify=backend == "walk")
+        core.take(*everything([ROOT, a], [THERE, b]))
+        core.take(detached(YOU, THERE, b))
+        core.now += 10 * MS
+        core.take(call("mount", read_only, seq=5, path="/a", flags_value=32, latency=latency))
+        assert core.effects("seq", "via", "mnt_id_unique") == [(5, "super-block", 2)]
+
+
+def test_it_does_in_one_that_may_have_died_after() -> None:
+    a, b = M(2, ROOT, "/a", minor=9), M(102, THERE, "/a", ns=OTHER, minor=9)
+    core = Core()
+    core.take(*everything([ROOT, a], [THERE, b]))
+    read_only = after(M(2, ROOT, "/a", minor=9, super_flags=1), reason=LIST_CHANGED)
+    begun = core.now
+    core.take(detached(YOU, THERE, b))
+    core.take(call("mount", read_only, seq=5, path="/a", flags_value=32, monotonic=begun))
+    assert core.effects("seq", "via", "mnt_id_unique") == [
+        (5, "super-block", 2),
+        (5, "super-block", 102),
     ]
 
 

@@ -16,6 +16,7 @@ from mnttrace.capture.join.effect_rows import EffectRows, Evidence, Via
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
+from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.linux.options import super_options
 from mnttrace.probes.records import MountEntry
 
@@ -26,11 +27,13 @@ class Changes:
     Args:
         tables: kept up to date.
         rows: what is written to.
+        pending: what threads detached.
     """
 
-    def __init__(self, tables: MountTables, rows: EffectRows) -> None:
+    def __init__(self, tables: MountTables, rows: EffectRows, pending: PendingMountEvents) -> None:
         self._tables = tables
         self._rows = rows
+        self._pending = pending
         # Mount → the master that it is to get, and by what.
         self._expected: dict[int, tuple[int, Cause]] = {}
 
@@ -84,6 +87,8 @@ class Changes:
             after = super_options(entry.super_flags)
             for mount in self._tables.of_device(known.filesystem.device):
                 mount.filesystem = mount.filesystem._replace(flags=entry.super_flags)
+                if self._pending.went_before(mount.unique, cause.monotonic):
+                    continue  # its namespace died, which is written later
                 self._rows.super_block(mount, evidence, cause, before, after)
 
     def are_expected(self, unique: int) -> bool:

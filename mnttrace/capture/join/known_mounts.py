@@ -35,7 +35,7 @@ class KnownMounts:
         self.pending = PendingMountEvents(out, reports_all)
         self.rows = EffectRows(self.tables)
         self.naming = Naming(self.tables)
-        self.changes = Changes(self.tables, self.rows)
+        self.changes = Changes(self.tables, self.rows, self.pending)
         self.detaches = Detaches(self.tables, self.pending, self.rows, self.changes)
 
     def missed(self, mount: MountState, when: Cause) -> None:

@@ -147,6 +147,14 @@ class PendingMountEvents:
         """Whether a mount is known to be detached, and by whom is to be found out."""
         return unique in self._detached_by
 
+    def went_before(self, unique: int, at: int) -> bool:
+        """Whether a mount was detached before a time, as far as that is known for certain; kernel
+        hooks report in order, so that what they have reported was before the call that is taken."""
+        thread = self._threads.get(self._detached_by.get(unique, 0))
+        if thread is None:
+            return False
+        return self._reports_all or any(came < at for one, came in thread.detached if one == unique)
+
     def of_call(self, call: CallEnded) -> list[int]:
         """The mounts that a call detached, up to the last one that the kernel has for it, in the
         kernel's order, with what the thread detached before it and no call has accounted for;
