@@ -19,6 +19,7 @@ from mnttrace.capture.join.events import (
     UsersFound,
 )
 from mnttrace.capture.join.identity import Identity, User
+from mnttrace.capture.join.mountinfo_entries import FIRST_MADE_UP
 from mnttrace.capture.join.requests import (
     CheckNamespaces,
     CheckThread,
@@ -376,6 +377,17 @@ def test_who_keeps_a_mount_busy() -> None:
     assert [(row["pid"], row["mnt_id_unique"]) for row in core.of("users")] == [(44, 3)]
     core.take(LossesCounted(0, {}))
     assert core.join.losses["unsearched_users"] == 2
+
+
+def test_users_are_found_by_the_kernels_id_where_unique_ids_are_made_up() -> None:
+    top = M(FIRST_MADE_UP + 1)
+    a = M(FIRST_MADE_UP + 2, top, "/a")
+    core = started([top, a])
+    core.take(call("umount2", seq=5, path="/a", result=-16, error="EBUSY"))
+    (asked,) = core.ask(FindUsers)
+    assert asked.mounts == frozenset({a.mount_id})
+    core.answer(UsersFound(0, 5, [User(a.mount_id, 44, "sh", "cwd", "/a")]))
+    assert [(row["pid"], row["mnt_id_unique"]) for row in core.of("users")] == [(44, a.unique)]
 
 
 def test_what_is_mounted_on_a_mount_keeps_it_busy_itself() -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from mnttrace.capture.join.events import CallEnded, UsersFound
 from mnttrace.capture.join.limits import SEARCH_USERS
+from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
+from mnttrace.capture.join.mountinfo_entries import FIRST_MADE_UP
 from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.requests import FindUsers
 
@@ -30,8 +32,8 @@ class BusyMounts:
         self._out = out
         self._offset = wall_offset
         self._asked: int | None = None
-        # Mount → its namespace, for the search that goes on.
-        self._namespaces: dict[int, int] = {}
+        # The mounts of the search that goes on, by the ids that are asked for.
+        self._mounts: dict[int, MountState] = {}
 
     def refused(self, call: CallEnded) -> None:
         """A umount was refused, as the mount is busy."""
@@ -44,27 +46,32 @@ class BusyMounts:
             return
         device = target.filesystem.device
         same = [one for one in self._tables.of_device(device) if one.root.path == target.root.path]
-        self._namespaces = {mount.unique: mount.key for mount in same}
+        self._mounts = {_id_of_kernel(mount): mount for mount in same}
         self._asked = call.at
-        self._out.ask(FindUsers(call.row["seq"], device, frozenset(self._namespaces)))
+        self._out.ask(FindUsers(call.row["seq"], device, frozenset(self._mounts)))
 
     def found(self, event: UsersFound) -> None:
         """A search has ended."""
         self._asked = event.at
         for user in event.users:
-            namespace = self._namespaces.get(user.mount)
-            if namespace is not None:
+            mount = self._mounts.get(user.mount)
+            if mount is not None:
                 self._out.add(
                     "users",
                     {
                         "ts": event.at + self._offset,
                         "monotonic": event.at,
                         "seq": event.seq,
-                        "ns_id": namespace,
-                        "mnt_id_unique": user.mount,
+                        "ns_id": mount.key,
+                        "mnt_id_unique": mount.unique,
                         "pid": user.pid,
                         "comm": user.comm,
                         "how": user.how,
                         "path": user.path,
                     },
                 )
+
+
+def _id_of_kernel(mount: MountState) -> int:
+    """The id that statx(2) has for a mount: the unique one, unless that is made up."""
+    return mount.unique if mount.unique < FIRST_MADE_UP else mount.mount_id

@@ -87,7 +87,7 @@ class FindUsers(NamedTuple):
     Attributes:
         seq: the operation that was refused, as a mount is busy.
         device: of their file system, as "8:1".
-        mounts: their unique ids.
+        mounts: their ids: unique ones where the kernel has such.
     """
 
     seq: int
