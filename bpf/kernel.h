@@ -103,19 +103,25 @@ static __always_inline u64 current_mntns(void)
 	return nsproxy ? FIELD(u64, nsproxy, NSPROXY_MNT_NS) : 0;
 }
 
+#define ANONYMOUS_INODE 0xEFFFFFF7 /* MNT_NS_ANON_INO, since 6.18; before that 0 */
+
+/* 0 for an anonymous namespace, which holds a detached tree. */
 static __always_inline u32 mntns_inode(u64 mntns)
 {
-	return mntns ? FIELD(u32, mntns, MNT_NS_INUM) : 0;
+	u32 inode = mntns ? FIELD(u32, mntns, MNT_NS_INUM) : 0;
+
+	return inode == ANONYMOUS_INODE ? 0 : inode;
 }
 
 /* The unique 64-bit id of a mount namespace, or before 6.11, where user space cannot learn that,
- * its inode number. 0 for an anonymous namespace, which holds a detached tree. */
+ * its inode number. 0 for an anonymous namespace, although newer kernels give those an id, too. */
 static __always_inline u64 mntns_id(u64 mntns)
 {
+	u32 inode = mntns_inode(mntns);
 #ifdef MNT_NS_ID
-	return mntns ? FIELD(u64, mntns, MNT_NS_ID) : 0;
+	return inode ? FIELD(u64, mntns, MNT_NS_ID) : 0;
 #else
-	return mntns_inode(mntns);
+	return inode;
 #endif
 }
 
