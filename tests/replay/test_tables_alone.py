@@ -120,6 +120,32 @@ def test_a_mount_that_its_maker_has_not_is_no_copy() -> None:
     assert core.effects("seq", "via", "evidence") == [(None, "", "snapshot")]
 
 
+def test_nor_is_what_was_mounted_in_both_after_the_birth() -> None:
+    top = M(101, ns=OTHER, group=1, minor=1)
+    inside = M(102, top, "/a", ns=OTHER, group=2, minor=2, source="a")
+    outside = M(103, ROOT, "/a", group=2, minor=2, source="a")
+    core = started([ROOT])
+    core.take(
+        call("unshare", seq=5, ns_target=OTHER),
+        call("mount", seq=6, path="/a", ns=OTHER, source="a"),
+        *tables([ROOT, outside], [top, inside]),
+    )
+    assert sorted(core.effects("seq", "via", "mnt_id_unique")) == [
+        (6, "direct", 102),
+        (6, "peer", 103),
+    ]
+
+
+def test_a_call_that_began_when_the_table_had_been_read_explains_nothing_in_it() -> None:
+    core = started([ROOT])
+    first = call("mount", seq=5, path="/a", monotonic=core.now + 1)
+    last = [call("umount2", seq=6, path="/a"), call("mount", seq=7, path="/a")]
+    for late in last:
+        late.row["monotonic"] = core.now + 100 * MS
+    core.take(first, *tables([ROOT, A], meanwhile=last))
+    assert core.effects("seq", "via") == [(5, "direct")]
+
+
 def test_where_ids_are_used_again_another_mount_is_known_by_its_file_system() -> None:
     core = started([ROOT, A], unique_ids={})
     core.take(*tables([ROOT, M(2, ROOT, "/a", minor=9, source="b")], unique_ids={}))

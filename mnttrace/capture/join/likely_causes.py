@@ -17,6 +17,7 @@ from mnttrace.capture.join.effect_rows import EffectRows, Via
 from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
+from mnttrace.capture.join.mountinfo_entries import FIRST_MADE_UP
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.recording.rows import EffectRow
@@ -52,7 +53,9 @@ class LikelyCauses:
         # Of several calls at one path only what the last one left can be seen.
         for call in reversed(list(calls)):
             cause = Cause.of(call.row)
-            for row, via, origin in self._fitting(call, left):
+            # What a table shows was there when it had been read.
+            earlier = [row for row in left if row["monotonic"] >= cause.monotonic]
+            for row, via, origin in self._fitting(call, earlier):
                 row["seq"], row["ts"], row["monotonic"] = cause.seq, cause.ts, cause.monotonic
                 row["pid"], row["tid"] = cause.pid, cause.tid
                 row["via"], row["evidence"] = via, "model"
@@ -72,11 +75,13 @@ class LikelyCauses:
 
     def _copied(self, key: int, call: CallEnded, when: Cause) -> None:
         """Write that each mount is a copy of the one that the namespace's maker has at that path;
-        what the maker has not came later, by another call."""
-        path = self._tables.path
+        what the maker has not, or got later than that, came by another call."""
+        path, root = self._tables.path, self._tables.root_of(key)
+        born = root.unique if root else FIRST_MADE_UP  # the first copy is that of the root
         sources = {
             (path(mount), mount.filesystem.device, mount.root.path): mount
             for mount in self._mounts(call.key)
+            if mount.unique < born or mount.unique >= FIRST_MADE_UP
         }
         for mount in self._mounts(key):
             origin = sources.get((path(mount), mount.filesystem.device, mount.root.path))
