@@ -31,9 +31,10 @@ LOGS = HERE / "logs"
 CONTAINER = HERE.parent.parent / "scripts/container.sh"
 SIZE = 200_000  # bytes that a log may have
 PAUSES = {NONE: 1, SYSCALLS: 0.5}  # seconds
-# Runs in a mount namespace of its own. `end` is what receivers wait for.
+# Runs in a mount namespace of its own, with few mounts; bcc needs /sys/kernel/tracing for kprobes.
+# `end` is what receivers wait for.
 PREPARE = """
-for place in /sys/kernel/tracing /sys/fs/bpf /dev/shm /dev/pts /var/tmp; do
+for place in /sys/fs/bpf /dev/shm /dev/pts /var/tmp; do
     umount -l $place 2>/dev/null || true
 done
 mount --make-rshared /

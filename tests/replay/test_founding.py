@@ -59,9 +59,10 @@ def test_a_umount_in_a_private_namespace_leaves_the_others_alone(path: Path) -> 
     }
 
 
-@founding
+@with_calls
 def test_a_mount_under_a_shared_bind_reaches_the_outside(path: Path) -> None:
     run = told(path)
+    evidence = "model" if run.backend == SYSCALLS else "kernel"
     outside, slave = run.namespace("outside"), run.namespace("slave")
     [call] = run.calls(source="reaches-1")
     inside = call["ns_id"]
@@ -75,7 +76,7 @@ def test_a_mount_under_a_shared_bind_reaches_the_outside(path: Path) -> None:
     [direct] = [row for row in attached if row["via"] == "direct"]
     assert direct["mountpoint"] == "/srv/twin/sub"
     for row in attached:
-        assert (row["action"], row["evidence"]) == ("attach", "kernel")
+        assert (row["action"], row["evidence"]) == ("attach", evidence)
         if row["via"] != "direct":
             assert row["copy_of_unique"] == direct["mnt_id_unique"]
             assert row["copy_of_ns_id"] == inside
@@ -193,11 +194,12 @@ def test_a_root_is_prepared_in_order(path: Path) -> None:
     assert moved["/"]["source"] == "bundle-1"
     assert moved["/old"]["before"].startswith("/ on ")
     assert moved["/old"]["parent_unique"] == moved["/"]["mnt_id_unique"]
-    # All that the namespace was born with, the old root first.
+    # All that the namespace was born with: the old root goes first, before Linux 6.8 last.
     born = [row for row in run.effects if row["via"] == "namespace-copy"]
     born = [row for row in born if row["ns_id"] == pivot["ns_id"]]
     assert {(row["action"], row["via"]) for row in umount} == {("detach", "direct")}
-    assert umount[0]["mnt_id_unique"] == moved["/old"]["mnt_id_unique"]
+    order = [row["mnt_id_unique"] for row in umount]
+    assert moved["/old"]["mnt_id_unique"] in (order[0], order[-1])
     assert {row["mnt_id_unique"] for row in born} == {row["mnt_id_unique"] for row in umount}
     assert all(row["mountpoint"].startswith("/old") for row in umount)
     # Nothing of it is seen elsewhere.
@@ -218,7 +220,12 @@ def test_births_say_of_which_namespace_they_are_copies(path: Path) -> None:
     for row in copies:
         assert run.call(row)["ns_target_id"] == row["ns_id"]
         assert row["copy_of_ns_id"] == run.namespace("outside")
-        assert (row["copy_of_path"], row["before"]) == (row["mountpoint"], row["after"])
+        assert row["copy_of_path"] == row["mountpoint"]
+        # A mount table is only read when a call in the namespace may have changed that.
+        if run.backend in EXACT:
+            assert row["before"] == row["after"]
+        else:
+            assert row["before"].startswith(("shared:", "master:"))
 
 
 @every

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,41 @@ from tests.rejoined import joined
 from tests.replay.make_logs import LOGS
 
 AnyRow = Mapping[str, Any]
+
+
+NEXT = 1 << 40
+
+
+def tell_apart(tables: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Give each mount namespace an id of its own: before Linux 6.11 `ns_id` is the inode number,
+    which the next namespace gets at once. A mount is in one all its life."""
+    births: dict[int, list[int]] = defaultdict(list)
+    for row in tables["operations"]:
+        if row["ns_target_id"] and row["syscall"] != "setns":
+            births[row["ns_target_id"]].append(row["seq"])
+
+    def own(ns_id: int, seq: int) -> int:
+        before = sum(birth <= seq for birth in births[ns_id])
+        return ns_id + NEXT * max(0, before - 1)
+
+    of_mount: dict[int, int] = {}
+    for row in tables["effects"]:
+        unique, seq = row["mnt_id_unique"], row["seq"]
+        if row["action"] == "attach" and seq is not None:
+            of_mount[unique] = own(row["ns_id"], seq)
+    for row in tables["effects"]:
+        row["ns_id"] = of_mount.get(row["mnt_id_unique"], row["ns_id"])
+        if row["copy_of_ns_id"]:
+            row["copy_of_ns_id"] = of_mount.get(row["copy_of_unique"], row["copy_of_ns_id"])
+    for row in tables["operations"]:
+        row["ns_id"] = own(row["ns_id"], row["seq"] - 1)
+        if row["ns_target_id"]:
+            row["ns_target_id"] = own(row["ns_target_id"], row["seq"])
+    for row in tables["namespaces"]:
+        if row["seq"]:
+            row["ns_id"] = own(row["ns_id"], row["seq"])
+        if row["parent_ns_id"]:
+            row["parent_ns_id"] = own(row["parent_ns_id"], row["seq"] - 1)
 
 
 class Told:
@@ -33,11 +68,15 @@ class Told:
         self.log = log
         self.rows = joined(log)
         self.backend = log.header.setting.backend
+        self._tables: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for table, row in self.rows:
+            self._tables[table].append(dict(row))
+        tell_apart(self._tables)
         self.operations: dict[int, AnyRow] = {row["seq"]: row for row in self.table("operations")}
         self.effects = self.table("effects")
 
     def table(self, name: str) -> list[Any]:
-        return [row for table, row in self.rows if table == name]
+        return self._tables[name]
 
     def namespace(self, name: str) -> int:
         """The id of the namespace in which `sh NAME.sh` runs."""
