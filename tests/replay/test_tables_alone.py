@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mnttrace.capture.join.events import (
@@ -16,7 +17,7 @@ from mnttrace.capture.join.events import (
     TimePassed,
 )
 from mnttrace.capture.join.requests import ForgetNamespace, SurveyAll
-from tests.replay.build import MS, NS, OTHER, Core, M, call, table
+from tests.replay.build import MS, NS, OTHER, THIRD, Core, M, call, table
 
 ROOT = M(1, group=1)
 THERE = M(101, ns=OTHER, master=1, minor=1)
@@ -92,6 +93,22 @@ def test_a_call_that_came_while_tables_were_read_explains_them_too() -> None:
     late = call("mount", seq=5, path="/a")
     core.take(*tables([ROOT, A], meanwhile=[late]))
     assert core.effects("seq", "via") == [(5, "direct")]
+
+
+def test_a_remount_does_not_show_in_a_namespace_that_has_no_table_any_more() -> None:
+    a, there = M(2, ROOT, "/a", minor=9), M(102, THERE, "/a", ns=OTHER, minor=9)
+    third = M(201, ns=THIRD, minor=3)
+    gone = M(202, third, "/a", ns=THIRD, minor=9)
+    core = started([ROOT, a], [THERE, there], [third, gone])
+    read_only = replace(a, super_flags=1), replace(there, super_flags=1)
+    core.take(
+        call("mount", seq=5, path="/a", flags_value=32),
+        *tables([ROOT, read_only[0]], [THERE, read_only[1]]),
+    )
+    assert core.effects("seq", "via", "mnt_id_unique") == [
+        (5, "direct", 2),
+        (None, "super-block", 102),
+    ]
 
 
 def test_a_birth_whose_table_comes_in_the_next_round() -> None:

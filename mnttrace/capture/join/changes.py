@@ -71,13 +71,20 @@ class Changes:
         else:
             self._set(mount, entry, "", "snapshot", when)
 
-    def super_blocks(self, entries: Iterable[MountEntry], evidence: Evidence, cause: Cause) -> None:
+    def super_blocks(
+        self,
+        entries: Iterable[MountEntry],
+        evidence: Evidence,
+        cause: Cause,
+        is_one_of_all: bool = False,
+    ) -> None:
         """Super blocks are set as entries of a list have them; all mounts of each show that.
 
         Args:
             entries: of the list.
             evidence: the column of that name.
             cause: the call, or the time, where no cause is known.
+            is_one_of_all: all namespaces are listed now: those that are not have ended.
         """
         for entry in entries:
             known = self._tables.get(entry.unique)
@@ -85,7 +92,8 @@ class Changes:
                 continue
             before = super_options(known.filesystem.flags)
             after = super_options(entry.super_flags)
-            for mount in self._tables.of_device(known.filesystem.device):
+            same = [known] if is_one_of_all else self._tables.of_device(known.filesystem.device)
+            for mount in same:
                 mount.filesystem = mount.filesystem._replace(flags=entry.super_flags)
                 if self._pending.went_before(mount.unique, cause.monotonic):
                     continue  # its namespace died, which is written later

@@ -31,7 +31,8 @@ class Found(NamedTuple):
         lines: its mount table, by mount id, for the names; empty where it could not be read.
         newest: the highest unique id that was known when the survey began.
         when: the time of effects that it shows.
-        is_final: no other survey will follow, so that each difference counts.
+        is_final: each difference counts: no other survey will follow, or tables are all there is.
+            All namespaces are surveyed then.
     """
 
     ns: int
@@ -109,7 +110,9 @@ class Differences:
             elif what == "change":
                 self._change(entry, found.lines, found.when)
             elif what == "super block":
-                self._known.changes.super_blocks([entry], "snapshot", found.when)
+                self._known.changes.super_blocks(
+                    [entry], "snapshot", found.when, is_one_of_all=found.is_final
+                )
         if is_new:
             self._hide(found)
 
