@@ -16,12 +16,32 @@ from mnttrace.capture.join.events import LossesCounted, RoundEnded, TableRead
 from mnttrace.linux.flags import MOUNT
 from tests.replay.make_logs import SIZE
 from tests.replay.readable import readable
-from tests.replay.scenarios import EXACT
+from tests.replay.scenarios import EXACT, SCENARIOS
 from tests.replay.told import name, paths, told
 
+KINDS = (
+    "5.10-kernel-hooks",
+    "6.1-kernel-hooks",
+    "6.1-arm64-kernel-hooks",
+    "6.12-kernel-hooks",
+    "6.18-walk",
+    "6.18-syscalls",
+    "6.18-none",
+    "7.3-kernel-hooks",
+)
 OF_OTHER_MOUNTS = MOUNT["MS_BIND"] | MOUNT["MS_MOVE"]  # else `source` is the new mount's
 CARRIED = ("direct", "peer", "slave")
 every_log = pytest.mark.parametrize("path", paths(), ids=name)
+
+
+def test_there_is_a_log_of_each_scenario_from_each_kind_of_kernel() -> None:
+    wanted = {
+        (kind, name)
+        for kind in KINDS
+        for name, scenario in SCENARIOS.items()
+        if kind.endswith(scenario.backends)
+    }
+    assert {(path.parent.name, path.stem) for path in paths()} == wanted
 
 
 @every_log
