@@ -18,6 +18,7 @@ from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.capture.join.umounted import (
+    begin_of,
     is_peer_copy,
     likely_of,
     origin_of,
@@ -65,12 +66,17 @@ class Detaches:
         """
         tid, cause = call.row["tid"], Cause.of(call.row)
         missing = list(missing)
+        self._before_call(self._tables.attached(self._pending.before_call(call)), call)
         reported = self._pending.of_call(call)
         if not reported or call.last_detached_known_by != BY_EVENT:
             gone = self._tables.attached([*missing, *reported])
             more = likely_of(call, self._pending, self._tables, reported, gone)
             self._pending.drop(tid, more)
             reported += more
+        known = self._tables.attached(reported)
+        begin = begin_of(known)
+        self._before_call(known[:begin], call)
+        reported = [mount.unique for mount in known[begin:]]
         mounts = self._tables.attached(dict.fromkeys([*missing, *reported]))
         if not mounts:
             return
@@ -84,14 +90,12 @@ class Detaches:
         others = [m for m in mounts if m.unique not in direct and origins[m.unique] is None]
         # What the thread did before the call, without one. What else is missing may be of calls
         # that are not over: these calls or a survey report it.
+        of_others = {mount.unique for mount in others}
         of_thread = set(reported)
-        before = [mount for mount in others if mount.unique in of_thread]
-        if before:
-            self._without_call(before, cause._replace(seq=None, pid=None))
+        self._before_call([mount for mount in others if mount.unique in of_thread], call)
         gone = mounts
         if others:
-            gone_otherwise = {mount.unique for mount in others}
-            gone = [mount for mount in mounts if mount.unique not in gone_otherwise]
+            gone = [mount for mount in mounts if mount.unique not in of_others]
         for mount in gone:
             origin = None if mount.unique in direct else origins[mount.unique]
             via: Via = "direct" if mount.unique in direct else self._via(mount, origin)
@@ -166,9 +170,12 @@ class Detaches:
         """A call by which a thread left its namespace: the last one to leave takes it down."""
         detached = self._pending.detached_by(call.row["tid"])
         own = [mount for mount in self._tables.attached(detached) if mount.key == call.key]
-        if any(mount.is_root for mount in own):
+        # The root goes first (umount_tree() in fs/namespace.c).
+        root = next((index for index, mount in enumerate(own) if mount.is_root), None)
+        if root is not None:
             self._pending.drop(call.row["tid"], {mount.unique for mount in own})
-            self._died(own, "kernel", Cause.of(call.row))
+            self._before_call(own[:root], call)
+            self._died(own[root:], "kernel", Cause.of(call.row))
 
     # ---- without calls
 
@@ -182,6 +189,11 @@ class Detaches:
         """
         for tid, uniques in self._pending.take_unclaimed(when.monotonic, everything):
             self._without_call(self._tables.attached(uniques), when._replace(tid=tid))
+
+    def _before_call(self, mounts: list[MountState], call: CallEnded) -> None:
+        """Write what the thread of a call detached before it, and no other call accounts for."""
+        if mounts:
+            self._without_call(mounts, Cause.of(call.row)._replace(seq=None, pid=None))
 
     def _without_call(self, mounts: list[MountState], cause: Cause) -> None:
         dead = {mount.key for mount in mounts if mount.is_root}

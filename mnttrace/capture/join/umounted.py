@@ -88,6 +88,19 @@ def likely_of(
     return found
 
 
+def begin_of(reported: list[MountState]) -> int:
+    """Where a umount begins in what its thread detached up to the end of it: two mounts cannot
+    have been at one place at the same time, so the first of them is of a call before."""
+    places: set[tuple[int, int]] = set()
+    for begin in range(len(reported), 0, -1):
+        mount = reported[begin - 1]
+        place = mount.parent, mount.mountpoint.key
+        if mount.mountpoint.key and place in places:
+            return begin
+        places.add(place)
+    return 0
+
+
 def taken_directly(
     call: CallEnded,
     mounts: list[MountState],
@@ -109,9 +122,14 @@ def taken_directly(
     top = (at_path or likely or own or mounts)[0]
     direct = {top.unique: top}
     if call.is_lazy:
+        # In what order they are reported differs from kernel to kernel.
+        on: dict[int, list[MountState]] = {}
         for mount in likely:
-            if mount.parent in direct:
-                direct[mount.unique] = mount
+            on.setdefault(mount.parent, []).append(mount)
+        taken = [top]
+        for mount in taken:  # grows meanwhile
+            taken += on.pop(mount.unique, ())
+        direct = {mount.unique: mount for mount in taken}
     return direct, bool(at_path)
 
 
