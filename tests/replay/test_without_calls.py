@@ -37,6 +37,7 @@ from tests.replay.build import (
     MS,
     NS,
     OTHER,
+    THIRD,
     Core,
     M,
     after,
@@ -258,7 +259,7 @@ def test_a_removal_takes_mounts_in_namespaces_that_are_not_watched_yet() -> None
     a = M(102, top, "/a", ns=OTHER)
     core.take(call("clone", birth(top, a), seq=5, child=8, ns_target=OTHER))
     core.answer()
-    core.take(detached(ME, A), call("rmdir", seq=6, last_detached=2))
+    core.take(detached(ME, A), call("rmdir", seq=6, ns=THIRD, last_detached=2))
     core.take(*everything([ROOT], [top], reason="end", is_watched=False))
     assert (6, "detach", "mountpoint-removed", "snapshot", 102) in core.effects()
 

@@ -18,6 +18,7 @@ from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.capture.join.umounted import (
+    Reached,
     begin_of,
     is_peer_copy,
     likely_of,
@@ -77,6 +78,10 @@ class Detaches:
         begin = begin_of(known)
         self._before_call(known[:begin], call)
         reported = [mount.unique for mount in known[begin:]]
+        lacked = self._tables.attached(missing)
+        # Of several at one place this took the last one, or who knows: that is for surveys.
+        left = begin_of(lacked)
+        missing = [mount.unique for mount in lacked[left:]]
         mounts = self._tables.attached(dict.fromkeys([*missing, *reported]))
         if not mounts:
             return
@@ -127,7 +132,13 @@ class Detaches:
     def by_removal(self, call: CallEnded) -> None:
         """A call that removed or renamed what mounts were on in other namespaces."""
         cause = Cause.of(call.row)
+        self._before_call(self._tables.attached(self._pending.before_call(call)), call)
         mounts = self._tables.attached(self._pending.of_call(call))
+        # What is mounted on in the caller's own namespace cannot be removed: a umount before took
+        # that, and its copies.
+        umounted = Reached(self._tables, [mount for mount in mounts if mount.key == call.key])
+        self._before_call([mount for mount in mounts if mount in umounted], call)
+        mounts = [mount for mount in mounts if mount.unique in self._tables]
         own = {mount.unique for mount in mounts}
         on_file = next((m for m in reversed(mounts) if m.parent not in own), None)
         if on_file is None:
@@ -200,7 +211,8 @@ class Detaches:
         self._died([mount for mount in mounts if mount.key in dead], "kernel", cause)
         removed = [mount for mount in mounts if mount.key not in dead]
         for mount in removed:
-            self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
+            if not mount.is_hidden:
+                self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
         self._take_away([(mount, cause) for mount in removed])
 
     def namespace_gone(self, key: int, when: Cause) -> None:

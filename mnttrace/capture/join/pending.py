@@ -136,10 +136,9 @@ class PendingMountEvents:
         """An attached mount is accounted for."""
         self._attached_by.pop(unique, None)
 
-    def is_of_other_thread(self, unique: int, call: CallEnded) -> bool:
-        """Whether a mount was attached by another thread than the one of a call."""
-        owner = self._attached_by.get(unique)
-        return owner is not None and owner != call.row["tid"]
+    def attached_by(self, unique: int) -> int | None:
+        """The thread that attached a mount which is not accounted for, if that was reported."""
+        return self._attached_by.get(unique)
 
     def remember_cut(self, call: CallEnded) -> None:
         """The list of a call is not complete: what else its thread attached may be its."""
