@@ -46,8 +46,9 @@ class Owned(NamedTuple):
         return self.row["action"], self.row["mnt_id_unique"]
 
     @property
-    def copied(self) -> Hashable:
-        return "namespace-copy", self.row["ns_id"]
+    def with_namespace(self) -> Hashable:
+        """With which namespace the mount came or went."""
+        return self.row["via"], self.row["ns_id"]
 
 
 def owned(rows: Rows) -> Iterator[Owned]:
@@ -63,8 +64,8 @@ def owners(name: str) -> dict[Hashable, list[Owned]]:
     found = defaultdict(list)
     for one in owned(load(name).rows()):
         found[one.what].append(one)
-        if one.row["via"] == "namespace-copy":
-            found[one.copied].append(one)
+        if one.row["via"] in ("namespace-copy", "namespace-death"):
+            found[one.with_namespace].append(one)
     return found
 
 
@@ -98,9 +99,9 @@ def check(name: str, rows: Rows, lost: AnyEvent) -> None:
     for one in owned(rows):
         if one.row["evidence"] != "kernel":
             continue
-        # A mount of which nothing is told at all otherwise, as its mount table hides it, may have
-        # come with its namespace.
-        usual = whole[one.what] or whole[one.copied]
+        # A mount of which nothing is told otherwise, as no mount table shows it (is_hidden of
+        # MountState), came and went with its namespace.
+        usual = whole.get(one.what) or whole.get(one.with_namespace, [])
         if one.row["action"] == "change" and isinstance(lost, CallEnded):
             own = (lost.row["tid"], lost.row["monotonic"])
             if own in [other.call for other in usual]:

@@ -51,14 +51,14 @@ def test_a_thread_that_attached_a_mount_in_between_was_in_another_umount_before(
     core.take(
         detached(ME, FIRST, FAR_FIRST),
         attached(ME, b),
-        detached(ME, b),
+        detached(ME, A),
         call("mount", made(b), path="/b", seq=8, names=NAMES),
-        call("umount2", path="/b", last_detached=1013, seq=9),
+        call("umount2", path="/a", last_detached=1002, seq=9, flags_value=2),
     )
     assert detaches(core) == [
         (None, "mountpoint-removed", 1011),
         (None, "mountpoint-removed", 2011),
-        (9, "direct", 1013),
+        (9, "direct", 1002),
     ]
 
 
@@ -91,10 +91,17 @@ def test_of_two_mounts_that_a_list_lacks_at_one_place_the_last_one_is_the_umount
 
 def test_a_lazy_umount_takes_what_is_below_in_any_order() -> None:
     core = started()
+    inside = M(1013, FIRST, "/a/x/y")
+    core.take(attached(ME, inside), call("mount", made(inside), path="/a/x/y", seq=8, names=NAMES))
     core.take(
-        detached(ME, FIRST, A), call("umount2", path="/a", last_detached=1002, seq=9, flags_value=2)
+        detached(ME, inside, FIRST, A),
+        call("umount2", path="/a", last_detached=1002, seq=9, flags_value=2),
     )
-    assert sorted(detaches(core), key=str) == [(9, "direct", 1002), (9, "direct", 1011)]
+    assert sorted(detaches(core), key=str) == [
+        (9, "direct", 1002),
+        (9, "direct", 1011),
+        (9, "direct", 1013),
+    ]
 
 
 def test_what_was_mounted_on_in_the_callers_namespace_was_not_removed() -> None:
