@@ -31,7 +31,7 @@ from mnttrace.capture.join.requests import (
     SurveySome,
 )
 from mnttrace.capture.join.selection import Filter
-from mnttrace.linux.fanotify import FAN_Q_OVERFLOW, MountEvent
+from mnttrace.linux.mount_events import FAN_Q_OVERFLOW, MountEvent
 from tests.replay.build import (
     ME,
     MS,

@@ -17,7 +17,7 @@ from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.limits import ASK_ABOUT_THREAD, CALL_TOLD_WITHIN, CUT_CALLS_KEPT
 from mnttrace.capture.join.outbox import Cause, Outbox
 from mnttrace.capture.join.requests import CheckThread
-from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW, MountEvent
+from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW, MountEvent
 from mnttrace.probes.records import BY_RELEASE_READ
 
 
