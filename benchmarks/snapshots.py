@@ -39,10 +39,10 @@ def printed(pids: list[int]) -> float:
 
 def parsed(pids: list[int], wanted: int) -> float:
     """Seconds in which mnttrace reads and parses them."""
-    from mnttrace.linux import mountinfo
+    from mnttrace.linux import proc_mountinfo
 
     start = time.perf_counter()
-    found = [len(mountinfo.read(pid)) for pid in pids]
+    found = [len(proc_mountinfo.read(pid)) for pid in pids]
     seconds = time.perf_counter() - start
     assert found == [wanted] * len(pids), f"not all mounts were found: {sorted(set(found))}"
     return seconds

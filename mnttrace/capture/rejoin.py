@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +18,8 @@ from mnttrace.capture.join.row_writer import Counts
 from mnttrace.capture.stream.raw_log import RawLog
 from mnttrace.errors import BadInput, RecordingError
 from mnttrace.recording.writer import Writer
+
+_BITS = 62  # of a time, ns
 
 
 def rejoin(source: Path, directory: Path, force: bool = False) -> Counts:
@@ -37,27 +41,28 @@ def rejoin(source: Path, directory: Path, force: bool = False) -> Counts:
     log = RawLog(source)
     if directory.exists() and log.path.parent.samefile(directory):
         raise BadInput(f"{directory} has the raw log itself", "give another output")
+    log.check_meta()
     writer = Writer(directory, force)
-    writer.meta |= log.header.meta
-
-    def write(output: Output) -> None:
-        try:
-            for table, row in output.rows:
-                writer.add(table, row)
-        except (OverflowError, ValueError, pa.ArrowException) as error:
-            raise RecordingError(f"{log.path} has numbers that none can be: {error}") from error
-
+    writer.meta = log.header.meta | writer.meta | {"complete": False}
     join = Join(log.header.setting, log.header.wanted)
     problem: RecordingError | None = None
     has_end, stopped = False, None
     try:
         for event in log.events():
-            write(join.take(event))
+            _write(join.take(event), writer, log)
             if isinstance(event, LossesCounted):
                 has_end, stopped = True, event.at + log.header.setting.wall_offset
+        _write(join.finish(), writer, log)
+        with _checked(log):
+            if (stopped or 0).bit_length() > _BITS:
+                raise OverflowError("the end is at no time")
+            writer.flush()
     except RecordingError as error:
         problem = error
-    write(join.finish())
+        has_end, stopped = False, None
+        with suppress(RecordingError):
+            _write(join.finish(), writer, log)
+        writer.drop_what_does_not_fit()
     losses = join.losses
     if not has_end:
         losses = {"cut_raw_log": 1}
@@ -66,7 +71,7 @@ def rejoin(source: Path, directory: Path, force: bool = False) -> Counts:
     if has_end:
         writer.close()
     else:
-        writer.flush()  # as a recorder leaves it that was killed
+        writer.leave()
     if problem:
         raise problem
     if not has_end:
@@ -74,3 +79,18 @@ def rejoin(source: Path, directory: Path, force: bool = False) -> Counts:
             f"{log.path} has no end: the recorder did not come to it", "all that it has was used"
         )
     return join.counts
+
+
+def _write(output: Output, writer: Writer, log: RawLog) -> None:
+    with _checked(log):
+        for table, row in output.rows:
+            writer.add(table, row)
+
+
+@contextmanager
+def _checked(log: RawLog) -> Iterator[None]:
+    """Turn errors from writing numbers that no column can have into RecordingError."""
+    try:
+        yield
+    except (OverflowError, ValueError, pa.ArrowException) as error:
+        raise RecordingError(f"{log.path} has numbers that none can be: {error}") from error

@@ -28,7 +28,7 @@ from mnttrace.capture.survey.surveyor import Surveyor
 from mnttrace.capture.survey.users import users
 from mnttrace.linux import statmount
 from mnttrace.linux.fanotify import MountGroup
-from mnttrace.linux.fanotify import events as mount_events
+from mnttrace.linux.mount_events import events as mount_events
 from mnttrace.linux.text import clean
 from mnttrace.probes.kernel import KernelProbes
 from mnttrace.probes.null import NullProbes

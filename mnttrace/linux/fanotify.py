@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import struct
-from collections.abc import Iterator
-from typing import NamedTuple
+
+from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH
 
 FAN_CLOEXEC = 0x1
 FAN_NONBLOCK = 0x2
@@ -28,22 +27,8 @@ FAN_REPORT_TID = 0x100
 FAN_REPORT_MNT = 0x4000
 FAN_MARK_ADD = 0x1
 FAN_MARK_MNTNS = 0x110
-FAN_MNT_ATTACH = 0x01000000
-FAN_MNT_DETACH = 0x02000000
-FAN_Q_OVERFLOW = 0x4000
 
-_METADATA = struct.Struct("=IBBHQii")  # struct fanotify_event_metadata
-_INFO = struct.Struct("=BBHIQ")  # struct fanotify_event_info_mnt, with its padding
 _READ_AT_ONCE = 1 << 20
-
-
-class MountEvent(NamedTuple):
-    """One event: bits of FAN_MNT_*, the thread that caused it, the unique id of the mount; or
-    FAN_Q_OVERFLOW alone: events were lost."""
-
-    mask: int
-    tid: int
-    unique_id: int
 
 
 def _libc() -> ctypes.CDLL:
@@ -97,7 +82,8 @@ class MountGroup:
         )
 
     def read(self) -> bytes:
-        """All events that are in the queue, in order, for :func:`events`."""
+        """All events that are in the queue, in order, for
+        :func:`mnttrace.linux.mount_events.events`."""
         parts = []
         while True:
             try:
@@ -108,13 +94,3 @@ class MountGroup:
     def close(self) -> None:
         """End the group and all its marks."""
         os.close(self.descriptor)
-
-
-def events(data: bytes) -> Iterator[MountEvent]:
-    """The events in what :meth:`MountGroup.read` gave."""
-    at = 0
-    while at < len(data):
-        length, _, _, header, mask, _, tid = _METADATA.unpack_from(data, at)
-        unique_id = 0 if mask & FAN_Q_OVERFLOW else _INFO.unpack_from(data, at + header)[4]
-        yield MountEvent(mask, tid, unique_id)
-        at += length

@@ -21,7 +21,6 @@ What is not in the manual page:
 import functools
 import itertools
 import operator
-import os
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -135,7 +134,6 @@ _REST = re.compile(
 )
 _OPTIONS, _FSTYPE = 5, 11  # groups on both sides of the optional fields
 _TOO_MANY = 10**10  # ids have at most ten digits
-_AT_ONCE = 1 << 16  # bytes
 _KEPT = 1 << 14  # some 10 MB
 
 
@@ -220,32 +218,6 @@ def _parsed(rest: str) -> tuple[object, ...]:
         fstype, source = unescape(fstype), unescape(source)
     place = (int(major), int(minor), root, mountpoint, options)
     return *place, *optional, fstype, source, super_options
-
-
-def read(pid: int | str = "self") -> list[Mount]:
-    """The mount table of a process, as it is seen from that process's root directory.
-
-    Nothing stays open: a descriptor of mountinfo keeps the namespace and all its mounts alive.
-
-    The kernel gives a table in pieces of up to a page (143 of them for 10,000 mounts), and mounts
-    can change between two of them. So all are read at once, and parsed afterwards.
-
-    Args:
-        pid: of a process or thread; or "self", or "thread-self".
-
-    Raises:
-        OSError: the process is gone (ENOENT, ESRCH) or a zombie (EINVAL), as happens every day.
-        ParseError: the kernel printed what this module does not know.
-    """
-    path = f"/proc/{pid}/mountinfo"
-    table = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        pieces = []
-        while piece := os.read(table, _AT_ONCE):
-            pieces.append(piece)
-    finally:
-        os.close(table)
-    return parse(b"".join(pieces).decode("utf-8", "surrogateescape"), path)
 
 
 def format_line(mount: Mount) -> str:

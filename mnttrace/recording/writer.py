@@ -150,6 +150,19 @@ class Writer:
                 "what was written until then is readable",
             ) from error
 
+    def drop_what_does_not_fit(self) -> None:
+        """Leave out the rows that wait and have values which no column can have, and what comes
+        after them in their table."""
+        for table, rows in self._rows.items():
+            kind = schema(table)
+            for number, row in enumerate(rows):
+                try:
+                    for column, type_ in zip(_columns([row], kind), kind.types, strict=True):
+                        _array(column, type_)
+                except (OverflowError, ValueError, TypeError, pa.ArrowException):
+                    del rows[number:]
+                    break
+
     def _write(self, table: str, rows: list[Row]) -> None:
         kind = schema(table)
         arrays = [_array(*column) for column in zip(_columns(rows, kind), kind.types, strict=True)]
@@ -164,6 +177,18 @@ class Writer:
         new = self.directory / "meta.json.new"
         new.write_text(json.dumps(self.meta, indent=1))
         new.replace(self.directory / "meta.json")
+
+    def leave(self) -> None:
+        """Write no more: the recording is as one whose recorder was killed.
+
+        Raises:
+            OutputError: as :meth:`flush`.
+        """
+        self.flush()
+        self._streams.clear()
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
 
     def close(self) -> None:
         """End the recording: every table becomes Parquet.

@@ -33,7 +33,7 @@ from mnttrace.capture.join.join import Join
 from mnttrace.capture.join.requests import Request
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.join.setting import Setting
-from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent
+from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.linux.options import mount_options, super_options
 from mnttrace.linux.syscalls import BY_NAME, REMOVALS, SyscallKind

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from mnttrace.capture.join.events import AnyEvent, CallEnded, MountsChanged, NamespaceListed
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.join.setting import Setting
-from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW
+from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import LIST_AFTER, LIST_MADE, ListReason
 

@@ -32,12 +32,13 @@ from mnttrace.capture.join.requests import (
     SurveySome,
 )
 from mnttrace.capture.join.selection import Filter
-from mnttrace.linux.fanotify import FAN_Q_OVERFLOW, MountEvent
+from mnttrace.linux.mount_events import FAN_Q_OVERFLOW, MountEvent
 from tests.replay.build import (
     ME,
     MS,
     NS,
     OTHER,
+    THIRD,
     Core,
     M,
     after,
@@ -274,7 +275,7 @@ def test_a_removal_takes_mounts_in_namespaces_that_are_not_watched_yet() -> None
     a = M(102, top, "/a", ns=OTHER)
     core.take(call("clone", birth(top, a), seq=5, child=8, ns_target=OTHER))
     core.answer()
-    core.take(detached(ME, A), call("rmdir", seq=6, last_detached=2))
+    core.take(detached(ME, A), call("rmdir", seq=6, ns=THIRD, last_detached=2))
     core.take(*everything([ROOT], [top], reason="end", is_watched=False))
     assert (6, "detach", "mountpoint-removed", "snapshot", 102) in core.effects()
 

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from mnttrace.analysis.model.mounts import Mount, MountId, Namespace, place_of
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.capture.join.events import namespace_key
-from mnttrace.linux import mountinfo, namespaces, statmount
+from mnttrace.linux import mountinfo, namespaces, proc_mountinfo, statmount
 from mnttrace.linux.btf import Btf
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -148,7 +148,7 @@ class Kernel:
         directories and which mountinfo does not show."""
         process = self.processes[name]
         if not tells_unique_ids():
-            return [_line_of_mountinfo(mount) for mount in mountinfo.read(process.pid)]
+            return [_line_of_mountinfo(mount) for mount in proc_mountinfo.read(process.pid)]
         found = statmount.table(process.namespace_id)
         return [_line_of_statmount(mount) for mount in found if mount.filesystem != "rootfs"]
 

@@ -26,7 +26,7 @@ from mnttrace.capture.join.events import (
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.made_mounts import MadeMounts
 from mnttrace.capture.join.requests import NameMount
-from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH
+from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import (
     HOW_COVERED,

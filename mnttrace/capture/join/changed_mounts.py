@@ -41,6 +41,8 @@ class ChangedMounts:
         missing: set[int] = set()
         if is_whole:
             missing = tables.of_namespace(key) - {entry.unique for entry in listed}
+            there_at = self._known.there_at
+            missing = {one for one in missing if there_at.get(one, call.end) <= call.end}
             self._known.detaches.apply_expected(missing, when)  # what lay on that had moved before
         both = [(tables.get(entry.unique), entry) for entry in listed]
         # Most of a list is as it was before.
@@ -98,7 +100,7 @@ class ChangedMounts:
         concerned = self._concerned(call, moved if _can_move(call) else [])
         for mount, entry in known:
             if concerned is None or mount.unique in concerned:
-                self._known.changes.by_call(mount, entry, Cause.of(call.row))
+                self._known.changes.by_call(mount, entry, call)
 
     def _name_mountpoints(self, call: CallEnded, entries: list[MountEntry]) -> None:
         """Find where mounts were moved to, before anything is: the call's paths are of that time.
@@ -135,4 +137,4 @@ def _can_move(call: CallEnded) -> bool:
     """Whether a call after which mounts turn out to have moved can have moved them."""
     if call.kind == SyscallKind.MOUNT:
         return call.mount_action == "move"
-    return call.kind not in (SyscallKind.SETATTR, SyscallKind.RECONFIGURE)
+    return call.kind in (SyscallKind.PIVOT, SyscallKind.MOVE_MOUNT)

@@ -13,11 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mnttrace.capture.join.effect_rows import EffectRows, Evidence, Via
+from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.capture.join.pending import PendingMountEvents
-from mnttrace.linux.options import super_options
+from mnttrace.linux.flags import MOVE_MOUNT
+from mnttrace.linux.options import MNT_UNBINDABLE, super_options
+from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import MountEntry
 
 
@@ -37,19 +40,21 @@ class Changes:
         # Mount → the master that it is to get, and by what.
         self._expected: dict[int, tuple[int, Cause]] = {}
 
-    def by_call(self, mount: MountState, entry: MountEntry, cause: Cause) -> None:
-        """A mount is set as an entry of a list has it, and the call before the list did that.
+    def by_call(self, mount: MountState, entry: MountEntry, call: CallEnded) -> None:
+        """A mount is set as an entry of a list has it, and the call before the list was about that
+        mount. What such a call cannot have changed is left to be found.
 
         Args:
             mount: as it is known.
             entry: as the kernel has it after the call.
-            cause: the call.
+            call: the call.
         """
+        cause = Cause.of(call.row)
         master, earlier = self._expected.pop(mount.unique, (0, cause))
         if earlier != cause and entry.master != mount.master:
             # It happened before the call, which would have left the master alone or taken it.
             self._write(mount, mount.group, master, mount.flags, "slave", "model", earlier)
-        if mount.is_set_otherwise(entry):
+        if mount.is_set_otherwise(entry) and _can_set(call, mount, entry):
             self._set(mount, entry, "direct", "kernel", cause)
 
     def found(
@@ -158,3 +163,24 @@ class Changes:
         self._rows.change(mount, via, evidence, cause, before)
         if group != old_group:
             self.left_group(mount, old_group, old_master, cause)
+
+
+def _can_set(call: CallEnded, mount: MountState, entry: MountEntry) -> bool:
+    """Whether a call of this kind can change a mount from what it was to what an entry has."""
+    is_regrouped = (mount.group, mount.master) != (entry.group, entry.master)
+    has_other_flags = mount.has_other_options(entry)
+    # What comes to a shared mount becomes shared (attach_recursive_mnt() in fs/namespace.c).
+    becomes_shared = not has_other_flags and not mount.group and mount.master == entry.master
+    match call.kind:
+        case SyscallKind.SETATTR:
+            return True
+        case SyscallKind.MOVE_MOUNT:
+            sets_group = bool(call.flags & MOVE_MOUNT["MOVE_MOUNT_SET_GROUP"])
+            return (sets_group and not has_other_flags) or becomes_shared
+        case SyscallKind.MOUNT if call.mount_action in ("remount", "reconfigure"):
+            return not is_regrouped
+        case SyscallKind.MOUNT if call.mount_action == "propagation":
+            return is_regrouped or mount.unbindable != bool(entry.flags & MNT_UNBINDABLE)
+        case SyscallKind.MOUNT if call.mount_action == "move":
+            return becomes_shared
+    return False

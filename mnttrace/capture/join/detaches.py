@@ -18,6 +18,8 @@ from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.capture.join.umounted import (
+    Reached,
+    begin_of,
     is_peer_copy,
     likely_of,
     origin_of,
@@ -65,12 +67,21 @@ class Detaches:
         """
         tid, cause = call.row["tid"], Cause.of(call.row)
         missing = list(missing)
+        self._before_call(self._tables.attached(self._pending.before_call(call)), call)
         reported = self._pending.of_call(call)
         if not reported or call.last_detached_known_by != BY_EVENT:
             gone = self._tables.attached([*missing, *reported])
             more = likely_of(call, self._pending, self._tables, reported, gone)
             self._pending.drop(tid, more)
             reported += more
+        known = self._tables.attached(reported)
+        begin = begin_of(known)
+        self._before_call(known[:begin], call)
+        reported = [mount.unique for mount in known[begin:]]
+        lacked = self._tables.attached(missing)
+        # Of several at one place this took the last one, or who knows: that is for surveys.
+        left = begin_of(lacked)
+        missing = [mount.unique for mount in lacked[left:]]
         mounts = self._tables.attached(dict.fromkeys([*missing, *reported]))
         if not mounts:
             return
@@ -84,14 +95,12 @@ class Detaches:
         others = [m for m in mounts if m.unique not in direct and origins[m.unique] is None]
         # What the thread did before the call, without one. What else is missing may be of calls
         # that are not over: these calls or a survey report it.
+        of_others = {mount.unique for mount in others}
         of_thread = set(reported)
-        before = [mount for mount in others if mount.unique in of_thread]
-        if before:
-            self._without_call(before, cause._replace(seq=None, pid=None))
+        self._before_call([mount for mount in others if mount.unique in of_thread], call)
         gone = mounts
         if others:
-            gone_otherwise = {mount.unique for mount in others}
-            gone = [mount for mount in mounts if mount.unique not in gone_otherwise]
+            gone = [mount for mount in mounts if mount.unique not in of_others]
         for mount in gone:
             origin = None if mount.unique in direct else origins[mount.unique]
             via: Via = "direct" if mount.unique in direct else self._via(mount, origin)
@@ -128,7 +137,13 @@ class Detaches:
     def by_removal(self, call: CallEnded) -> None:
         """A call that removed or renamed what mounts were on in other namespaces."""
         cause = Cause.of(call.row)
+        self._before_call(self._tables.attached(self._pending.before_call(call)), call)
         mounts = self._tables.attached(self._pending.of_call(call))
+        # What is mounted on in the caller's own namespace cannot be removed: a umount before took
+        # that, and its copies.
+        umounted = Reached(self._tables, [mount for mount in mounts if mount.key == call.key])
+        self._before_call([mount for mount in mounts if mount in umounted], call)
+        mounts = [mount for mount in mounts if mount.unique in self._tables]
         own = {mount.unique for mount in mounts}
         on_file = next((m for m in reversed(mounts) if m.parent not in own), None)
         if on_file is None:
@@ -171,9 +186,13 @@ class Detaches:
         """A call by which a thread left its namespace: the last one to leave takes it down."""
         detached = self._pending.detached_by(call.row["tid"])
         own = [mount for mount in self._tables.attached(detached) if mount.key == call.key]
-        if any(mount.is_root for mount in own):
+        root = next((index for index, mount in enumerate(own) if mount.is_root), None)
+        if root is not None:
+            # The root goes first, or last (before Linux 6.8; umount_tree() in fs/namespace.c).
+            first = 0 if root == len(own) - 1 else root
             self._pending.drop(call.row["tid"], {mount.unique for mount in own})
-            self._died(own, "kernel", Cause.of(call.row))
+            self._before_call(own[:first], call)
+            self._died(own[first:], "kernel", Cause.of(call.row))
 
     # ---- without calls
 
@@ -188,12 +207,18 @@ class Detaches:
         for tid, uniques in self._pending.take_unclaimed(when.monotonic, everything):
             self._without_call(self._tables.attached(uniques), when._replace(tid=tid))
 
+    def _before_call(self, mounts: list[MountState], call: CallEnded) -> None:
+        """Write what the thread of a call detached before it, and no other call accounts for."""
+        if mounts:
+            self._without_call(mounts, Cause.of(call.row)._replace(seq=None, pid=None))
+
     def _without_call(self, mounts: list[MountState], cause: Cause) -> None:
         dead = {mount.key for mount in mounts if mount.is_root}
         self._died([mount for mount in mounts if mount.key in dead], "kernel", cause)
         removed = [mount for mount in mounts if mount.key not in dead]
         for mount in removed:
-            self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
+            if not mount.is_hidden:
+                self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
         self._take_away([(mount, cause) for mount in removed])
 
     def namespace_gone(self, key: int, when: Cause) -> None:

@@ -77,6 +77,7 @@ class Differences:
         self._whole: set[int] = set()
         # Mounts that are in the lists of calls which have come, and were not taken yet.
         self._left_to_calls: frozenset[int] = frozenset()
+        self._is_starting = False
 
     def survey(self, found: Found) -> None:
         """Take what a survey found.
@@ -107,6 +108,8 @@ class Differences:
                 continue
             if what == "attach":
                 self._attach(entry, found.lines, None if is_new else found.when)
+                if self._is_starting:
+                    self._known.there_at[entry.unique] = found.when.monotonic
             elif what == "change":
                 self._change(entry, found.lines, found.when)
             elif what == "super block":
@@ -116,9 +119,14 @@ class Differences:
         if is_new:
             self._hide(found)
 
-    def leave_to_calls(self, uniques: frozenset[int]) -> None:
-        """From now on pass over some mounts: the calls that made them are taken later."""
-        self._left_to_calls = uniques
+    def starting(self, made: frozenset[int]) -> None:
+        """The first lists come now. Pass over the mounts in them that calls made which are taken
+        later."""
+        self._left_to_calls, self._is_starting = made, True
+
+    def started(self) -> None:
+        """All first lists were taken."""
+        self._left_to_calls, self._is_starting = frozenset(), False
 
     def born(self, namespace: int) -> None:
         """All mounts of a namespace came to the tables when it was born."""

@@ -19,8 +19,8 @@ from typing import Literal
 import msgspec
 
 from mnttrace.capture.join.identity import Identity, User
-from mnttrace.linux.fanotify import MountEvent
 from mnttrace.linux.flags import AT, MOUNT, UMOUNT, mount_action
+from mnttrace.linux.mount_events import MountEvent
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import MountEntry

@@ -150,6 +150,7 @@ class Join:
         for one in waiting:
             if not isinstance(one, NamespaceListed | events.RoundBegan):
                 yield from self._begin(one) or ()
+        self._known.there_at.clear()
 
     def _end_early(self) -> _Step:
         """Write what waits for events that will not come."""

@@ -84,11 +84,11 @@ class KernelLists:
     def starting(self, waiting: list[AnyEvent]) -> None:
         """The first lists are taken before the calls that came while they were made: those have
         the mounts that they made."""
-        self._differences.leave_to_calls(made_by(waiting))
+        self._differences.starting(made_by(waiting))
 
     def started(self) -> None:
         """All first lists were taken."""
-        self._differences.leave_to_calls(frozenset())
+        self._differences.started()
 
     def unnamed(self, event: CallEnded | NamespaceListed | RoundEnded) -> list[NameMount]:
         """What is to be asked before an event is taken."""

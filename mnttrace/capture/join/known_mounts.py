@@ -28,10 +28,13 @@ class KnownMounts:
         rows: what happened to mounts.
         naming: makes mounts and names them.
         changes, detaches: change mounts and take them away.
+        there_at: when mounts of the first lists were there (CLOCK_MONOTONIC, ns), as long as calls
+            of before are taken.
     """
 
     def __init__(self, out: Outbox, reports_all: bool) -> None:
         self.tables = MountTables()
+        self.there_at: dict[int, int] = {}
         self.pending = PendingMountEvents(out, reports_all)
         self.rows = EffectRows(self.tables)
         self.naming = Naming(self.tables)

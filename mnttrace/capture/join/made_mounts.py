@@ -10,6 +10,7 @@ from mnttrace.capture.join.events import CallEnded, MountList
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.mount_state import Dentry, MountState
 from mnttrace.capture.join.outbox import Cause
+from mnttrace.linux.flags import MOVE_MOUNT
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import HOW_COVERED, HOW_MADE, HOW_PROPAGATED, MountEntry
 
@@ -33,48 +34,67 @@ class MadeMounts:
             # A copy can come to be in the tree that was moved; that itself is no copy.
             copies = {entry.unique for entry in made if entry.how == HOW_PROPAGATED}
             made = [entry for entry in made if entry.how != HOW_MADE or entry.unique not in copies]
-            made = self._mark_covered(made)
+            made = self._mark_covered(call, made)
         # The kernel lists the newest first; a mount's parent, and what it is a copy of, are older.
         made.sort(key=age)
         self._sources.clear()
-        evidence: Evidence = "kernel"
-        if not self._known.pending.is_watched(call.key, call.row["monotonic"]):
-            made, evidence = self._own(call, made)
+        made, unsure, evidence = self._own(call, made)
         cause = Cause.of(call.row)
         for entry in made:
-            self.take_entry(call, entry, cause, evidence)
+            self.take_entry(call, entry, cause, evidence if entry.unique in unsure else "kernel")
 
-    def _mark_covered(self, made: list[MountEntry]) -> list[MountEntry]:
+    def _mark_covered(self, call: CallEnded, made: list[MountEntry]) -> list[MountEntry]:
         """The list of a tree that was moved, with what it was slipped beneath marked as such: that
         is listed with the tree, as it is mounted on it now."""
-        listed = {entry.unique for entry in made}
+        listed = {entry.unique: entry for entry in made}
+        covered: set[int] = set()
+        for entry in reversed(made):  # the newest come first
+            parent = listed.get(entry.parent_unique)
+            if entry.how == HOW_MADE and parent is not None:
+                known = self._known.tables.get(entry.unique)
+                if known is not None:
+                    is_covered = known.has_moved(entry)
+                elif parent.unique in covered:
+                    is_covered = True
+                else:
+                    # The call that attached it was not reported: its place says it.
+                    is_on_top = (
+                        parent.parent_unique not in listed and parent.root == entry.mountpoint
+                    )
+                    is_covered = is_on_top and bool(call.flags & MOVE_MOUNT["MOVE_MOUNT_BENEATH"])
+                if is_covered:
+                    covered.add(entry.unique)
         return [
-            entry._replace(how=HOW_COVERED)
-            if entry.how == HOW_MADE
-            and entry.parent_unique in listed
-            and (known := self._known.tables.get(entry.unique)) is not None
-            and known.has_moved(entry)
-            else entry
-            for entry in made
+            entry._replace(how=HOW_COVERED) if entry.unique in covered else entry for entry in made
         ]
 
-    def _own(self, call: CallEnded, made: list[MountEntry]) -> tuple[list[MountEntry], Evidence]:
-        """What of a list a call made, and the evidence for that, where it is not reported who made
-        what: others may have made mounts in the namespace at the same time."""
-        new = {entry.unique for entry in made if entry.unique not in self._known.tables}
-        tops = [
-            e for e in made if e.how == HOW_MADE and e.unique in new and e.parent_unique not in new
-        ]
-        at_path = [
-            top for top in tops if self._known.naming.path(top, call.names) == call.row["path"]
-        ]
-        if not at_path:
-            return made, "ambiguous" if tops else "kernel"
-        others = {top.unique for top in tops} - {top.unique for top in at_path}
+    def _own(
+        self, call: CallEnded, made: list[MountEntry]
+    ) -> tuple[list[MountEntry], set[int], Evidence]:
+        """What of a list a call made; what of that nothing reported who attached it, and the
+        evidence for that: others may have made mounts in the namespace at the same time."""
+        tables, pending = self._known.tables, self._known.pending
+        new = {entry.unique for entry in made if entry.unique not in tables}
+        unsure = {unique for unique in new if pending.attached_by(unique) is None}
+        if not unsure:
+            return made, unsure, "kernel"
+        tid = call.row["tid"]
+        tops = [e for e in made if e.how == HOW_MADE and e.unique in unsure]
+        tops = [e for e in tops if e.parent_unique not in new]
+        at_path = {
+            top.unique
+            for top in tops
+            if self._known.naming.path(top, call.names) == call.row["path"]
+        }
+        others = {unique for unique in new - unsure if pending.attached_by(unique) != tid}
+        is_known = any(e.how == HOW_MADE and pending.attached_by(e.unique) == tid for e in made)
+        if at_path or is_known:
+            others.update(top.unique for top in tops if top.unique not in at_path)
         for entry in made:  # those below them, and copies, come later
-            if entry.parent_unique in others or entry.origin_unique in others:
+            if entry.unique in unsure and others & {entry.parent_unique, entry.origin_unique}:
                 others.add(entry.unique)
-        return [entry for entry in made if entry.unique not in others], "kernel"
+        evidence: Evidence = "ambiguous" if tops and not (at_path or is_known) else "kernel"
+        return [entry for entry in made if entry.unique not in others], unsure, evidence
 
     def take_entry(
         self, call: CallEnded, entry: MountEntry, cause: Cause, evidence: Evidence = "kernel"
@@ -86,8 +106,9 @@ class MadeMounts:
         if known is not None:
             self._made_before(call, known, entry)
             return
-        is_others = self._known.pending.is_of_other_thread(entry.unique, call)
-        if is_others or self._known.tables.was_detached(entry.unique):
+        is_others = self._known.pending.attached_by(entry.unique) not in (None, call.row["tid"])
+        is_older = entry.how == HOW_COVERED  # a survey finds it
+        if is_others or is_older or self._known.tables.was_detached(entry.unique):
             return
         is_copy = entry.how == HOW_PROPAGATED
         origin = self._known.tables.get(entry.origin_unique) if is_copy else None
@@ -125,7 +146,7 @@ class MadeMounts:
         if (is_moved or entry.how == HOW_COVERED) and known.has_moved(entry):
             self.move(call, [(known, entry)], "direct" if is_moved else "beneath")
         if is_moved:
-            self._known.changes.by_call(known, entry, Cause.of(call.row))
+            self._known.changes.by_call(known, entry, call)
 
     def move(self, call: CallEnded, moved: list[tuple[MountState, MountEntry]], via: Via) -> None:
         """Move mounts. All places are found before anything is moved, since the paths of the call

@@ -11,28 +11,46 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.limits import ASK_ABOUT_THREAD, CALL_TOLD_WITHIN, CUT_CALLS_KEPT
 from mnttrace.capture.join.outbox import Cause, Outbox
 from mnttrace.capture.join.requests import CheckThread
-from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW, MountEvent
+from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW, MountEvent
 from mnttrace.probes.records import BY_RELEASE_READ
+
+
+class _Detached(NamedTuple):
+    """A mount that a thread detached.
+
+    Attributes:
+        unique: its unique id.
+        came: when that had been reported.
+        after: how many mounts the thread had attached before. No call that detaches mounts
+            attaches some in between, so those of one call have one number.
+    """
+
+    unique: int
+    came: int
+    after: int
 
 
 class _Thread:
     """What a thread detached, and whether it may be still in the call that did so.
 
     Attributes:
-        detached: (unique id, when that had been reported), in the kernel's order.
+        detached: in the kernel's order.
+        attached: how many mounts it attached since the first of these.
         since: when something was reported last, or it was asked whether it is in a call.
         left: since when it is known to be in no call, None: it may be in one.
     """
 
-    __slots__ = ("detached", "left", "since")
+    __slots__ = ("attached", "detached", "left", "since")
 
     def __init__(self) -> None:
-        self.detached: deque[tuple[int, int]] = deque()
+        self.detached: deque[_Detached] = deque()
+        self.attached = 0
         self.since = 0
         self.left: int | None = None
 
@@ -90,15 +108,17 @@ class PendingMountEvents:
         for mask, tid, unique in events:
             if mask & FAN_MNT_ATTACH and mask & FAN_MNT_DETACH:
                 continue  # moved: the call's own list has it
+            thread = self._threads.get(tid)
             if mask & FAN_MNT_ATTACH:
                 self._attached_by[unique] = tid
+                if thread is not None:
+                    thread.attached += 1
             elif mask & FAN_MNT_DETACH:
                 if unique in self._detached_by:
                     continue  # reported twice: the first one holds
-                thread = self._threads.get(tid)
                 if thread is None:
                     thread = self._threads[tid] = _Thread()
-                thread.detached.append((unique, at))
+                thread.detached.append(_Detached(unique, at, thread.attached))
                 thread.since, thread.left = at, None
                 self._detached_by[unique] = tid
             elif mask & FAN_Q_OVERFLOW:
@@ -121,10 +141,9 @@ class PendingMountEvents:
         namespaces are reported of, so is each copy that a new namespace gets: that is not told."""
         return not self._reports_all and unique in self._attached_by
 
-    def is_of_other_thread(self, unique: int, call: CallEnded) -> bool:
-        """Whether a mount was attached by another thread than the one of a call."""
-        owner = self._attached_by.get(unique)
-        return owner is not None and owner != call.row["tid"]
+    def attached_by(self, unique: int) -> int | None:
+        """The thread that attached a mount which is not accounted for, if that was reported."""
+        return self._attached_by.get(unique)
 
     def remember_cut(self, call: CallEnded) -> None:
         """The list of a call is not complete: what else its thread attached may be its."""
@@ -153,7 +172,23 @@ class PendingMountEvents:
         thread = self._threads.get(self._detached_by.get(unique, 0))
         if thread is None:
             return False
-        return self._reports_all or any(came < at for one, came in thread.detached if one == unique)
+        reported = [one.came for one in thread.detached if one.unique == unique]
+        return self._reports_all or any(came < at for came in reported)
+
+    def before_call(self, call: CallEnded) -> list[int]:
+        """The mounts that the thread of a call detached before it, as is known from what it
+        attached in between, and that no call accounted for."""
+        tid = call.row["tid"]
+        if self._detached_by.get(call.last_detached) != tid:
+            return []
+        detached = self._threads[tid].detached
+        if detached[0].after == detached[-1].after:
+            return []
+        last = next(one for one in detached if one.unique == call.last_detached)
+        found: list[int] = []
+        while detached[0].after < last.after:
+            found.append(self._next(tid))
+        return found
 
     def of_call(self, call: CallEnded) -> list[int]:
         """The mounts that a call detached, up to the last one that the kernel has for it, in the
@@ -171,16 +206,16 @@ class PendingMountEvents:
     def detached_by(self, tid: int) -> list[int]:
         """The mounts that a thread detached and no call accounted for, in the kernel's order."""
         thread = self._threads.get(tid)
-        return [unique for unique, _ in thread.detached] if thread else []
+        return [one.unique for one in thread.detached] if thread else []
 
     def more_of_call(self, call: CallEnded) -> Iterator[int]:
         """Of these, what may be of a call that may have detached more than :meth:`of_call` knows:
         if all of it had been read when the call ended, nothing that came after that."""
         thread = self._threads.get(call.row["tid"])
-        for unique, came in thread.detached if thread else ():
-            if call.last_detached_known_by == BY_RELEASE_READ and came > call.end:
+        for one in thread.detached if thread else ():
+            if call.last_detached_known_by == BY_RELEASE_READ and one.came > call.end:
                 return
-            yield unique
+            yield one.unique
 
     def drop(self, tid: int, uniques: Collection[int]) -> None:
         """Some of these are accounted for."""
@@ -188,7 +223,7 @@ class PendingMountEvents:
         if not wanted:
             return
         thread = self._threads[tid]
-        thread.detached = deque(one for one in thread.detached if one[0] not in wanted)
+        thread.detached = deque(one for one in thread.detached if one.unique not in wanted)
         for unique in wanted:
             self._account_for(unique)
         self._forget_empty(tid)
@@ -197,7 +232,7 @@ class PendingMountEvents:
         """(thread, mounts that it detached) for those of some mounts that no call has accounted
         for."""
         for tid, thread in list(self._threads.items()):
-            found = [unique for unique, _ in thread.detached if unique in uniques]
+            found = [one.unique for one in thread.detached if one.unique in uniques]
             self.drop(tid, found)
             if found:
                 yield tid, found
@@ -223,7 +258,7 @@ class PendingMountEvents:
         return at - thread.left > CALL_TOLD_WITHIN
 
     def _next(self, tid: int) -> int:
-        unique, _ = self._threads[tid].detached.popleft()
+        unique = self._threads[tid].detached.popleft().unique
         self._account_for(unique)
         return unique
 

@@ -29,16 +29,21 @@ from mnttrace.linux.syscalls import SyscallKind
 
 
 class _Round:
-    """When all tables were read last, in ns of CLOCK_MONOTONIC.
+    """When all tables were read last, in ns of CLOCK_MONOTONIC, and what was before that.
 
     Attributes:
         began, ended: of the last one; 0: none yet.
+        calls: that ended before it, and may explain what it shows.
+        births: namespaces that were born before it: what is left of them after it is of
+            namespaces that are gone.
     """
 
-    __slots__ = ("began", "ended")
+    __slots__ = ("began", "births", "calls", "ended")
 
     def __init__(self) -> None:
         self.began = self.ended = 0
+        self.calls: list[CallEnded] = []
+        self.births: set[int] = set()
 
 
 class TablesAlone:
@@ -66,10 +71,7 @@ class TablesAlone:
         self._causes = LikelyCauses(known.tables, known.rows)
         self._differences = Differences(known)
         self._calls: list[CallEnded] = []
-        self._explaining: list[CallEnded] = []
         self._births: dict[int, CallEnded] = {}
-        # Those before the round: what is left of them after it is of namespaces that are gone.
-        self._births_before: set[int] = set()
         # Namespace → when its table that was compared last had been asked for.
         self._compared: dict[int, int] = {}
         self._round = _Round()
@@ -135,22 +137,22 @@ class TablesAlone:
 
     def round_began(self, event: RoundBegan) -> None:
         """All tables are read now: the calls until then explain what is different."""
-        self._explaining, self._calls = self._calls, []
-        self._births_before = set(self._births)
+        self._round.calls, self._calls = self._calls, []
+        self._round.births = set(self._births)
         self._round.began = event.at
 
     def round_ended(self, event: RoundEnded) -> None:
         """All tables have been read."""
         self._round.ended = event.at
-        for key in self._births_before:
+        for key in self._round.births:
             self._births.pop(key, None)
-        self._births_before.clear()
+        self._round.births.clear()
 
     def explain(self) -> None:
         """Give effects that wait their likely causes."""
         # What a call did while the tables were read is in some of these, and in the next ones.
-        self._causes.find([*self._explaining, *self._calls])
-        self._explaining = []
+        self._causes.find([*self._round.calls, *self._calls])
+        self._round.calls = []
 
     def ask_for_due(self, at: int) -> None:
         """Ask for the tables, if something can be different by now."""

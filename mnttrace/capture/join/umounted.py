@@ -88,6 +88,19 @@ def likely_of(
     return found
 
 
+def begin_of(reported: list[MountState]) -> int:
+    """Where a umount begins in what its thread detached up to the end of it: two mounts cannot
+    have been at one place at the same time, so the first of them is of a call before."""
+    places: set[tuple[int, int]] = set()
+    for begin in range(len(reported), 0, -1):
+        mount = reported[begin - 1]
+        place = mount.parent, mount.mountpoint.key
+        if mount.mountpoint.key and place in places:
+            return begin
+        places.add(place)
+    return 0
+
+
 def taken_directly(
     call: CallEnded,
     mounts: list[MountState],

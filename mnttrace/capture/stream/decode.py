@@ -29,7 +29,7 @@ from mnttrace.capture.stream.arguments import (
 )
 from mnttrace.capture.stream.fs_context import FsContexts
 from mnttrace.linux.errnos import errno_name
-from mnttrace.linux.fanotify import MountEvent
+from mnttrace.linux.mount_events import MountEvent
 from mnttrace.linux.namespaces import namespace_link
 from mnttrace.linux.syscalls import Syscall, SyscallKind, by_number
 from mnttrace.linux.text import decode

@@ -8,7 +8,8 @@ A raw log is one Arrow stream, `raw.arrows` in the recording, with a row an even
 mnttrace/capture/join/events.py). What it was made with, and what meta.json said then, is in the
 schema's metadata. Addresses of dentries, which are the kernel's own, are replaced by other numbers.
 
-It may come from a stranger: whatever does not fit the events' types is refused.
+It may come from a stranger: whatever does not fit the events' types is refused, and no memory is
+taken because it says so.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 import pyarrow as pa
@@ -27,13 +28,36 @@ import pyarrow as pa
 from mnttrace.capture.join.events import AnyEvent, CallEnded, MountList, NamespaceListed
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.join.setting import Setting
+from mnttrace.capture.stream.arrow_batches import batches, read_schema
 from mnttrace.errors import OutputError, RecordingError
 
 NAME = "raw.arrows"
 VERSION = 1  # of the events; raised when one that was written can no longer be read
 _AT_ONCE = 4096  # events that wait for the next flush at most
+_BYTES_AT_ONCE = 1 << 26  # and bytes of them; much less than a batch that is read may have
 _KEPT = 1 << 16  # addresses whose numbers are remembered
 _SCHEMA = pa.schema([("at", pa.int64()), ("event", pa.string()), ("body", pa.string())])
+
+
+# What reading one that is damaged, or no raw log, ends in. A text within can nest without end.
+_DAMAGE = (OSError, pa.ArrowException, ValueError, KeyError, RecursionError)
+
+
+class _Meta(TypedDict):
+    """What a recording's meta.json has to have, to be read again."""
+
+    mnttrace: str
+    host: str
+    kernel: str
+    boot_id: str
+    started: Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+    wall_offset: int
+    home_ns_id: int | None
+    command: list[str]
+    traced: list[str]
+    missing: list[str]
+    sees: dict[str, bool]
+    filters: dict[str, list[int | str]]
 
 
 class Header(msgspec.Struct):
@@ -67,6 +91,7 @@ class RawLogWriter:
         self._path = directory / NAME
         self._hide = _Addresses()
         self._rows: list[tuple[int, str, str]] = []
+        self._bytes = 0
         metadata = {b"mnttrace": msgspec.json.encode(header)}
         try:
             # What it has of other users' processes is for root's eyes.
@@ -88,7 +113,8 @@ class RawLogWriter:
         # As text at once, since the core may change what it was given.
         body = msgspec.json.encode(kept).decode()
         self._rows.append((event.at, type(event).__name__, body))
-        if len(self._rows) >= _AT_ONCE:
+        self._bytes += len(body)
+        if len(self._rows) >= _AT_ONCE or self._bytes >= _BYTES_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
@@ -104,6 +130,7 @@ class RawLogWriter:
             for values, kind in zip(zip(*self._rows, strict=True), _SCHEMA.types, strict=True)
         ]
         self._rows.clear()
+        self._bytes = 0
         try:
             self._stream.write_batch(pa.record_batch(columns, schema=self._schema))
             self._file.flush()
@@ -142,6 +169,20 @@ class RawLog:
         self.path = path / NAME if path.is_dir() else path
         self.header = self._read_header()
 
+    def check_meta(self) -> None:
+        """Check that a recording can be made with what meta.json said.
+
+        Raises:
+            RecordingError: it cannot.
+        """
+        try:
+            msgspec.convert(self.header.meta, _Meta)
+        except msgspec.ValidationError as error:
+            raise RecordingError(
+                f"{self.path} is no recording's: {_first_line(error)}",
+                "mnttrace record --keep-raw keeps one",
+            ) from error
+
     def events(self) -> Iterator[AnyEvent]:
         """The events, in their order.
 
@@ -151,13 +192,12 @@ class RawLog:
         count = 0
         decoder = msgspec.json.Decoder(AnyEvent)
         try:
-            with pa.OSFile(str(self.path)) as file, pa.ipc.open_stream(file) as reader:
-                for batch in reader:
-                    for body in batch.column("body"):
-                        text = body.as_buffer() if body.is_valid else b""
-                        yield decoder.decode(text)
-                        count += 1
-        except (OSError, pa.ArrowException, msgspec.DecodeError, KeyError) as error:
+            for batch in batches(self.path, _SCHEMA):
+                for body in batch.column("body"):
+                    text = body.as_buffer() if body.is_valid else b""
+                    yield decoder.decode(text)
+                    count += 1
+        except _DAMAGE as error:
             raise RecordingError(
                 f"{self.path} is damaged after {count} events: {_first_line(error)}",
                 "what is before that was used",
@@ -165,27 +205,32 @@ class RawLog:
 
     def _read_header(self) -> Header:
         try:
-            with pa.OSFile(str(self.path)) as file, pa.ipc.open_stream(file) as reader:
-                metadata = reader.schema.metadata or {}
-                if not reader.schema.equals(_SCHEMA):
-                    raise KeyError("columns")
-                header = msgspec.json.decode(metadata[b"mnttrace"], type=Header)
+            schema = read_schema(self.path)
+            if not schema.equals(_SCHEMA):
+                raise ValueError("it has other columns")
+            header = msgspec.json.decode((schema.metadata or {})[b"mnttrace"], type=Header)
         except FileNotFoundError as error:
             raise RecordingError(
                 f"{self.path}: there is no raw log", "mnttrace record --keep-raw keeps one"
             ) from error
-        except (OSError, pa.ArrowException, msgspec.DecodeError, KeyError) as error:
+        except _DAMAGE as error:
             raise RecordingError(f"{self.path} is not a raw log: {_first_line(error)}") from error
         if header.version != VERSION:
             raise RecordingError(
                 f"{self.path} has version {header.version}, this mnttrace reads {VERSION}",
-                f"use mnttrace {header.meta.get('mnttrace', 'that made it')}",
+                f"use mnttrace {_printable(header.meta.get('mnttrace', 'that made it'))}",
             )
         return header
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r} in its metadata"
+    return _printable(str(error).partition("\n")[0])
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 class _Addresses:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from mnttrace.capture.join.events import Reason, TableRead, namespace_key
-from mnttrace.linux import mountinfo, statmount
+from mnttrace.linux import mountinfo, proc_mountinfo, statmount
 from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.namespaces import (
     MountNamespace,
@@ -149,7 +149,7 @@ def _mount_table(pid: int | None, path: str, ns_id: int) -> list[mountinfo.Mount
         OSError: it cannot be read.
     """
     if pid is not None:
-        return mountinfo.read(pid)
+        return proc_mountinfo.read(pid)
     if ns_id and statmount.available():
         return [_as_line(mount) for mount in statmount.table(ns_id)]
     return mountinfo.parse(read_mountinfo(path), path)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mnttrace.linux.mountinfo import Mount, format_line, read
+from mnttrace.linux.mountinfo import Mount, format_line
+from mnttrace.linux.proc_mountinfo import read
 from tests.kernel.linux.children import child, descriptors
 
 NASTY_NAMES = [

@@ -17,7 +17,8 @@ import pytest
 from mnttrace.errors import MissingPrerequisite
 from mnttrace.linux.bpf import traceable
 from mnttrace.linux.btf import Btf
-from mnttrace.linux.fanotify import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent, MountGroup, events
+from mnttrace.linux.fanotify import MountGroup
+from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent, events
 from mnttrace.linux.perf import takes_kprobe
 from mnttrace.probes import kernel_functions
 from mnttrace.probes.kernel import KernelProbes
