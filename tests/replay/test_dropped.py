@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from mnttrace.capture.join.events import AnyEvent, CallEnded, MountsChanged
 from mnttrace.recording.rows import EffectRow
 from tests.replay.logs import NAMES, Rows, load
-from tests.replay.test_properties import examples
+from tests.replay.test_properties import examples, fewer
 
 Call = tuple[int, int]  # thread, when it began
 
@@ -114,7 +114,7 @@ def check(name: str, rows: Rows, lost: AnyEvent) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_lost_leads_to_no_wrong_owner(name: str) -> None:
-    @examples(12)
+    @examples(fewer(name, 12))
     @given(st.sampled_from(places(name)))
     def lost(place: tuple[int, int | None]) -> None:
         events, one = lose(name, place)

@@ -89,6 +89,17 @@ def test_of_two_mounts_that_a_list_lacks_at_one_place_the_last_one_is_the_umount
     assert detaches(core) == [(9, "direct", 1012)]
 
 
+def test_others_that_a_list_lacks_are_the_umounts_all_the_same() -> None:
+    core = Core(uses_fanotify=False)
+    below = M(1010, A, "/a/b")
+    core.take(everything([ROOT, A, below, FIRST], is_watched=False))
+    core.take(
+        call("mount", made(SECOND), path="/a/x", seq=8, names=NAMES),
+        call("umount2", after(ROOT), path="/a", seq=9, flags_value=2),
+    )
+    assert [mount for _, _, mount in detaches(core)] == [1002, 1010, 1012]
+
+
 def test_a_lazy_umount_takes_what_is_below_in_any_order() -> None:
     core = started()
     inside = M(1013, FIRST, "/a/x/y")

@@ -55,6 +55,11 @@ def examples(number: int) -> settings:
     )
 
 
+def fewer(name: str, number: int) -> int:
+    """That many examples, fewer of a log that takes long."""
+    return max(2, number * 500 // max(500, len(load(name).bodies)))
+
+
 @pytest.fixture(autouse=True)
 def _ends() -> Iterator[None]:
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -29,7 +29,6 @@ from mnttrace.capture.join.requests import NameMount
 from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import (
-    HOW_COVERED,
     HOW_MADE,
     HOW_PROPAGATED,
     LIST_AFTER,
@@ -74,11 +73,7 @@ class CallEffects:
                 for entry in found.entries
                 if entry.unique not in tables
                 and entry.mntns_id
-                and (
-                    are_made
-                    or entry.how in (HOW_PROPAGATED, HOW_COVERED)
-                    or pending.was_cut(entry.unique)
-                )
+                and (are_made or entry.how == HOW_PROPAGATED or pending.was_cut(entry.unique))
             ]
         return self._known.naming.unnamed(new, call.names) if new else []
 

@@ -19,7 +19,7 @@ from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.linux.flags import MOVE_MOUNT
-from mnttrace.linux.options import MNT_UNBINDABLE, super_options
+from mnttrace.linux.options import MNT_SHOWN, MNT_UNBINDABLE, super_options
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import MountEntry
 
@@ -180,7 +180,7 @@ def _can_set(call: CallEnded, mount: MountState, entry: MountEntry) -> bool:
         case SyscallKind.MOUNT if call.mount_action in ("remount", "reconfigure"):
             return not is_regrouped
         case SyscallKind.MOUNT if call.mount_action == "propagation":
-            return is_regrouped or mount.unbindable != bool(entry.flags & MNT_UNBINDABLE)
+            return not (mount.flags ^ entry.flags) & (MNT_SHOWN & ~MNT_UNBINDABLE)
         case SyscallKind.MOUNT if call.mount_action == "move":
             return becomes_shared
     return False

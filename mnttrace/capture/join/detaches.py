@@ -21,6 +21,7 @@ from mnttrace.capture.join.umounted import (
     Reached,
     begin_of,
     is_peer_copy,
+    last_at_each_place,
     likely_of,
     origin_of,
     propagates,
@@ -78,10 +79,7 @@ class Detaches:
         begin = begin_of(known)
         self._before_call(known[:begin], call)
         reported = [mount.unique for mount in known[begin:]]
-        lacked = self._tables.attached(missing)
-        # Of several at one place this took the last one, or who knows: that is for surveys.
-        left = begin_of(lacked)
-        missing = [mount.unique for mount in lacked[left:]]
+        missing = last_at_each_place(self._tables.attached(missing))
         mounts = self._tables.attached(dict.fromkeys([*missing, *reported]))
         if not mounts:
             return

@@ -48,7 +48,7 @@ class MadeMounts:
         is listed with the tree, as it is mounted on it now."""
         listed = {entry.unique: entry for entry in made}
         covered: set[int] = set()
-        for entry in reversed(made):  # the newest come first
+        for entry in reversed(made):  # the oldest first
             parent = listed.get(entry.parent_unique)
             if entry.how == HOW_MADE and parent is not None:
                 known = self._known.tables.get(entry.unique)

@@ -101,6 +101,15 @@ def begin_of(reported: list[MountState]) -> int:
     return 0
 
 
+def last_at_each_place(mounts: Iterable[MountState]) -> list[int]:
+    """Of mounts that a list lacks, the oldest first, those that were not replaced by another of
+    them: these went before, and with what is not known."""
+    last: dict[tuple[int, int], int] = {}
+    for mount in mounts:
+        last[mount.parent, mount.mountpoint.key or -mount.unique] = mount.unique
+    return list(last.values())
+
+
 def taken_directly(
     call: CallEnded,
     mounts: list[MountState],
