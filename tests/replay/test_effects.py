@@ -90,6 +90,23 @@ def test_where_no_report_says_whose_it_is_the_path_decides() -> None:
     ]
 
 
+def test_a_umount_of_a_mount_whose_place_is_not_known() -> None:
+    mine, yours = M(3, ROOT, "/a"), M(2, ROOT, "/b")
+    named = {dentry(ROOT, "/b"): "/b"}
+    for last, names in ((0, named), (3, {})):
+        core = Core(uses_fanotify=False)
+        core.take(*everything([ROOT], is_watched=False))
+        core.take(call("mount", made(yours), seq=5, path="/b", tid=YOU, names=names))
+        core.take(call("mount", made(mine), seq=6, path="/a", names=names))
+        freed = {"last_detached": last, "known_by": BY_RELEASE}
+        core.take(call("umount2", after(ROOT), seq=7, path="/a", **freed))
+        core.take(call("umount2", after(ROOT), seq=8, path="/b", tid=YOU))
+        assert core.effects("seq", "action", "mnt_id_unique")[2:] == [
+            (7, "detach", 3),
+            (8, "detach", 2),
+        ]
+
+
 def test_a_umount_and_the_copies_that_it_takes_along() -> None:
     core = Core()
     a, b = M(2, ROOT, "/a", group=2), M(102, THERE, "/a", ns=OTHER, master=2, minor=2)

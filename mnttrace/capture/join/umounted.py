@@ -128,6 +128,12 @@ def taken_directly(
     own = [mount for mount in mounts if mount.key == call.key]
     likely = [mount for mount in own if mount.unique not in expected]
     at_path = [mount for mount in likely if tables.path(mount) == call.row["path"]]
+    if not at_path:
+        # What its thread was about to free is its own; what is at a known place is at another one.
+        last = call.last_detached
+        likely.sort(
+            key=lambda one: (last not in tables.tree(one.unique), one.mountpoint.path is not None)
+        )
     top = (at_path or likely or own or mounts)[0]
     direct = {top.unique: top}
     if call.is_lazy:
