@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from mnttrace.capture.join.mountinfo_entries import FIRST_MADE_UP
 from mnttrace.capture.join.requests import ForgetNamespace
 from mnttrace.linux.options import MNT_UNBINDABLE
 from mnttrace.probes.records import (
@@ -192,6 +193,25 @@ def test_the_last_thread_that_leaves_a_namespace_takes_it_down() -> None:
     core.take(*everything([ROOT], [THERE, a]))
     core.take(detached(ME, THERE, a), call("setns", seq=5, ns=OTHER, ns_after=NS, ns_target=NS))
     assert core.effects() == [(5, "detach", "namespace-death", "kernel", 102)]
+
+
+def test_what_it_detached_before_by_a_call_that_was_lost_went_before() -> None:
+    core = Core("kernel-hooks", uses_fanotify=False)
+    a = M(102, THERE, "/a", ns=OTHER)
+    core.take(*everything([ROOT], [THERE, a]))
+    core.take(detached(ME, a), detached(ME, THERE))
+    core.take(call("setns", seq=5, ns=OTHER, ns_after=NS, ns_target=NS))
+    assert [row["seq"] for row in core.of("effects")] == [None]
+
+
+def test_before_linux_6_8_the_root_of_a_namespace_goes_last() -> None:
+    core = Core("kernel-hooks", uses_fanotify=False)
+    top = M(FIRST_MADE_UP + 101, ns=OTHER, minor=1)
+    a = M(FIRST_MADE_UP + 102, top, "/a", ns=OTHER)
+    core.take(*everything([ROOT], [top, a]))
+    core.take(detached(ME, a, top))
+    core.take(call("setns", seq=5, ns=OTHER, ns_after=NS, ns_target=NS))
+    assert core.effects() == [(5, "detach", "namespace-death", "kernel", a.unique)]
 
 
 def test_a_namespace_that_is_born_copies_the_mounts_of_its_maker() -> None:

@@ -15,6 +15,7 @@ from mnttrace.capture.join.effect_rows import EffectRows, Evidence, Via
 from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
+from mnttrace.capture.join.mountinfo_entries import FIRST_MADE_UP
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.capture.join.umounted import (
@@ -186,8 +187,9 @@ class Detaches:
         own = [mount for mount in self._tables.attached(detached) if mount.key == call.key]
         root = next((index for index, mount in enumerate(own) if mount.is_root), None)
         if root is not None:
-            # The root goes first, or last (before Linux 6.8; umount_tree() in fs/namespace.c).
-            first = 0 if root == len(own) - 1 else root
+            # The root goes first (umount_tree() in fs/namespace.c), but last where mounts have no
+            # unique ids (before Linux 6.8).
+            first = root if own[root].unique < FIRST_MADE_UP else 0
             self._pending.drop(call.row["tid"], {mount.unique for mount in own})
             self._before_call(own[:first], call)
             self._died(own[first:], "kernel", Cause.of(call.row))
