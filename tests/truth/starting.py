@@ -5,7 +5,7 @@
 
     starting.py FOLDER RATE
 
-The source of each mount is its number.
+The source of each mount is its number. Once there was one, a line is written.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def main() -> None:
         ):
             if result:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        if not pairs:
+            print("goes on", flush=True)
         pairs += 1
 
 

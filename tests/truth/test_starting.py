@@ -27,9 +27,9 @@ for n in $(seq {receivers}); do
 done
 until [ "$(ls ready* 2>/dev/null | wc -l)" = {receivers} ]; do sleep 0.02; done
 mkfifo go; exec 3<>go
-python3 {load} "$PWD/shared" {rate} <go &
+python3 {load} "$PWD/shared" {rate} <go >goes-on &
 load=$!
-until grep -q " $PWD/shared/place " /proc/self/mountinfo; do :; done
+until [ -s goes-on ]; do sleep 0.02; done
 $MNTTRACE record --keep-raw -o run.mnttrace --duration {seconds} {options}
 kill $load
 """
@@ -39,8 +39,9 @@ kill $load
 def test_what_goes_on_while_it_starts_has_right_paths(
     in_namespace, tmp_path: Path, rate: int
 ) -> None:
+    seconds = max(SECONDS, 4 / rate)
     in_namespace(
-        SCRIPT.format(receivers=RECEIVERS, load=LOAD, rate=rate, seconds=SECONDS, options=""),
+        SCRIPT.format(receivers=RECEIVERS, load=LOAD, rate=rate, seconds=seconds, options=""),
         timeout=120,
     )
     run = Recording(tmp_path / "run.mnttrace")
