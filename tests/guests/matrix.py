@@ -3,7 +3,7 @@
 
 """The tests on stock kernels: each is booted by QEMU, and judged by what ran inside.
 
-    sudo .venv/bin/python -m tests.guests.matrix [--suites doctor,seeds] [KERNEL …]
+    sudo .venv/bin/python -m tests.guests.matrix [--suites doctor,seeds] [--at-once 2] [KERNEL …]
 
 A KERNEL is a version that Debian has, such as 6.1; without any, all that are supported. What was
 fetched is in ~/.cache/mnttrace-kernels, and what was said in .kernels/KERNEL. Prints a table; ends
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests import CHECKOUT
@@ -67,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kernels", nargs="*", default=KERNELS)
     parser.add_argument("--suites", default=",".join(SUITES))
+    parser.add_argument("--at-once", type=int, default=1, help="guests that run at a time")
     asked = parser.parse_args()
     in_own_mounts()
     known = SUITES | ON_REQUEST
@@ -75,12 +77,16 @@ def main() -> None:
     qemu = archive.qemu(X86.package)
     print("| kernel | " + " | ".join(suites) + " |\n|---|" + "---|" * len(suites), flush=True)
     is_good = True
-    for version in asked.kernels:
-        guest = Guest(X86, qemu, archive.kernel(version))
-        commands = {name: f"{ENVIRONMENT}; {command}" for name, command in suites.items()}
-        found = guest.run(commands, CHECKOUT / ".kernels" / version, TIMEOUT * len(suites))
-        is_good &= all(outcome.status == 0 for outcome in found)
-        print(f"| {guest.release} | {' | '.join(map(cell, found))} |", flush=True)
+    commands = {name: f"{ENVIRONMENT}; {command}" for name, command in suites.items()}
+    guests = [Guest(X86, qemu, archive.kernel(version)) for version in asked.kernels]
+
+    def run(version: str, guest: Guest) -> list[Outcome]:
+        return guest.run(commands, CHECKOUT / ".kernels" / version, TIMEOUT * len(suites))
+
+    with ThreadPoolExecutor(asked.at_once) as pool:
+        for guest, found in zip(guests, pool.map(run, asked.kernels, guests), strict=True):
+            is_good &= all(outcome.status == 0 for outcome in found)
+            print(f"| {guest.release} | {' | '.join(map(cell, found))} |", flush=True)
     sys.exit(not is_good)
 
 

@@ -114,7 +114,7 @@ def test_no_events_make_the_core_raise(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@examples(15)
+@examples(8)
 @given(MISTAKES)
 def test_no_mistake_in_a_raw_log_makes_the_core_raise(name: str, numbers: list[int]) -> None:
     log = load(name)
