@@ -84,7 +84,7 @@ class Detaches:
         mounts = self._tables.attached(dict.fromkeys([*missing, *reported]))
         if not mounts:
             return
-        direct, is_at_path = taken_directly(call, mounts, self._tables, self._expected)
+        direct, is_at_path = taken_directly(call, mounts, self._tables, self._expected, reported)
         # No report says who detached what is missing: others may have done it meanwhile.
         evidence: Evidence = "kernel" if reported or is_at_path else "ambiguous"
         sources = [one for one in mounts if one.unique in direct and propagates(one, self._tables)]

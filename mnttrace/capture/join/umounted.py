@@ -115,6 +115,7 @@ def taken_directly(
     mounts: list[MountState],
     tables: MountTables,
     expected: Collection[int],
+    reported: Collection[int],
 ) -> tuple[dict[int, MountState], bool]:
     """Which of the detached mounts a umount took itself, and whether that is the one at its path; a
     lazy one, all that was mounted on that.
@@ -124,12 +125,14 @@ def taken_directly(
         mounts: what it detached, at least one.
         tables: the mount tables before it.
         expected: mounts that were to go with an earlier call.
+        reported: what its thread is reported to have detached.
     """
     own = [mount for mount in mounts if mount.key == call.key]
     likely = [mount for mount in own if mount.unique not in expected]
     at_path = [mount for mount in likely if tables.path(mount) == call.row["path"]]
-    if not at_path:
+    if not at_path and not reported:
         # What its thread was about to free is its own; what is at a known place is at another one.
+        # (What is reported comes in the kernel's order: first what the call itself took.)
         last = call.last_detached
         likely.sort(
             key=lambda one: (last not in tables.tree(one.unique), one.mountpoint.path is not None)
