@@ -88,7 +88,7 @@ class Detaches:
         # No report says who detached what is missing: others may have done it meanwhile.
         evidence: Evidence = "kernel" if reported or is_at_path else "ambiguous"
         sources = [one for one in mounts if one.unique in direct and propagates(one, self._tables)]
-        origins = {mount.unique: origin_of(mount, sources) for mount in mounts}
+        origins = {mount.unique: origin_of(mount, sources, self._tables) for mount in mounts}
         # What was to go with an earlier call did, if it is not reported to have gone with this one.
         origins |= dict.fromkeys(self._expected.keys() & origins.keys() - set(reported))
         others = [m for m in mounts if m.unique not in direct and origins[m.unique] is None]

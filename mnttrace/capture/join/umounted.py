@@ -146,12 +146,19 @@ def taken_directly(
     return direct, bool(at_path)
 
 
-def origin_of(mount: MountState, direct: Iterable[MountState]) -> MountState | None:
+def origin_of(
+    mount: MountState, direct: Iterable[MountState], tables: MountTables
+) -> MountState | None:
     """Which of the mounts that a call itself detached took another along: one at the same place,
     if there is one that was mounted on a peer or master of its parent."""
     same_place = [other for other in direct if other.mountpoint.key == mount.mountpoint.key]
     copies = [other for other in same_place if other.root.key == mount.root.key]
-    return next(iter([*copies, *same_place]), None)
+    likely = [*copies, *same_place]
+    if len(same_place) > 1:
+        above = [(other, tables.recall(other.parent)) for other in likely]
+        reached = [o for o, parent in above if parent and mount.parent in tables.receivers(parent)]
+        likely = reached + likely
+    return next(iter(likely), None)
 
 
 def propagates(mount: MountState, tables: MountTables) -> bool:
