@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from mnttrace.capture.join.events import AnyEvent
 from mnttrace.capture.join.join import Join
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.rejoin import rejoin
@@ -52,9 +54,14 @@ class Kept:
 
 def joined(log: RawLog) -> Rows:
     """All rows that a raw log gives."""
+    return joined_events(log, log.events())
+
+
+def joined_events(log: RawLog, events: Iterable[AnyEvent]) -> Rows:
+    """All rows that events give, recorded as a raw log says."""
     join = Join(log.header.setting, log.header.wanted)
     rows: Rows = []
-    for event in log.events():
+    for event in events:
         rows += join.take(event).rows
     return [*rows, *join.finish().rows]
 

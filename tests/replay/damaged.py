@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from mnttrace.capture.join.events import AnyEvent
 from mnttrace.capture.rejoin import rejoin
 from mnttrace.capture.stream.raw_log import _SCHEMA, RawLog
 from mnttrace.commands.info import _lines
 from mnttrace.errors import RecordingError
 from mnttrace.recording.reader import count_rows, read_columns, read_meta
 from mnttrace.recording.schema import COLUMNS
-from tests.rejoined import joined
+from tests.rejoined import joined_events
 from tests.replay.logs import FOLDER, load
 
 NAME = "6.1-kernel-hooks/calls"
@@ -91,11 +93,9 @@ def check_recording(out: Path, log: Path, said: str) -> None:
 
 def given_rows(path: Path) -> list[tuple[str, Any]]:
     """What the events before the damage give."""
-    log, before = RawLog(path), []
-    try:
+    log = RawLog(path)
+    before: list[AnyEvent] = []
+    with suppress(RecordingError):  # the damage begins here
         for event in log.events():
             before.append(event)
-    except RecordingError:
-        pass
-    log.events = lambda: iter(before)  # type: ignore[method-assign]
-    return joined(log)
+    return joined_events(log, before)

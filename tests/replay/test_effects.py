@@ -356,3 +356,28 @@ def test_a_cut_list_is_made_good_by_the_next_one() -> None:
         (5, "kernel", 2),
         (5, "snapshot", 3),
     ]
+
+
+def test_of_two_taken_at_one_dentry_a_copy_is_of_the_one_that_it_receives_from() -> None:
+    top = M(3, ROOT, "/a", group=2, minor=9)
+    below = M(4, top, "/a/x", minor=8)
+    copied_top = M(103, THERE, "/a", ns=OTHER, group=2, minor=9)
+    copied = M(104, copied_top, "/a/x", ns=OTHER, minor=8)
+    place = {"mountpoint": 77, "root": 78}
+    core = Core()
+    core.take(
+        *everything([ROOT], [THERE]),
+        attached(ME, top, copied_top),
+        call("mount", made(entry(top, **place), entry(copied_top, HOW_PROPAGATED, 3, **place))),
+        attached(ME, below, copied),
+        call("mount", made(entry(below, **place), entry(copied, HOW_PROPAGATED, 4, **place))),
+        detached(ME, top, below, copied, copied_top),
+        call("umount2", seq=5, path="/a", flags="MNT_DETACH", flags_value=2, last_detached=103),
+    )
+    effects = core.effects("seq", "action", "via", "mnt_id_unique", "copy_of_unique")
+    assert [one for one in effects if one[1] == "detach"] == [
+        (5, "detach", "direct", 3, None),
+        (5, "detach", "direct", 4, None),
+        (5, "detach", "peer", 104, 4),
+        (5, "detach", "slave", 103, 3),
+    ]
