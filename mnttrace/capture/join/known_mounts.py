@@ -44,4 +44,4 @@ class KnownMounts:
     def missed(self, mount: MountState, when: Cause) -> None:
         """Add a mount that was attached, and that no call had in its list."""
         self.tables.attach(mount)
-        self.rows.attach(mount, "", "snapshot", self.pending.cause_of(mount.unique) or when)
+        self.rows.attach(mount, "", "snapshot", self.pending.take_cause(mount.unique) or when)

@@ -42,7 +42,7 @@ DETACHED_KEPT: Final = 65536
 # Processes whose name and cgroup are remembered; pid_max is 32,768 by default, 4,194,304 at most.
 PROCESSES_KEPT: Final = 65536
 
-# Calls whose list of mounts was cut, by thread, until a survey finds what they made.
+# Calls whose list of mounts was cut, the last ones: a survey finds what else they made.
 CUT_CALLS_KEPT: Final = 256
 
 # Mounts of a thread that do not fit a umount and are passed over to find those that do: what an

@@ -9,7 +9,7 @@ What is to be found is where the mounts of one call end and those of the next be
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
@@ -34,6 +34,15 @@ class _Detached(NamedTuple):
     unique: int
     came: int
     after: int
+
+
+class _Cut(NamedTuple):
+    """A call whose list is not complete: its thread, and how many mounts had been attached by the
+    end of it."""
+
+    tid: int
+    until: int
+    cause: Cause
 
 
 class _Thread:
@@ -72,10 +81,12 @@ class PendingMountEvents:
         self.overflows = self.unlisted = 0
         self._out = out
         self._reports_all = reports_all
-        self._threads: OrderedDict[int, _Thread] = OrderedDict()
+        self._threads: dict[int, _Thread] = {}
         self._detached_by: dict[int, int] = {}
-        self._attached_by: dict[int, int] = {}
-        self._cut: OrderedDict[int, Cause] = OrderedDict()
+        # Mount → the thread that attached it, and as which of all that were attached.
+        self._attached_by: dict[int, tuple[int, int]] = {}
+        self._attached = 0
+        self._cut: deque[_Cut] = deque(maxlen=CUT_CALLS_KEPT)
         self._watched: dict[int, int] = {}
 
     # ---- which namespaces are reported of
@@ -110,7 +121,8 @@ class PendingMountEvents:
                 continue  # moved: the call's own list has it
             thread = self._threads.get(tid)
             if mask & FAN_MNT_ATTACH:
-                self._attached_by[unique] = tid
+                self._attached += 1
+                self._attached_by[unique] = tid, self._attached
                 if thread is not None:
                     thread.attached += 1
             elif mask & FAN_MNT_DETACH:
@@ -143,22 +155,29 @@ class PendingMountEvents:
 
     def attached_by(self, unique: int) -> int | None:
         """The thread that attached a mount which is not accounted for, if that was reported."""
-        return self._attached_by.get(unique)
+        return self._attached_by.get(unique, (None, 0))[0]
 
     def remember_cut(self, call: CallEnded) -> None:
-        """The list of a call is not complete: what else its thread attached may be its."""
-        self._cut[call.row["tid"]] = Cause.of(call.row)
-        if len(self._cut) > CUT_CALLS_KEPT:
-            self._cut.popitem(last=False)
+        """The list of a call is not complete: what else its thread attached until now may be
+        its."""
+        self._cut.append(_Cut(call.row["tid"], self._attached, Cause.of(call.row)))
 
     def was_cut(self, unique: int) -> bool:
-        """Whether a mount was attached by a thread whose call's list was cut."""
-        return self._attached_by.get(unique) in self._cut
+        """Whether a mount may be of a call whose list was cut."""
+        return self._cut_call(unique) is not None
 
-    def cause_of(self, unique: int) -> Cause | None:
-        """The call whose list was cut and whose thread attached a mount."""
-        tid = self._attached_by.pop(unique, None)
-        return None if tid is None else self._cut.get(tid)
+    def take_cause(self, unique: int) -> Cause | None:
+        """The call whose list was cut and that may have attached a mount, which is accounted for
+        by that."""
+        cause = self._cut_call(unique)
+        self.claim(unique)
+        return cause
+
+    def _cut_call(self, unique: int) -> Cause | None:
+        """The first one that ended after the mount was attached: others of its thread are later."""
+        tid, number = self._attached_by.get(unique, (None, 0))
+        cut = (one.cause for one in self._cut if one.tid == tid and number <= one.until)
+        return next(cut, None)
 
     # ---- detached mounts
 
