@@ -40,7 +40,9 @@ class ChangedMounts:
         is_whole = lists[-1].is_last and lists[-1].reason == LIST_AFTER and not call.is_cut
         missing: set[int] = set()
         if is_whole:
-            missing = tables.of_namespace(key) - {entry.unique for entry in listed}
+            present = {entry.unique for entry in listed}
+            self._known.detaches.expected.found(present, call.row["monotonic"])
+            missing = tables.of_namespace(key) - present
             there_at = self._known.there_at
             missing = {one for one in missing if there_at.get(one, call.end) <= call.end}
             self._known.detaches.apply_expected(missing, when)  # what lay on that had moved before

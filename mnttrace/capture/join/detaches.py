@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import groupby
-from typing import NamedTuple
 
 from mnttrace.capture.join.changes import Changes
 from mnttrace.capture.join.effect_rows import EffectRows, Evidence, Via
 from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.expected_detaches import Expected, ExpectedDetaches
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.mountinfo_entries import FIRST_MADE_UP
@@ -21,22 +21,14 @@ from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.capture.join.umounted import (
     Reached,
     begin_of,
-    is_peer_copy,
     last_at_each_place,
     likely_of,
     origin_of,
     propagates,
     taken_directly,
+    via_of,
 )
 from mnttrace.probes.records import BY_EVENT
-
-
-class _Expected(NamedTuple):
-    """A mount is to go, or has gone: with what call, along with what, and how it came to that."""
-
-    cause: Cause
-    origin: MountState | None
-    via: Via
 
 
 class Detaches:
@@ -47,6 +39,9 @@ class Detaches:
         pending: what threads detached.
         rows: what is written to.
         changes: hears which mounts leave their peer groups.
+
+    Attributes:
+        expected: what is to go along in other namespaces.
     """
 
     def __init__(
@@ -56,7 +51,7 @@ class Detaches:
         self._pending = pending
         self._rows = rows
         self._changes = changes
-        self._expected: dict[int, _Expected] = {}
+        self.expected = ExpectedDetaches(tables, pending)
 
     # ---- by calls
 
@@ -84,13 +79,14 @@ class Detaches:
         mounts = self._tables.attached(dict.fromkeys([*missing, *reported]))
         if not mounts:
             return
-        direct, is_at_path = taken_directly(call, mounts, self._tables, self._expected, reported)
+        direct, is_at_path = taken_directly(call, mounts, self._tables, self.expected, reported)
         # No report says who detached what is missing: others may have done it meanwhile.
         evidence: Evidence = "kernel" if reported or is_at_path else "ambiguous"
         sources = [one for one in mounts if one.unique in direct and propagates(one, self._tables)]
         origins = {mount.unique: origin_of(mount, sources, self._tables) for mount in mounts}
         # What was to go with an earlier call did, if it is not reported to have gone with this one.
-        origins |= dict.fromkeys(self._expected.keys() & origins.keys() - set(reported))
+        unreported = origins.keys() - set(reported)
+        origins |= dict.fromkeys(one for one in unreported if one in self.expected)
         others = [m for m in mounts if m.unique not in direct and origins[m.unique] is None]
         # What the thread did before the call, without one. What else is missing may be of calls
         # that are not over: these calls or a survey report it.
@@ -102,36 +98,11 @@ class Detaches:
             gone = [mount for mount in mounts if mount.unique not in of_others]
         for mount in gone:
             origin = None if mount.unique in direct else origins[mount.unique]
-            via: Via = "direct" if mount.unique in direct else self._via(mount, origin)
+            is_direct = mount.unique in direct
+            via: Via = "direct" if is_direct else via_of(mount, origin, self._tables)
             self._rows.detach(mount, via, evidence, cause, origin)
-        self._expect_copies(gone, {**origins, **direct}, cause)
+        self.expected.copies(call, gone, {**origins, **direct})
         self._take_away([(mount, cause) for mount in gone])
-
-    def _expect_copies(
-        self, gone: list[MountState], origins: Mapping[int, MountState | None], cause: Cause
-    ) -> None:
-        """What is at the same place on peers and slaves goes, too (propagate_umount(), fs/pnode.c):
-        where that is not reported yet, it is looked for later.
-
-        It goes with what the call itself took, also where only a copy of that leads to it: that a
-        copy's parent got another master may not be known yet.
-        """
-        here = {mount.unique for mount in gone}
-        seen = set()
-        for mount in gone:
-            parent = self._tables.recall(mount.parent)
-            # What is on peers at the same place propagates to the same mounts.
-            if parent is None or not parent.group or (parent.group, mount.mountpoint.key) in seen:
-                continue
-            seen.add((parent.group, mount.mountpoint.key))
-            for receiver in self._tables.receivers(parent):
-                there = self._tables.child_at(receiver, mount.mountpoint.key)
-                if there is None or there.unique in here:
-                    continue
-                if not self._pending.is_watched(there.key, cause.monotonic):
-                    origin = origins[mount.unique] or mount
-                    expected = _Expected(cause, origin, self._via(there, origin))
-                    self._expected.setdefault(there.unique, expected)
 
     def by_removal(self, call: CallEnded) -> None:
         """A call that removed or renamed what mounts were on in other namespaces."""
@@ -152,7 +123,7 @@ class Detaches:
         for mount in mounts:
             self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
         self._take_away([(mount, cause) for mount in mounts])
-        self._expect_on(on_file, cause)
+        self.expected.on_file(call, on_file)
 
     def _gone_along(self, gone: set[int], on_file: MountState, call: CallEnded) -> list[MountState]:
         """What the thread detached next that was on the same file, or mounted on what went: such is
@@ -169,17 +140,6 @@ class Detaches:
             along.append(mount)
         self._pending.drop(call.row["tid"], [mount.unique for mount in along])
         return along
-
-    def _expect_on(self, on_file: MountState, cause: Cause) -> None:
-        """What is on a removed file in namespaces that are not reported of yet went, too."""
-        for key in self._tables.namespaces():
-            if self._pending.is_watched(key, cause.monotonic):
-                continue
-            for mount in self._tables.attached(sorted(self._tables.of_namespace(key))):
-                if mount.mountpoint.is_same(on_file.mountpoint):
-                    for unique in self._tables.tree(mount.unique):
-                        expected = _Expected(cause, None, "mountpoint-removed")
-                        self._expected.setdefault(unique, expected)
 
     def by_leaving(self, call: CallEnded) -> None:
         """A call by which a thread left its namespace: the last one to leave takes it down."""
@@ -227,8 +187,8 @@ class Detaches:
         What was to go along with a umount may have done so, or with the namespace before that.
         """
         mounts = self._tables.attached(sorted(self._tables.of_namespace(key)))
-        doubtful = [mount for mount in mounts if mount.unique in self._expected]
-        certain = [mount for mount in mounts if mount.unique not in self._expected]
+        doubtful = [mount for mount in mounts if mount.unique in self.expected]
+        certain = [mount for mount in mounts if mount.unique not in self.expected]
         self._died(doubtful, "ambiguous", when)
         self._died(certain, "snapshot", when)
 
@@ -241,14 +201,14 @@ class Detaches:
 
     def apply_expected(self, uniques: Iterable[int], when: Cause) -> None:
         """Of mounts that a list lacks, those that were to go with an earlier call did."""
-        self.missing([unique for unique in uniques if unique in self._expected], when)
+        self.missing([unique for unique in uniques if unique in self.expected], when)
 
     def missing(self, uniques: Iterable[int], when: Cause) -> None:
         """Mounts that are no longer there, which nothing reported: first what went with the
         earliest call, for that moved what lay on it."""
-        nothing = _Expected(when, None, "")
+        nothing = Expected(when, None, "")
         waiting = [
-            (mount, self._expected.pop(mount.unique, nothing))
+            (mount, self.expected.take(mount.unique) or nothing)
             for mount in self._tables.attached(uniques)
         ]
         waiting.sort(key=lambda one: one[1].cause.seq or math.inf)
@@ -259,9 +219,6 @@ class Detaches:
             self._take_away([(mount, expected.cause) for mount, expected in gone])
 
     # ---- out of the tables
-
-    def _via(self, mount: MountState, origin: MountState | None) -> Via:
-        return "peer" if is_peer_copy(mount, origin, self._tables) else "slave"
 
     def _died(self, mounts: list[MountState], evidence: Evidence, cause: Cause) -> None:
         for mount in mounts:
@@ -284,7 +241,7 @@ class Detaches:
     def _remove(self, gone: list[tuple[MountState, Cause]]) -> None:
         for mount, _ in gone:
             self._tables.detach(mount.unique)
-            self._expected.pop(mount.unique, None)
+            self.expected.take(mount.unique)
         for mount, cause in gone:
             self._changes.left_group(mount, mount.group, mount.master, cause)
 

@@ -92,6 +92,8 @@ class Differences:
             self._whole.add(found.key)
             self._known.changes.looked_at(found.key)
             present = {entry.unique for entry in found.entries}
+            # The kernel's list is made after the table was read.
+            self._known.detaches.expected.found(present, found.when.monotonic)
             gone = self._known.tables.of_namespace(found.key) - present
             differences += [
                 _Difference("detach", unique, None)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 
+from mnttrace.capture.join.effect_rows import Via
 from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.limits import UNRELATED_PASSED
 from mnttrace.capture.join.mount_state import MountState
@@ -114,7 +115,7 @@ def taken_directly(
     call: CallEnded,
     mounts: list[MountState],
     tables: MountTables,
-    expected: Collection[int],
+    expected: Container[int],
     reported: Collection[int],
 ) -> tuple[dict[int, MountState], bool]:
     """Which of the detached mounts a umount took itself, and whether that is the one at its path; a
@@ -167,8 +168,9 @@ def propagates(mount: MountState, tables: MountTables) -> bool:
     return parent is None or bool(parent.group) or parent.unique not in tables
 
 
-def is_peer_copy(mount: MountState, origin: MountState | None, tables: MountTables) -> bool:
-    """Whether a mount lies on a peer of what its origin lies on; else that is its master."""
+def via_of(mount: MountState, origin: MountState | None, tables: MountTables) -> Via:
+    """How a umount came to a copy: it lies on a peer of what its origin lies on, or a slave."""
     parent = tables.recall(mount.parent)
     above = tables.recall(origin.parent) if origin else None
-    return bool(parent and above and parent.group and parent.group == above.group)
+    is_peer = parent and above and parent.group and parent.group == above.group
+    return "peer" if is_peer else "slave"

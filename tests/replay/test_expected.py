@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What follows from an operation in another namespace is looked for there, and not for ever."""
+
+from __future__ import annotations
+
+from mnttrace.capture.join.requests import SurveySome
+from tests.replay.build import (
+    ME,
+    MS,
+    OTHER,
+    THIRD,
+    Core,
+    M,
+    after,
+    birth,
+    call,
+    detached,
+    everything,
+    listed,
+    survey,
+    table,
+)
+
+SECOND = 1000 * MS
+ROOT = M(1, group=1)
+A = M(2, ROOT, "/a", source="a")
+THERE = M(101, ns=OTHER, group=1, minor=1)
+COPY = M(102, THERE, "/a", ns=OTHER, minor=2)
+
+
+def umounted() -> Core:
+    """A umount elsewhere was to take the copy, too, in a namespace that is watched only now."""
+    core = Core()
+    core.take(*everything([ROOT, A], [THERE, COPY], is_watched=False))
+    core.take(detached(ME, A), call("umount2", after(ROOT), seq=5, path="/a", last_detached=2))
+    return core
+
+
+def looked_for(core: Core) -> list[frozenset[int]]:
+    return [one.keys for one in core.ask(SurveySome)]
+
+
+# ---- mounts that are to go
+
+
+def test_what_was_to_go_and_went_is_of_the_umount() -> None:
+    core = umounted()
+    core.take(survey(THERE), survey(THERE, at=core.now + SECOND))
+    assert core.effects()[1:] == [(5, "detach", "peer", "snapshot", 102)]
+
+
+def test_what_was_to_go_and_did_not_is_no_longer_the_umounts() -> None:
+    core = umounted()
+    core.take(survey(THERE, COPY))
+    core.now += 3600 * SECOND
+    core.take(survey(THERE), survey(THERE, at=core.now + SECOND))
+    assert core.effects()[1:] == [(None, "detach", "", "snapshot", 102)]
+
+
+def test_a_call_whose_list_has_it_shows_that_as_well() -> None:
+    core = umounted()
+    core.now += MS
+    whole = after(THERE, COPY, ns=OTHER)
+    core.take(call("mount", whole, seq=6, ns=OTHER, path="/x", flags_value=1 << 20))
+    core.take(survey(THERE), survey(THERE, at=core.now + SECOND))
+    assert core.effects()[1:] == [(None, "detach", "", "snapshot", 102)]
+
+
+def test_a_survey_of_before_the_umounts_end_does_not() -> None:
+    core = Core()
+    core.take(*everything([ROOT, A], [THERE, COPY], is_watched=False))
+    begun = core.now
+    umount = call("umount2", after(ROOT), seq=5, path="/a", last_detached=2, monotonic=begun)
+    umount.row["latency"] = 50 * MS
+    core.take(detached(ME, A))
+    umount.at = begun + 60 * MS
+    read = table(THERE, COPY, at=begun + 10 * MS)  # its list comes late
+    core.take(read, umount, listed(THERE, COPY))
+    core.take(survey(THERE), survey(THERE, at=core.now + SECOND))
+    assert core.effects()[1:] == [(5, "detach", "peer", "snapshot", 102)]
+
+
+def test_what_was_on_a_removed_file_and_stayed_is_no_longer_the_removals() -> None:
+    core = Core()
+    core.take(*everything([ROOT, A]))
+    top = M(101, ns=OTHER, minor=1)
+    a = M(102, top, "/a", ns=OTHER)
+    core.take(call("clone", birth(top, a), seq=5, child=8, ns_target=OTHER))
+    core.answer()
+    core.take(detached(ME, A), call("rmdir", seq=6, ns=THIRD, last_detached=2))
+    core.take(survey(top, a, is_watched=False))
+    core.now += 3600 * SECOND
+    core.take(*everything([ROOT], [top], reason="end", is_watched=False))
+    assert (None, "detach", "", "snapshot", 102) in core.effects()
