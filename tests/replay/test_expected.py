@@ -94,3 +94,17 @@ def test_what_was_on_a_removed_file_and_stayed_is_no_longer_the_removals() -> No
     core.now += 3600 * SECOND
     core.take(*everything([ROOT], [top], reason="end", is_watched=False))
     assert (None, "detach", "", "snapshot", 102) in core.effects()
+
+
+# ---- whose it was
+
+
+def test_what_a_thread_detached_before_its_call_has_the_process_of_the_call() -> None:
+    b = M(3, ROOT, "/b")
+    for backend, uses_fanotify in (("kernel-hooks", False), ("walk", True)):
+        core = Core(backend, uses_fanotify)
+        core.take(*everything([ROOT, A, b]))
+        core.take(detached(ME, b, A))
+        core.take(call("umount2", seq=5, path="/a", last_detached=2, pid=77))
+        found = core.effects("seq", "pid", "tid", "mnt_id_unique")
+        assert sorted(found, key=str) == [(5, 77, ME, 2), (None, 77, ME, 3)]

@@ -170,7 +170,7 @@ class Detaches:
     def _before_call(self, mounts: list[MountState], call: CallEnded) -> None:
         """Write what the thread of a call detached before it, and no other call accounts for."""
         if mounts:
-            self._without_call(mounts, Cause.of(call.row)._replace(seq=None, pid=None))
+            self._without_call(mounts, Cause.of(call.row)._replace(seq=None))
 
     def _without_call(self, mounts: list[MountState], cause: Cause) -> None:
         dead = {mount.key for mount in mounts if mount.is_root}
