@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from mnttrace.capture.join.events import TimePassed
 from mnttrace.capture.join.requests import SurveySome
 from tests.replay.build import (
     ME,
@@ -94,6 +95,51 @@ def test_what_was_on_a_removed_file_and_stayed_is_no_longer_the_removals() -> No
     core.now += 3600 * SECOND
     core.take(*everything([ROOT], [top], reason="end", is_watched=False))
     assert (None, "detach", "", "snapshot", 102) in core.effects()
+
+
+# ---- mounts that are to change
+
+
+def expecting() -> Core:
+    """A group has ended: its slave elsewhere is to lose its master."""
+    shared, slave = M(3, ROOT, "/s", group=5), M(103, THERE, "/s", ns=OTHER, master=5)
+    core = Core("kernel-hooks", uses_fanotify=False)
+    core.take(*everything([ROOT, shared], [THERE, slave]))
+    looked_for(core)
+    core.take(detached(ME, shared), call("umount2", seq=5, path="/s", last_detached=3))
+    return core
+
+
+def test_a_namespace_in_which_something_is_expected_is_surveyed_at_once() -> None:
+    core = expecting()
+    core.take(TimePassed(0))
+    assert looked_for(core) == [frozenset({OTHER})]
+
+
+def test_a_namespace_that_does_not_answer_is_asked_for_less_and_less_often() -> None:
+    core = expecting()
+    core.now += 10 * SECOND
+    core.take(*everything([ROOT]))
+    for _ in range(6000):
+        core.take(TimePassed(core.now + 10 * MS))
+    asked = [keys for keys in looked_for(core) if OTHER in keys]
+    assert 4 <= len(asked) <= 8, "in a minute"
+
+
+def test_once_it_has_answered_it_is_asked_at_once_for_what_is_expected_next() -> None:
+    core = expecting()
+    for _ in range(400):
+        core.take(TimePassed(core.now + 10 * MS))
+    lost = M(103, THERE, "/s", ns=OTHER)
+    core.take(survey(THERE, lost))
+    again, slave = M(4, ROOT, "/t", group=6), M(104, THERE, "/t", ns=OTHER, master=6)
+    core.take(*everything([ROOT, again], [THERE, lost, slave]))
+    core.take(*everything([ROOT, again], [THERE, lost, slave], at=core.now + SECOND))
+    looked_for(core)
+    core.take(detached(ME, again), call("umount2", seq=7, path="/t", last_detached=4))
+    core.take(TimePassed(0))
+    (asked,) = looked_for(core)
+    assert OTHER in asked
 
 
 # ---- whose it was

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mnttrace.capture.join.call_effects import Birth, CallEffects, made_by
 from mnttrace.capture.join.differences import Differences, Found
@@ -54,6 +55,14 @@ class _Survey:
     has_list: bool = False
 
 
+class _Again(NamedTuple):
+    """A namespace was asked for, and has not answered: when that is done again, and how long it is
+    waited then. It may have ended, or cannot be entered, and each search looks at all processes."""
+
+    at: int
+    wait: int
+
+
 class KernelLists:
     """Writes effects by what the kernel lists.
 
@@ -76,6 +85,8 @@ class KernelLists:
         self._surveys: dict[int, _Survey] = {}
         # Namespaces that calls have changed, with the time of the first of them.
         self._changed: dict[int, int] = {}
+        # Namespaces in which something is expected, and when it is looked for again.
+        self._again: dict[int, _Again] = {}
         self._births: dict[int, CallEnded] = {}
         # When it was asked last what is due. Calls that come late are of a time before: if that
         # counted, a recorder that lags would survey at once after each, and lag more.
@@ -181,9 +192,21 @@ class KernelLists:
         due = {key for key, since in self._changed.items() if at - since >= SURVEY_CHANGED}
         for key in due:
             del self._changed[key]
-        due |= self._known.changes.expecting_namespaces()
+        due |= self._expecting(at)
         if due:
             self._out.ask(SurveySome(frozenset(due)))
+
+    def _expecting(self, at: int) -> set[int]:
+        """The namespaces in which something is expected, and that are due: each at once, and then
+        less and less often until its list has come."""
+        expecting = self._known.changes.expecting_namespaces()
+        again = {key: one for key, one in self._again.items() if key in expecting}
+        due = {key for key in expecting if key not in again or at >= again[key].at}
+        for key in due:
+            wait = again[key].wait if key in again else SURVEY_CHANGED
+            again[key] = _Again(at + wait, 2 * wait)
+        self._again = again
+        return due
 
     def forget(self, key: int) -> None:
         """A namespace has ended."""

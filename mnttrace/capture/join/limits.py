@@ -23,7 +23,9 @@ CALL_TOLD_WITHIN: Final = 200 * _MS
 # finds this much later is no call's that is still to end.
 CONFIRM_DIFFERENCE: Final = 500 * _MS
 
-# A namespace that calls have changed is surveyed this long after the first of them.
+# A namespace that calls have changed is surveyed this long after the first of them. One in which
+# something is expected is surveyed at once; while it does not answer, again after this time, then
+# after twice that, and so on.
 SURVEY_CHANGED: Final = 1000 * _MS
 
 # Where mount tables are all there is they are read so often; less often if reading takes longer.
