@@ -19,11 +19,11 @@ from mnttrace.capture.join.mountinfo_entries import FIRST_MADE_UP
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.capture.join.umounted import (
+    Origins,
     Reached,
     begin_of,
     last_at_each_place,
     likely_of,
-    origin_of,
     propagates,
     taken_directly,
     via_of,
@@ -83,7 +83,8 @@ class Detaches:
         # No report says who detached what is missing: others may have done it meanwhile.
         evidence: Evidence = "kernel" if reported or is_at_path else "ambiguous"
         sources = [one for one in mounts if one.unique in direct and propagates(one, self._tables)]
-        origins = {mount.unique: origin_of(mount, sources, self._tables) for mount in mounts}
+        along = Origins(sources, self._tables)
+        origins = {mount.unique: along.of(mount) for mount in mounts}
         # What was to go with an earlier call did, if it is not reported to have gone with this one.
         unreported = origins.keys() - set(reported)
         origins |= dict.fromkeys(one for one in unreported if one in self.expected)

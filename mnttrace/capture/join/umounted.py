@@ -147,19 +147,49 @@ def taken_directly(
     return direct, bool(at_path)
 
 
-def origin_of(
-    mount: MountState, direct: Iterable[MountState], tables: MountTables
-) -> MountState | None:
-    """Which of the mounts that a call itself detached took another along: one at the same place,
-    if there is one that was mounted on a peer or master of its parent."""
-    same_place = [other for other in direct if other.mountpoint.key == mount.mountpoint.key]
-    copies = [other for other in same_place if other.root.key == mount.root.key]
-    likely = [*copies, *same_place]
-    if len(same_place) > 1:
-        above = [(other, tables.recall(other.parent)) for other in likely]
-        reached = [o for o, parent in above if parent and mount.parent in tables.receivers(parent)]
-        likely = reached + likely
-    return next(iter(likely), None)
+class Origins:
+    """Which of the mounts that a call itself detached took others along.
+
+    Args:
+        direct: what the call itself detached, and propagates.
+        tables: the mount tables before it.
+    """
+
+    def __init__(self, direct: Iterable[MountState], tables: MountTables) -> None:
+        self._tables = tables
+        # Dentry → (root, peer group of the parent) → what was mounted there.
+        self._at: dict[int, dict[tuple[int, int], list[MountState]]] = {}
+        # Peer group → a mount in it, and what receives what happens under any of its mounts.
+        self._member: dict[int, MountState] = {}
+        self._reached: dict[int, set[int]] = {}
+        for mount in direct:
+            parent = tables.recall(mount.parent)
+            group = parent.group if parent else 0
+            if parent and group:
+                self._member.setdefault(group, parent)
+            here = self._at.setdefault(mount.mountpoint.key, {})
+            here.setdefault((mount.root.key, group), []).append(mount)
+
+    def of(self, mount: MountState) -> MountState | None:
+        """What took a mount along: one that was at the same place on a peer or master of its
+        parent, if there is one, rather with the same root; else any at that place."""
+        here = self._at.get(mount.mountpoint.key, {})
+        likely = sorted(here, key=lambda one: one[0] != mount.root.key)
+        for root, group in likely:
+            if mount.parent in self._reached_from(group):
+                for one in here[root, group]:
+                    if one.parent != mount.parent:
+                        return one
+        return here[likely[0]][0] if likely else None
+
+    def _reached_from(self, group: int) -> set[int]:
+        if group not in self._reached:
+            member = self._member.get(group)
+            found = self._tables.receivers(member) if member else set()
+            if member and member.unique in self._tables:
+                found.add(member.unique)
+            self._reached[group] = found
+        return self._reached[group]
 
 
 def propagates(mount: MountState, tables: MountTables) -> bool:
