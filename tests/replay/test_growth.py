@@ -9,14 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from mnttrace.capture.join.events import AnyEvent
+from mnttrace.capture.join.events import AnyEvent, RoundBegan, RoundEnded, TableRead
 from mnttrace.linux.flags import UMOUNT
-from tests.replay.build import ME, NS, Core, M, call, detached, everything
+from tests.replay.build import ME, NS, Core, M, call, detached, everything, line, table
 
 BASE = 1_000_000_000
 COPIES = 4
 # Each size is tried so often, as others use the processors, too; what is shorter is not compared.
-TRIES, SHORTEST = 3, 0.02
+TRIES, SHORTEST = 2, 0.02
 
 Case = Callable[[int], tuple[Core, AnyEvent]]
 
@@ -101,3 +101,75 @@ def test_what_went_where_in_such_umounts() -> None:
         found = Counter(core.effects("seq", "via"))
         assert found[7, "direct"] * COPIES == found[7, "peer"]
         assert found.total() == sum(found[7, via] for via in ("direct", "peer"))
+
+
+# ---- calls between two mount tables
+
+
+def between_tables(syscall: str, flags: int, goes: bool, copies: int = 0) -> Case:
+    """Mounts came or went between two tables, each by a call of its own.
+
+    Args:
+        syscall, flags: of the calls.
+        goes: whether they take mounts away.
+        copies: in how many other namespaces each mount has a copy.
+    """
+
+    def case(size: int) -> tuple[Core, AnyEvent]:
+        roots = [M(BASE * (1 + i), ns=NS + i, group=1, minor=1) for i in range(1 + copies)]
+        mounts = [
+            [M(root.unique + 1 + i, root, f"/m{i}", ns=root.ns, minor=2) for i in range(size)]
+            for root in roots
+        ]
+        empty = [[root] for root in roots]
+        full = [[root, *those] for root, those in zip(roots, mounts, strict=True)]
+        core = Core("syscalls", uses_fanotify=False)
+        core.take(_tables(full if goes else empty))
+        core.take(RoundEnded(0, "start", [root.ns for root in roots]))
+        for number in range(size):
+            core.take(call(syscall, path=f"/m{number}", flags_value=flags, seq=1 + number))
+        core.take(_tables(empty if goes else full))
+        return core, RoundEnded(0, "operation", [root.ns for root in roots])
+
+    return case
+
+
+def _tables(worlds: list[list[M]]) -> list[AnyEvent]:
+    read = [_table(mounts) for mounts in worlds]
+    return [RoundBegan(0, "operation"), *read]
+
+
+def _table(mounts: list[M]) -> TableRead:
+    """A table with an id for each mount: build.py makes but 1,000 of them."""
+    lines = [line(mount)._replace(mount_id=10 + i) for i, mount in enumerate(mounts)]
+    lines[1:] = [one._replace(parent_id=10) for one in lines[1:]]
+    unique_ids = {10 + i: mount.unique for i, mount in enumerate(mounts)}
+    read = table(mounts[0], is_listed=False, unique_ids=unique_ids)
+    read.mounts = lines
+    return read
+
+
+MANY = [
+    between_tables("mount", 0, goes=False),
+    between_tables("umount2", 0, goes=True),
+    between_tables("umount2", UMOUNT["MNT_DETACH"], goes=True),
+    between_tables("mount", 0, goes=False, copies=2),
+]
+
+
+def test_calls_between_two_tables() -> None:
+    for case in MANY:
+        check(case, 250)
+
+
+def test_what_such_calls_are_found_to_have_done() -> None:
+    for case in MANY:
+        core, event = case(20)
+        core.take(event)
+        found = core.effects("seq", "via", "evidence", "mountpoint")
+        namespaces = len(event.alive) if isinstance(event, RoundEnded) else 0
+        assert Counter(one[1] for one in found) == Counter(
+            {"direct": 20, "peer": 20 * (namespaces - 1)}
+        )
+        for seq, _, evidence, mountpoint in found:
+            assert (evidence, mountpoint) == ("model", f"/m{seq - 1}")

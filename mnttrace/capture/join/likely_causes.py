@@ -11,7 +11,7 @@ cause, with the evidence `model`; the rest keeps the evidence `snapshot`, and no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from mnttrace.capture.join.effect_rows import EffectRows, Via
 from mnttrace.capture.join.events import CallEnded
@@ -19,6 +19,7 @@ from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.mountinfo_entries import FIRST_MADE_UP
 from mnttrace.capture.join.outbox import Cause
+from mnttrace.capture.join.uncaused_effects import UncausedEffects
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.recording.rows import EffectRow
 
@@ -50,18 +51,16 @@ class LikelyCauses:
         self._births.clear()
         waiting = self._rows.waiting
         left = [row for row in waiting if row["seq"] is None and row["evidence"] == "snapshot"]
+        uncaused = UncausedEffects(left, self._tables)
         # Of several calls at one path only what the last one left can be seen.
         for call in reversed(list(calls)):
             cause = Cause.of(call.row)
-            # What a table shows was there when it had been read.
-            earlier = [row for row in left if row["monotonic"] >= cause.monotonic]
-            for row, via, origin in self._fitting(call, earlier):
+            for row, via, origin in self._fitting(call, uncaused):
                 row["seq"], row["ts"], row["monotonic"] = cause.seq, cause.ts, cause.monotonic
                 row["pid"], row["tid"] = cause.pid, cause.tid
                 row["via"], row["evidence"] = via, "model"
                 if origin is not None:
                     self._rows.name_origin(row, origin)
-            left = [row for row in left if row["seq"] is None]
 
     def born(self, key: int, call: CallEnded, when: Cause) -> None:
         """A namespace that a call made was surveyed for the first time.
@@ -96,38 +95,36 @@ class LikelyCauses:
     def _mounts(self, key: int) -> list[MountState]:
         return self._tables.attached(sorted(self._tables.of_namespace(key)))
 
-    def _fitting(self, call: CallEnded, left: list[EffectRow]) -> list[_Fit]:
+    def _fitting(self, call: CallEnded, uncaused: UncausedEffects) -> list[_Fit]:
         """The effects of a call, how each came there, and what each is a copy of."""
-        actions = _actions(call)
+        # What a table shows was there when it had been read.
+        since = call.row["monotonic"]
         direct = [
             row
-            for row in left
-            if row["ns_id"] == call.key and row["action"] in actions and _is_at(row, call)
+            for row in uncaused.at(call.key, call.row["path"], _actions(call), _goes_below(call))
+            if row["monotonic"] >= since
         ]
         found: list[_Fit] = [(row, "direct", None) for row in direct]
         taken = {row["mnt_id_unique"] for row in direct}
-        others = [row for row in left if row["mnt_id_unique"] not in taken]
         for row in direct:
-            found += self._copies(row, others)
+            found += [
+                fit
+                for fit in self._copies(row, uncaused)
+                if fit[0]["monotonic"] >= since and fit[0]["mnt_id_unique"] not in taken
+            ]
         return found
 
-    def _copies(self, direct: EffectRow, left: list[EffectRow]) -> list[_Fit]:
+    def _copies(self, direct: EffectRow, uncaused: UncausedEffects) -> Iterator[_Fit]:
         origin = self._tables.recall(direct["mnt_id_unique"])
         parent = self._tables.recall(origin.parent) if origin else None
         if origin is None or parent is None or direct["action"] == "change":
-            return []
+            return
         action = "detach" if direct["action"] == "detach" else "attach"
-        receivers = self._tables.receivers(parent)
-        found: list[_Fit] = []
-        for row in left:
-            mount = self._tables.recall(row["mnt_id_unique"])
-            if mount is None or row["action"] != action or mount.parent not in receivers:
-                continue
-            if mount.mountpoint.key == origin.mountpoint.key:
-                above = self._tables.recall(mount.parent)
-                is_peer = above is not None and above.group == parent.group
-                found.append((row, "peer" if is_peer else "slave", origin))
-        return found
+        for receiver in self._tables.receivers(parent):
+            above = self._tables.recall(receiver)
+            is_peer = above is not None and above.group == parent.group
+            for row in uncaused.on(receiver, origin.mountpoint.key, action):
+                yield row, "peer" if is_peer else "slave", origin
 
 
 def _actions(call: CallEnded) -> set[str]:
@@ -146,14 +143,10 @@ def _actions(call: CallEnded) -> set[str]:
     return {"change"}
 
 
-def _is_at(row: EffectRow, call: CallEnded) -> bool:
-    """Whether an effect is at the call's path, or below that if the call goes so far."""
-    path = call.row["path"]
-    if row["mountpoint"] == path:
-        return True
-    goes_below = (
+def _goes_below(call: CallEnded) -> bool:
+    """Whether a call is about all mounts below its path, too."""
+    return (
         call.is_recursive
         or call.is_lazy
         or call.kind in (SyscallKind.PIVOT, SyscallKind.MOVE_MOUNT)
     )
-    return goes_below and row["mountpoint"].startswith(path.rstrip("/") + "/")

@@ -25,6 +25,7 @@ ATTRIBUTES = 12
 # All that may be imported from outside the package: values, types and their encoding.
 MAY_IMPORT = {
     "__future__",
+    "bisect",
     "collections",
     "dataclasses",
     "enum",
