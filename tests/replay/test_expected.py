@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mnttrace.capture.join.events import TimePassed
 from mnttrace.capture.join.requests import SurveySome
+from mnttrace.linux.flags import UMOUNT
 from tests.replay.build import (
     ME,
     MS,
@@ -67,6 +68,22 @@ def test_a_call_whose_list_has_it_shows_that_as_well() -> None:
     core.take(call("mount", whole, seq=6, ns=OTHER, path="/x", flags_value=1 << 20))
     core.take(survey(THERE), survey(THERE, at=core.now + SECOND))
     assert core.effects()[1:] == [(None, "detach", "", "snapshot", 102)]
+
+
+def test_what_went_with_one_call_is_told_the_oldest_first() -> None:
+    a = M(10, ROOT, "/a", group=4)
+    b = M(11, a, "/a/b", minor=4)
+    # A set of these two has the newer one first.
+    there = M(129, THERE, "/a", ns=OTHER, group=4, minor=10)
+    inside = M(200, there, "/a/b", ns=OTHER, minor=4)
+    core = Core()
+    core.take(*everything([ROOT, a, b], [THERE, there, inside], is_watched=False))
+    lazy = UMOUNT["MNT_DETACH"]
+    core.take(detached(ME, a, b))
+    core.take(call("umount2", seq=5, path="/a", flags_value=lazy, last_detached=11))
+    whole = after(THERE, ns=OTHER)
+    core.take(call("mount", whole, seq=6, ns=OTHER, path="/x", flags_value=1 << 20))
+    assert core.effects("seq", "mnt_id_unique")[2:] == [(5, 129), (5, 200)]
 
 
 def test_a_survey_of_before_the_umounts_end_does_not() -> None:

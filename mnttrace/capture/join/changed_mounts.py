@@ -38,35 +38,9 @@ class ChangedMounts:
         key, cause = lists[0].key, Cause.of(call.row)
         when = Cause(None, cause.ts, cause.monotonic)
         is_whole = lists[-1].is_last and lists[-1].reason == LIST_AFTER and not call.is_cut
-        missing: set[int] = set()
-        if is_whole:
-            present = {entry.unique for entry in listed}
-            self._known.detaches.expected.found(present, call.row["monotonic"])
-            missing = tables.of_namespace(key) - present
-            there_at = self._known.there_at
-            missing = {one for one in missing if there_at.get(one, call.end) <= call.end}
-            self._known.detaches.apply_expected(missing, when)  # what lay on that had moved before
+        missing = self._missing(call, key, listed, when) if is_whole else set()
         both = [(tables.get(entry.unique), entry) for entry in listed]
-        # Most of a list is as it was before.
-        other = [
-            (mount, entry)
-            for mount, entry in both
-            if mount is not None
-            and (
-                mount.is_set_otherwise(entry)
-                or mount.has_moved(entry)
-                or self._known.changes.are_expected(mount.unique)
-            )
-        ]
-        # What the call moved comes first: its copies are propagated from where it is then. What
-        # has a copy for its parent comes after that copy, which was slipped beneath it.
-        self._settle(call, other, with_copies=False)
-        for entry in sorted(entries, key=age):
-            if entry.how in (HOW_PROPAGATED, HOW_COVERED):
-                self._made.take_entry(call, entry, cause)
-        self._settle(call, other, with_copies=True)
-        for mount, entry in other:
-            self._known.changes.found(mount, entry, when, cause)
+        self._take_changes(call, both, entries, when)
         if call.kind == SyscallKind.RECONFIGURE or call.mount_action == "remount":
             self._known.changes.super_blocks(listed, "kernel", cause)
         if is_whole:
@@ -76,13 +50,67 @@ class ChangedMounts:
             is_new = before is None and entry.unique not in tables
             if is_new and self._known.pending.was_cut(entry.unique):
                 self._known.missed(self._known.naming.make(entry, call.names, None), when)
+        left = sorted(missing & tables.of_namespace(key))
         if call.kind == SyscallKind.UMOUNT:
-            return sorted(missing & tables.of_namespace(key))
+            return left
         if not self._known.pending.is_watched(key, call.row["monotonic"]):
-            self._known.detaches.missing(sorted(missing & tables.of_namespace(key)), when)
+            self._known.detaches.missing(left, when)
         return []
 
-    def _settle(self, call: CallEnded, known: list[_Pair], with_copies: bool) -> None:
+    def _missing(
+        self, call: CallEnded, key: int, listed: list[MountEntry], when: Cause
+    ) -> set[int]:
+        """The mounts that the whole list of a namespace lacks. What was to go with an earlier call
+        is taken away: what lay on that had moved before this one."""
+        present = {entry.unique for entry in listed}
+        self._known.detaches.expected.found(present, call.row["monotonic"])
+        there_at = self._known.there_at
+        missing = {
+            unique
+            for unique in self._known.tables.of_namespace(key) - present
+            if there_at.get(unique, call.end) <= call.end
+        }
+        self._known.detaches.apply_expected(sorted(missing), when)
+        return missing
+
+    def _take_changes(
+        self,
+        call: CallEnded,
+        both: list[tuple[MountState | None, MountEntry]],
+        entries: list[MountEntry],
+        when: Cause,
+    ) -> None:
+        """Write what was moved and changed, by the call or before it.
+
+        Args:
+            call: the call.
+            both: the mounts of its namespace as they were, where they are known, and as they are.
+            entries: these, and the copies of what the call moved.
+            when: the time of what was not by the call.
+        """
+        changes, cause = self._known.changes, Cause.of(call.row)
+        # Most of a list is as it was before.
+        other = [
+            (mount, entry)
+            for mount, entry in both
+            if mount is not None
+            and (
+                mount.is_set_otherwise(entry)
+                or mount.has_moved(entry)
+                or changes.are_expected(mount.unique)
+            )
+        ]
+        # What the call moved comes first: its copies are propagated from where it is then. What
+        # has a copy for its parent comes after that copy, which was slipped beneath it.
+        self._take_own(call, other, with_copies=False)
+        for entry in sorted(entries, key=age):
+            if entry.how in (HOW_PROPAGATED, HOW_COVERED):
+                self._made.take_entry(call, entry, cause)
+        self._take_own(call, other, with_copies=True)
+        for mount, entry in other:
+            changes.found(mount, entry, when, cause)
+
+    def _take_own(self, call: CallEnded, known: list[_Pair], with_copies: bool) -> None:
         """Write what the call itself moved and changed.
 
         Args:
