@@ -75,7 +75,7 @@ class CallEffects:
                 and entry.mntns_id
                 and (are_made or entry.how == HOW_PROPAGATED or pending.was_cut(entry.unique))
             ]
-        return self._known.naming.unnamed(new, call.names) if new else []
+        return self._known.naming.ask_anew(new, call.names) if new else []
 
     def take(self, call: CallEnded) -> Birth | None:
         """Write the effects of a call that succeeded; the namespace that it made, if it did."""

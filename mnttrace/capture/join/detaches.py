@@ -64,8 +64,8 @@ class Detaches:
         """
         tid, cause = call.row["tid"], Cause.of(call.row)
         missing = list(missing)
-        self._before_call(self._tables.attached(self._pending.before_call(call)), call)
-        reported = self._pending.of_call(call)
+        self._before_call(self._tables.attached(self._pending.take_before(call)), call)
+        reported = self._pending.take_of(call)
         if not reported or call.last_detached_known_by != BY_EVENT:
             gone = self._tables.attached([*missing, *reported])
             more = likely_of(call, self._pending, self._tables, reported, gone)
@@ -108,8 +108,8 @@ class Detaches:
     def by_removal(self, call: CallEnded) -> None:
         """A call that removed or renamed what mounts were on in other namespaces."""
         cause = Cause.of(call.row)
-        self._before_call(self._tables.attached(self._pending.before_call(call)), call)
-        mounts = self._tables.attached(self._pending.of_call(call))
+        self._before_call(self._tables.attached(self._pending.take_before(call)), call)
+        mounts = self._tables.attached(self._pending.take_of(call))
         # What is mounted on in the caller's own namespace cannot be removed: a umount before took
         # that, and its copies.
         umounted = Reached(self._tables, [mount for mount in mounts if mount.key == call.key])
@@ -157,7 +157,7 @@ class Detaches:
 
     # ---- without calls
 
-    def settle(self, when: Cause, everything: bool = False) -> None:
+    def write_unclaimed(self, when: Cause, everything: bool = False) -> None:
         """Write the detached mounts that no call of their thread accounts for: their namespace
         died, or their mount point was removed.
 

@@ -247,7 +247,7 @@ class Join:
 
     def _caught_up(self, at: int) -> _Step:
         when = self._setting.when(at)
-        self._known.detaches.settle(when)
+        self._known.detaches.write_unclaimed(when)
         yield from self._write_uncaused()
         for key in self._namespaces.found_gone(at):
             self._known.detaches.namespace_gone(key, when)
@@ -276,7 +276,7 @@ class Join:
         when = self._setting.when(event.at)
         self._source.round_ended(event)
         # What was reported of namespaces that died says who ended them.
-        self._known.detaches.settle(when, everything=is_end)
+        self._known.detaches.write_unclaimed(when, everything=is_end)
         if is_end:
             for key in sorted(self._registry.namespaces() - set(event.alive)):
                 self._known.detaches.namespace_gone(key, when)

@@ -125,7 +125,7 @@ class KernelLists:
             if entry.unique not in self._known.tables
             and in_table.get(entry.mount_id) != device_text(entry.device)
         ]
-        return self._known.naming.unnamed(new, {}) if new else []
+        return self._known.naming.ask_anew(new, {}) if new else []
 
     def call(self, call: CallEnded) -> Birth | None:
         """A call succeeded; the namespace that it made, if the kernel listed one."""

@@ -43,8 +43,8 @@ class Naming:
 
     # ---- asking for names
 
-    def unnamed(self, entries: Iterable[MountEntry], names: dict[int, str]) -> list[NameMount]:
-        """What is to be asked before mounts can be made of these entries.
+    def ask_anew(self, entries: Iterable[MountEntry], names: dict[int, str]) -> list[NameMount]:
+        """What is to be asked before mounts can be made of these entries; forgets earlier answers.
 
         Args:
             entries: of mounts that are not in the tables.

@@ -194,7 +194,7 @@ class PendingMountEvents:
         reported = [one.came for one in thread.detached if one.unique == unique]
         return self._reports_all or any(came < at for came in reported)
 
-    def before_call(self, call: CallEnded) -> list[int]:
+    def take_before(self, call: CallEnded) -> list[int]:
         """The mounts that the thread of a call detached before it, as is known from what it
         attached in between, and that no call accounted for."""
         tid = call.row["tid"]
@@ -206,10 +206,10 @@ class PendingMountEvents:
         last = next(one for one in detached if one.unique == call.last_detached)
         found: list[int] = []
         while detached[0].after < last.after:
-            found.append(self._next(tid))
+            found.append(self._take_next(tid))
         return found
 
-    def of_call(self, call: CallEnded) -> list[int]:
+    def take_of(self, call: CallEnded) -> list[int]:
         """The mounts that a call detached, up to the last one that the kernel has for it, in the
         kernel's order, with what the thread detached before it and no call has accounted for;
         none where that last one is not known."""
@@ -218,7 +218,7 @@ class PendingMountEvents:
         if self._detached_by.get(call.last_detached) != tid:
             return found
         while call.last_detached in self._detached_by:
-            found.append(self._next(tid))
+            found.append(self._take_next(tid))
         self._forget_empty(tid)
         return found
 
@@ -228,7 +228,7 @@ class PendingMountEvents:
         return [one.unique for one in thread.detached] if thread else []
 
     def more_of_call(self, call: CallEnded) -> Iterator[int]:
-        """Of these, what may be of a call that may have detached more than :meth:`of_call` knows:
+        """Of these, what may be of a call that may have detached more than :meth:`take_of` knows:
         if all of it had been read when the call ended, nothing that came after that."""
         thread = self._threads.get(call.row["tid"])
         for one in thread.detached if thread else ():
@@ -260,13 +260,14 @@ class PendingMountEvents:
         """(thread, mounts that it detached) for what no call has accounted for in time, or at all,
         of what had come at a time."""
         for tid in list(self._threads):
-            if everything or self._is_over(tid, at):
-                yield tid, [self._next(tid) for _ in range(len(self._threads[tid].detached))]
+            if everything or self._ask_if_over(tid, at):
+                yield tid, [self._take_next(tid) for _ in range(len(self._threads[tid].detached))]
                 self._forget_empty(tid)
 
-    def _is_over(self, tid: int, at: int) -> bool:
+    def _ask_if_over(self, tid: int, at: int) -> bool:
         """Whether the call in which a thread detached something would have been reported, if there
-        was one: it was in none, and what had ended by then has been reported."""
+        was one: it was in none, and what had ended by then has been reported. If it is not known
+        whether the thread is in one, that is asked."""
         thread = self._threads[tid]
         if at - thread.since <= ASK_ABOUT_THREAD:
             return False
@@ -276,7 +277,7 @@ class PendingMountEvents:
             return False
         return at - thread.left > CALL_TOLD_WITHIN
 
-    def _next(self, tid: int) -> int:
+    def _take_next(self, tid: int) -> int:
         unique = self._threads[tid].detached.popleft().unique
         self._account_for(unique)
         return unique
