@@ -46,12 +46,14 @@ class _Survey:
 
     Attributes:
         newest: the highest unique id that was known when the table had been read.
+        has_list: whether a part of the list has come; has_first: and the first one.
     """
 
     read: TableRead
     newest: int
     entries: list[MountEntry] = field(default_factory=list)
     has_list: bool = False
+    has_first: bool = False
 
 
 class KernelLists:
@@ -159,10 +161,11 @@ class KernelLists:
             return
         if found.is_first:
             survey.entries.clear()
+            survey.has_first = True
         survey.has_list = True
         survey.entries += found.entries
         if found.is_last:
-            self._surveyed(found.key, is_complete=True)
+            self._surveyed(found.key, is_complete=survey.has_first)
 
     def round_began(self, event: RoundBegan) -> None:
         """All namespaces are surveyed now."""
