@@ -156,7 +156,7 @@ class Join:
         """Write what waits for events that will not come."""
         if self._waiting is not None:
             yield from self._take_waiting(self._waiting, None)
-        self._writer.release()
+        self._writer.is_held = False
         yield from self._write_uncaused()
         self._registry.write_unanswered()
 
@@ -177,7 +177,7 @@ class Join:
                 self._source.ask_for_due(event.at)
                 self._namespaces.ask_if_due(event.at)
             case events.RoundBegan():
-                self._writer.hold()
+                self._writer.is_held = True
                 self._source.round_began(event)
             case RoundEnded():
                 return self._round_ended(event)
@@ -282,7 +282,7 @@ class Join:
                 self._known.detaches.namespace_gone(key, when)
                 self._namespaces.ended(key, event.at)
         self._source.explain()
-        self._writer.release()
+        self._writer.is_held = False
         yield from self._write_uncaused()
         if is_end:
             self._registry.write_unanswered()

@@ -42,6 +42,9 @@ DETACHED_KEPT: Final = 65536
 # Processes whose name and cgroup are remembered; pid_max is 32,768 by default, 4,194,304 at most.
 PROCESSES_KEPT: Final = 65536
 
+# Operations that are remembered where not all are wanted, for effects of them that are found later.
+OPERATIONS_KEPT: Final = 65536
+
 # Calls whose list of mounts was cut, by thread, until a survey finds what they made.
 CUT_CALLS_KEPT: Final = 256
 
