@@ -175,7 +175,7 @@ class Join:
                 self._registry.process_seen(event.row)
             case events.TimePassed():
                 self._source.ask_for_due(event.at)
-                self._namespaces.ask_if_due(event.at)
+                self._namespaces.endings.ask_if_due(event.at)
             case events.RoundBegan():
                 self._writer.is_held = True
                 self._source.round_began(event)
@@ -199,7 +199,7 @@ class Join:
             case events.ThreadChecked():
                 self._known.pending.thread_checked(event.tid, event.is_in_call, event.at)
             case events.NamespacesGone():
-                self._namespaces.are_gone(event.keys, event.at)
+                self._namespaces.endings.are_gone(event.keys, event.at)
             case events.UsersFound():
                 self._busy.found(event)
 
@@ -275,6 +275,7 @@ class Join:
         is_end = event.reason == "end"
         when = self._setting.when(event.at)
         self._source.round_ended(event)
+        self._namespaces.round_ended(event)
         # What was reported of namespaces that died says who ended them.
         self._known.detaches.settle(when, everything=is_end)
         if is_end:

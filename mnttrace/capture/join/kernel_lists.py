@@ -128,23 +128,21 @@ class KernelLists:
             self._changed.setdefault(call.key, max(call.at, self._now))
         return birth
 
-    def used_again(self, call: CallEnded) -> int | None:
+    def ended_before(self, event: CallEnded | TableRead) -> tuple[int, int] | None:
         """Before 6.11 a namespace is known by its inode number, which the next one may get at once:
-        the root of its mounts is another one then."""
-        born = [found for found in call.lists if found.reason == LIST_BIRTH]
+        the list of its birth has another root then."""
+        if isinstance(event, TableRead):
+            return None
+        born = [found for found in event.lists if found.reason == LIST_BIRTH]
         root = self._known.tables.root_of(born[0].key) if born and born[0].is_first else None
         if root is None:
             return None
         listed = {entry.unique for found in born for entry in found.entries}
-        return None if root.unique in listed else root.key
+        return None if root.unique in listed else (root.key, event.row["monotonic"])
 
     def birth_of(self, key: int) -> CallEnded | None:
         """The call that made a namespace which was not surveyed yet."""
         return self._births.get(key)
-
-    def born_again(self, read: TableRead) -> int | None:
-        """The list of its birth shows that (:meth:`used_again`)."""
-        return None
 
     def table_read(self, read: TableRead) -> None:
         """The mount table of a namespace was read; its list follows, if one was asked for."""

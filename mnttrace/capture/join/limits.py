@@ -32,6 +32,10 @@ READ_TABLES: Final = 100 * _MS
 # Whether namespaces that are not watched still exist is asked so often.
 CHECK_NAMESPACES: Final = 1000 * _MS
 
+# So often it is asked of those whose end is reported, since that can be lost; and, where all
+# processes have to be looked at for that, of those that no survey finds any more.
+CHECK_OTHERS: Final = 10_000 * _MS
+
 # A search for those who use a mount looks at all processes: not more often than this.
 SEARCH_USERS: Final = 1000 * _MS
 
