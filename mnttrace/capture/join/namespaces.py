@@ -110,10 +110,11 @@ class Namespaces:
     def round_ended(self, event: RoundEnded) -> None:
         """All namespaces have been surveyed. One that was not found twice may be held by what is
         not looked at then, such as a descriptor, or may have ended."""
+        if self._setting.can_check_namespaces:
+            return  # then all are asked about
         absent = self._registry.namespaces() - set(event.alive)
-        if not self._setting.can_check_namespaces:
-            for key in sorted(absent & self._absent):
-                self.endings.doubt(key)
+        for key in absent & self._absent:
+            self.endings.doubt(key)
         self._absent = absent
 
     def found_gone(self, until: int) -> list[int]:
