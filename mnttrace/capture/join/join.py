@@ -192,8 +192,7 @@ class Join:
             case events.MountNamed():
                 self._known.naming.learn(event)
             case events.NamespaceIdentified(key=key, identity=identity):
-                if self._registry.namespace_identified(key, identity):
-                    self._writer.learn(key, identity)
+                self._namespaces.identified(key, identity)
             case events.ThreadIdentified():
                 self._registry.thread_identified(event.tid, event.row)
             case events.ThreadChecked():

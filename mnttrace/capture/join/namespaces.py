@@ -10,6 +10,7 @@ from collections.abc import Generator
 from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.endings import Endings
 from mnttrace.capture.join.events import CallEnded, RoundEnded, TableRead
+from mnttrace.capture.join.identity import Identity
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.mount_source import MountSource
 from mnttrace.capture.join.outbox import Outbox
@@ -106,6 +107,11 @@ class Namespaces:
             self.endings.doubt(key)
         else:
             self.endings.expect(key)
+
+    def identified(self, key: int, identity: Identity) -> None:
+        """It became known whose a namespace is."""
+        if self._registry.namespace_identified(key, identity):
+            self._selection.learn(key, identity)
 
     def round_ended(self, event: RoundEnded) -> None:
         """All namespaces have been surveyed. One that was not found twice may be held by what is

@@ -9,7 +9,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from mnttrace.capture.join.events import CallEnded
-from mnttrace.capture.join.identity import Identity
 from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.registry import IdentityRegistry
 from mnttrace.capture.join.requests import IdentifyThread
@@ -44,10 +43,6 @@ class RowWriter:
         self._selection = selection
         self._registry = registry
         self._out = out
-
-    def learn(self, namespace: int, identity: Identity) -> None:
-        """It is known whose a namespace is."""
-        self._selection.learn(namespace, identity)
 
     def call(self, call: CallEnded, effects: list[EffectRow]) -> bool:
         """Write an operation, and the effects that were found with it; whether it is wanted."""
