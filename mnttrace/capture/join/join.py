@@ -13,7 +13,7 @@ from collections.abc import Generator
 
 from mnttrace.capture.join import events
 from mnttrace.capture.join.busy import BusyMounts
-from mnttrace.capture.join.call_effects import Birth
+from mnttrace.capture.join.call_effects import Birth, made_by
 from mnttrace.capture.join.events import AnyEvent, CallEnded, NamespaceListed, RoundEnded
 from mnttrace.capture.join.kernel_lists import KernelLists
 from mnttrace.capture.join.known_mounts import KnownMounts
@@ -138,7 +138,7 @@ class Join:
     def _take_waiting(self, waiting: list[AnyEvent], end: RoundEnded | None) -> _Step:
         """Take the first lists, as far as they came until the survey ended, and then the rest."""
         self._waiting = None
-        self._source.starting(waiting)
+        self._known.left_to_calls = made_by(waiting)
         for one in waiting:
             if isinstance(one, NamespaceListed | events.RoundBegan):
                 yield from self._begin(one) or ()
@@ -146,7 +146,7 @@ class Join:
             if self._asks_names(end):
                 yield
             self._source.round_ended(end)
-        self._source.started()
+        self._known.left_to_calls = None
         for one in waiting:
             if not isinstance(one, NamespaceListed | events.RoundBegan):
                 yield from self._begin(one) or ()

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mnttrace.capture.join.call_effects import Birth, CallEffects, made_by
+from mnttrace.capture.join.call_effects import Birth, CallEffects
 from mnttrace.capture.join.differences import Differences, Found
 from mnttrace.capture.join.events import (
-    AnyEvent,
     CallEnded,
     MountList,
     NamespaceListed,
@@ -82,15 +81,6 @@ class KernelLists:
         # When it was asked last what is due. Calls that come late are of a time before: if that
         # counted, a recorder that lags would survey at once after each, and lag more.
         self._now = 0
-
-    def starting(self, waiting: list[AnyEvent]) -> None:
-        """The first lists are taken before the calls that came while they were made: those have
-        the mounts that they made."""
-        self._differences.starting(made_by(waiting))
-
-    def started(self) -> None:
-        """All first lists were taken."""
-        self._differences.started()
 
     def unnamed(self, event: CallEnded | NamespaceListed | RoundEnded) -> list[NameMount]:
         """What is to be asked before an event is taken."""

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.events import (
-    AnyEvent,
     CallEnded,
     NamespaceListed,
     RoundBegan,
@@ -25,12 +24,6 @@ from mnttrace.capture.join.requests import NameMount
 
 class MountSource(Protocol):
     """Writes the effects that events lead to."""
-
-    def starting(self, waiting: list[AnyEvent]) -> None:
-        """The first lists are about to be taken; what else came meanwhile waits."""
-
-    def started(self) -> None:
-        """The first lists were taken, and what came meanwhile is taken now."""
 
     def unnamed(self, event: CallEnded | NamespaceListed | RoundEnded) -> list[NameMount]:
         """What is to be asked before an event is taken."""

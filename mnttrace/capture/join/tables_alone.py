@@ -9,7 +9,6 @@ from __future__ import annotations
 from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.differences import Differences, Found
 from mnttrace.capture.join.events import (
-    AnyEvent,
     CallEnded,
     NamespaceListed,
     RoundBegan,
@@ -75,12 +74,6 @@ class TablesAlone:
         # Namespace → when its table that was compared last had been asked for.
         self._compared: dict[int, int] = {}
         self._round = _Round()
-
-    def starting(self, waiting: list[AnyEvent]) -> None:
-        """The first tables have been read."""
-
-    def started(self) -> None:
-        """All first tables were taken."""
 
     def unnamed(self, event: CallEnded | NamespaceListed | RoundEnded) -> list[NameMount]:
         """Mount tables have all names."""
