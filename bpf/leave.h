@@ -295,6 +295,8 @@ static __always_inline int survey_namespace(void *ctx)
 	if (w->phase != PHASE_DONE && !own->listed)
 		count_cut(w);
 	end_walk(w);
+	if (w->lost)
+		own->listed = 0; /* It cannot become complete. */
 	return 0;
 }
 
@@ -316,6 +318,8 @@ static __always_inline int walk_mounts(void *ctx, u32 level)
 		s->record.walk_cut = 1;
 	}
 	end_walk(w);
+	if (w->lost)
+		s->record.walk_cut = 1;
 	if (w->top_root) {
 		want_path(slot, ARGUMENT_MOUNTPOINT, BASE_DENTRY, 0, w->top_mountpoint);
 		want_path(slot, ARGUMENT_ROOT, BASE_DENTRY, 0, w->top_root);

@@ -73,6 +73,8 @@ struct walk {
 	volatile u32 whole;
 	/* Only `top` is wanted. */
 	volatile u32 alone;
+	/* A part of the list found no room: what the others lack may be there. */
+	volatile u32 lost;
 	volatile u32 count;
 	volatile u32 steps_left;
 };
@@ -158,16 +160,18 @@ static __always_inline void send_mounts(struct walk *w, u8 last)
 	if (!w->count && !(last && w->whole))
 		return;
 	w->record.entry_count = w->count;
-	w->record.last = last;
+	w->record.last = last && !w->lost;
 	w->count = 0;
 	/* Else the compiler makes a comparison of it that the verifier learns nothing from. */
 	asm volatile("" : "+r"(size));
 	if (size > sizeof(w->record) + sizeof(w->entries))
 		return;
-	if (events.ringbuf_output(w, size, BPF_RB_NO_WAKEUP))
+	if (events.ringbuf_output(w, size, BPF_RB_NO_WAKEUP)) {
 		count(LOST_MOUNTS);
-	else
+		w->lost = 1;
+	} else {
 		count(SENT_MOUNTS);
+	}
 	w->record.first = 0;
 }
 

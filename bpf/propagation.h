@@ -158,6 +158,7 @@ static __always_inline struct walk *begin_walk(u32 slot, u32 phase, u64 watermar
 	w->count = 0;
 	w->steps_left = slot == OF_SURVEY ? SURVEY_STEPS : WALK_STEPS;
 	w->alone = 0;
+	w->lost = 0;
 	w->top = 0;
 	w->top_root = 0;
 	w->above = 0;

@@ -210,7 +210,7 @@ struct mount_entry {
 };
 
 /* A part of a list of mounts: `entry_count` mount_entry follow. One that is `first` replaces the
- * parts before it, since the walk was begun anew. */
+ * parts before it, since the walk was begun anew. After one that was lost none is `last`. */
 struct mounts_record {
 	u16 kind;
 	u16 entry_count;

@@ -24,6 +24,7 @@ from mnttrace.capture.join.setting import Setting
 from mnttrace.capture.stream.arguments import redact
 from mnttrace.capture.stream.decode import Decoder
 from mnttrace.capture.stream.spool import Batch, NullSpool, Spool
+from mnttrace.capture.survey.gone import gone
 from mnttrace.capture.survey.surveyor import Surveyor
 from mnttrace.capture.survey.users import users
 from mnttrace.linux import statmount
@@ -224,8 +225,7 @@ class Session:
                 found = users(dict.fromkeys(mounts, device))
                 return events.UsersFound(time.monotonic_ns(), seq, found)
             case requests.CheckNamespaces(keys):
-                gone = [key for key in sorted(keys) if not _is_there(key)]
-                return events.NamespacesGone(time.monotonic_ns(), gone)
+                return events.NamespacesGone(time.monotonic_ns(), gone(keys))
         return None
 
     def _without_secrets(self, identity: Identity) -> Identity:
@@ -249,16 +249,6 @@ def _names(unique: int, ns_id: int) -> tuple[str | None, str]:
     except OSError:
         return None, ""
     return clean(root), clean(mountpoint)
-
-
-def _is_there(namespace: int) -> bool:
-    try:
-        statmount.list_mounts(namespace)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _cleaned(identity: Identity) -> Identity:

@@ -191,6 +191,12 @@ def list_mounts(namespace: int | None = None) -> list[int]:
         last = found[-1]
 
 
+def has_mounts(namespace: int) -> bool:
+    """Whether a namespace, by its id, has mounts under its root; raises FileNotFoundError if it is
+    no more."""
+    return _call(NR_LISTMOUNT, _request(LSMT_ROOT, 0, namespace), _buffer(8), 1) > 0
+
+
 def basic(unique_id: int, namespace: int | None = None) -> BasicMount:
     """The ids and the propagation of one mount."""
     buffer = _buffer(_STRINGS)

@@ -334,7 +334,7 @@ MOUNTS_RECORD_SIZE: Final = MOUNTS_RECORD.size
 
 class MountsRecord(NamedTuple):
     """A part of a list of mounts: `entry_count` mount_entry follow. One that is `first` replaces
-    the parts before it, since the walk was begun anew."""
+    the parts before it, since the walk was begun anew. After one that was lost none is `last`."""
 
     kind: int
     entry_count: int

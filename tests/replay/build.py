@@ -158,9 +158,11 @@ def made(*mounts: M | MountEntry, ns: int = NS, is_first: bool = True) -> MountL
     return _list(LIST_MADE, ns, HOW_MADE, mounts, is_first)
 
 
-def after(*mounts: M | MountEntry, ns: int = NS, reason: int = LIST_AFTER) -> MountList:
+def after(
+    *mounts: M | MountEntry, ns: int = NS, reason: int = LIST_AFTER, is_first: bool = True
+) -> MountList:
     """All mounts of a namespace after a call."""
-    return _list(reason, ns, HOW_LISTED, mounts)
+    return _list(reason, ns, HOW_LISTED, mounts, is_first)
 
 
 def birth(*mounts: M | MountEntry, ns: int = OTHER) -> MountList:

@@ -23,12 +23,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnttrace.capture.join.events import AnyEvent, CallEnded, MountsChanged
+from mnttrace.capture.join.events import AnyEvent, CallEnded, MountList, MountsChanged
+from mnttrace.probes.records import MountEntry
 from mnttrace.recording.rows import EffectRow
 from tests.replay.logs import NAMES, Rows, load
 from tests.replay.test_properties import examples, fewer
 
 Call = tuple[int, int]  # thread, when it began
+PART = 3  # mounts that are lost with a part of a list
 
 
 class Owned(NamedTuple):
@@ -71,12 +73,15 @@ def owners(name: str) -> dict[Hashable, list[Owned]]:
 
 @cache
 def places(name: str) -> list[tuple[int, int | None]]:
-    """What may be lost: an event by its number; one change of several by its number in that."""
+    """What may be lost: an event by its number; one change of several, or some mounts of a call's
+    lists, by its number in that."""
     found: list[tuple[int, int | None]] = []
     for number, event in enumerate(load(name).events()):
         found.append((number, None))
         if isinstance(event, MountsChanged) and len(event.changes) > 1:
             found += [(number, one) for one in range(len(event.changes))]
+        if isinstance(event, CallEnded):
+            found += [(number, one) for one in range(_mounts(event))]
         if isinstance(event, CallEnded | MountsChanged):
             found += [(number, None)] * 5  # most depends on these
     return found
@@ -91,7 +96,36 @@ def lose(name: str, place: tuple[int, int | None]) -> tuple[list[AnyEvent], AnyE
         del events[number]
     elif isinstance(lost, MountsChanged):
         del lost.changes[change]
+    elif isinstance(lost, CallEnded):
+        lose_part(lost, change)
     return events, lost
+
+
+def _mounts(call: CallEnded) -> int:
+    return sum(len(found.entries) for found in call.lists)
+
+
+def lose_part(call: CallEnded, at: int) -> None:
+    """Take some mounts out of a call's lists, from one on, as if they had been a part that found no
+    room in the ring."""
+    left: list[MountList] = []
+    for found in call.lists:
+        size, entries = len(found.entries), found.entries
+        if 0 <= at < size:
+            before, behind = entries[:at], entries[at + PART :]
+            left.append(_part(found, before, is_first=found.is_first))
+            left.append(_part(found, behind, is_first=found.is_first and not before))
+        else:
+            left.append(found)
+        at -= size
+    call.lists = [found for found in left if found.entries]
+    for found in call.lists:
+        found.is_last = False
+    call.is_cut = True
+
+
+def _part(found: MountList, entries: list[MountEntry], is_first: bool) -> MountList:
+    return MountList(found.reason, found.ns, found.ns_id, is_first, found.is_last, entries)
 
 
 def check(name: str, rows: Rows, lost: AnyEvent) -> None:

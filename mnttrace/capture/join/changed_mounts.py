@@ -37,7 +37,8 @@ class ChangedMounts:
         listed = [entry for entry in entries if entry.how not in (HOW_PROPAGATED, HOW_COVERED)]
         key, cause = lists[0].key, Cause.of(call.row)
         when = Cause(None, cause.ts, cause.monotonic)
-        is_whole = lists[-1].is_last and lists[-1].reason == LIST_AFTER and not call.is_cut
+        is_whole = lists[0].is_first and lists[-1].is_last and not call.is_cut
+        is_whole = is_whole and lists[-1].reason == LIST_AFTER
         missing = self._missing(call, key, listed, when) if is_whole else set()
         both = [(tables.get(entry.unique), entry) for entry in listed]
         self._take_changes(call, both, entries, when)

@@ -231,8 +231,7 @@ class Detaches:
         """Detach mounts; what covered one, and stays, gets its parent (reparent(), fs/pnode.c)."""
         self._remove(gone)
         for mount, cause in gone:
-            above = self._tables.child_at(mount.unique, mount.root.key)
-            if above is None:
+            if (above := self._tables.child_at(mount.unique, mount.root.key)) is None:
                 continue
             before = self._rows.place(above)
             below = self._lowest_gone(mount)
@@ -242,6 +241,7 @@ class Detaches:
     def _remove(self, gone: list[tuple[MountState, Cause]]) -> None:
         for mount, _ in gone:
             self._tables.detach(mount.unique)
+            self._pending.claim(mount.unique)
             self.expected.take(mount.unique)
         for mount, cause in gone:
             self._changes.left_group(mount, mount.group, mount.master, cause)

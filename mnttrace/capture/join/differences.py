@@ -75,9 +75,6 @@ class Differences:
         self._doubts: dict[int, dict[_Difference, int]] = {}
         # Namespaces all of whose mounts are in the tables, or were.
         self._whole: set[int] = set()
-        # Mounts that are in the lists of calls which have come, and were not taken yet.
-        self._left_to_calls: frozenset[int] = frozenset()
-        self._is_starting = False
 
     def survey(self, found: Found) -> None:
         """Take what a survey found.
@@ -110,7 +107,7 @@ class Differences:
                 continue
             if what == "attach":
                 self._attach(entry, found.lines, None if is_new else found.when)
-                if self._is_starting:
+                if self._known.left_to_calls is not None:
                     self._known.there_at[entry.unique] = found.when.monotonic
             elif what == "change":
                 self._change(entry, found.lines, found.when)
@@ -120,15 +117,6 @@ class Differences:
                 )
         if is_new:
             self._hide(found)
-
-    def starting(self, made: frozenset[int]) -> None:
-        """The first lists come now. Pass over the mounts in them that calls made which are taken
-        later."""
-        self._left_to_calls, self._is_starting = made, True
-
-    def started(self) -> None:
-        """All first lists were taken."""
-        self._left_to_calls, self._is_starting = frozenset(), False
 
     def born(self, namespace: int) -> None:
         """All mounts of a namespace came to the tables when it was born."""
@@ -147,7 +135,7 @@ class Differences:
         mount = self._known.tables.get(entry.unique)
         if mount is None:
             is_gone = self._known.tables.was_detached(entry.unique)
-            if is_gone or entry.unique in self._left_to_calls:
+            if is_gone or entry.unique in (self._known.left_to_calls or ()):
                 return []
             return [_Difference("attach", entry.unique, entry)]
         # A later one may have got the mount id of one that is in the table, and gone since.

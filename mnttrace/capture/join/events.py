@@ -40,7 +40,8 @@ def namespace_key(ns: int, ns_id: int) -> int:
 class MountList(msgspec.Struct):
     """Mounts of one namespace, as the kernel listed them.
 
-    A list comes in parts: one that is `is_first` replaces what came before it.
+    A list comes in parts: one that is `is_first` replaces what came before it. Parts can be lost:
+    of a call's list CallEnded.is_cut says so, and after a lost one none `is_last`.
 
     Attributes:
         reason: one of LIST_* in bpf/records.h.

@@ -13,7 +13,7 @@ from collections.abc import Generator
 
 from mnttrace.capture.join import events
 from mnttrace.capture.join.busy import BusyMounts
-from mnttrace.capture.join.call_effects import Birth
+from mnttrace.capture.join.call_effects import Birth, made_by
 from mnttrace.capture.join.events import AnyEvent, CallEnded, NamespaceListed, RoundEnded
 from mnttrace.capture.join.kernel_lists import KernelLists
 from mnttrace.capture.join.known_mounts import KnownMounts
@@ -138,7 +138,7 @@ class Join:
     def _take_waiting(self, waiting: list[AnyEvent], end: RoundEnded | None) -> _Step:
         """Take the first lists, as far as they came until the survey ended, and then the rest."""
         self._waiting = None
-        self._source.starting(waiting)
+        self._known.left_to_calls = made_by(waiting)
         for one in waiting:
             if isinstance(one, NamespaceListed | events.RoundBegan):
                 yield from self._begin(one) or ()
@@ -146,7 +146,7 @@ class Join:
             if self._asks_names(end):
                 yield
             self._source.round_ended(end)
-        self._source.started()
+        self._known.left_to_calls = None
         for one in waiting:
             if not isinstance(one, NamespaceListed | events.RoundBegan):
                 yield from self._begin(one) or ()
@@ -156,7 +156,7 @@ class Join:
         """Write what waits for events that will not come."""
         if self._waiting is not None:
             yield from self._take_waiting(self._waiting, None)
-        self._writer.release()
+        self._writer.is_held = False
         yield from self._write_uncaused()
         self._registry.write_unanswered()
 
@@ -175,9 +175,9 @@ class Join:
                 self._registry.process_seen(event.row)
             case events.TimePassed():
                 self._source.ask_for_due(event.at)
-                self._namespaces.ask_if_due(event.at)
+                self._namespaces.endings.ask_if_due(event.at)
             case events.RoundBegan():
-                self._writer.hold()
+                self._writer.is_held = True
                 self._source.round_began(event)
             case RoundEnded():
                 return self._round_ended(event)
@@ -192,14 +192,13 @@ class Join:
             case events.MountNamed():
                 self._known.naming.learn(event)
             case events.NamespaceIdentified(key=key, identity=identity):
-                if self._registry.namespace_identified(key, identity):
-                    self._writer.learn(key, identity)
+                self._namespaces.identified(key, identity)
             case events.ThreadIdentified():
                 self._registry.thread_identified(event.tid, event.row)
             case events.ThreadChecked():
                 self._known.pending.thread_checked(event.tid, event.is_in_call, event.at)
             case events.NamespacesGone():
-                self._namespaces.are_gone(event.keys, event.at)
+                self._namespaces.endings.are_gone(event.keys, event.at)
             case events.UsersFound():
                 self._busy.found(event)
 
@@ -275,6 +274,7 @@ class Join:
         is_end = event.reason == "end"
         when = self._setting.when(event.at)
         self._source.round_ended(event)
+        self._namespaces.round_ended(event)
         # What was reported of namespaces that died says who ended them.
         self._known.detaches.write_unclaimed(when, everything=is_end)
         if is_end:
@@ -282,7 +282,7 @@ class Join:
                 self._known.detaches.namespace_gone(key, when)
                 self._namespaces.ended(key, event.at)
         self._source.explain()
-        self._writer.release()
+        self._writer.is_held = False
         yield from self._write_uncaused()
         if is_end:
             self._registry.write_unanswered()

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mnttrace.capture.join.call_effects import Birth, CallEffects, made_by
+from mnttrace.capture.join.call_effects import Birth, CallEffects
 from mnttrace.capture.join.differences import Differences, Found
 from mnttrace.capture.join.events import (
-    AnyEvent,
     CallEnded,
     MountList,
     NamespaceListed,
@@ -47,12 +46,14 @@ class _Survey:
 
     Attributes:
         newest: the highest unique id that was known when the table had been read.
+        has_list: whether a part of the list has come; has_first: and the first one.
     """
 
     read: TableRead
     newest: int
     entries: list[MountEntry] = field(default_factory=list)
     has_list: bool = False
+    has_first: bool = False
 
 
 class _Again(NamedTuple):
@@ -92,15 +93,6 @@ class KernelLists:
         # counted, a recorder that lags would survey at once after each, and lag more.
         self._now = 0
 
-    def starting(self, waiting: list[AnyEvent]) -> None:
-        """The first lists are taken before the calls that came while they were made: those have
-        the mounts that they made."""
-        self._differences.starting(made_by(waiting))
-
-    def started(self) -> None:
-        """All first lists were taken."""
-        self._differences.started()
-
     def unnamed(self, event: CallEnded | NamespaceListed | RoundEnded) -> list[NameMount]:
         """What is to be asked before an event is taken."""
         if isinstance(event, CallEnded):
@@ -137,23 +129,21 @@ class KernelLists:
             self._changed.setdefault(call.key, max(call.at, self._now))
         return birth
 
-    def used_again(self, call: CallEnded) -> int | None:
+    def ended_before(self, event: CallEnded | TableRead) -> tuple[int, int] | None:
         """Before 6.11 a namespace is known by its inode number, which the next one may get at once:
-        the root of its mounts is another one then."""
-        born = [found for found in call.lists if found.reason == LIST_BIRTH]
+        the list of its birth has another root then."""
+        if isinstance(event, TableRead):
+            return None
+        born = [found for found in event.lists if found.reason == LIST_BIRTH]
         root = self._known.tables.root_of(born[0].key) if born and born[0].is_first else None
         if root is None:
             return None
         listed = {entry.unique for found in born for entry in found.entries}
-        return None if root.unique in listed else root.key
+        return None if root.unique in listed else (root.key, event.row["monotonic"])
 
     def birth_of(self, key: int) -> CallEnded | None:
         """The call that made a namespace which was not surveyed yet."""
         return self._births.get(key)
-
-    def born_again(self, read: TableRead) -> int | None:
-        """The list of its birth shows that (:meth:`used_again`)."""
-        return None
 
     def table_read(self, read: TableRead) -> None:
         """The mount table of a namespace was read; its list follows, if one was asked for."""
@@ -170,10 +160,11 @@ class KernelLists:
             return
         if found.is_first:
             survey.entries.clear()
+            survey.has_first = True
         survey.has_list = True
         survey.entries += found.entries
         if found.is_last:
-            self._surveyed(found.key, is_complete=True)
+            self._surveyed(found.key, is_complete=survey.has_first)
 
     def round_began(self, event: RoundBegan) -> None:
         """All namespaces are surveyed now."""

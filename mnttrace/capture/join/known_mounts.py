@@ -28,12 +28,15 @@ class KnownMounts:
         rows: what happened to mounts.
         naming: makes mounts and names them.
         changes, detaches: change mounts and take them away.
+        left_to_calls: the mounts that calls made which are taken after the first lists, and that
+            these are not to attach; None: all first lists were taken.
         there_at: when mounts of the first lists were there (CLOCK_MONOTONIC, ns), as long as calls
             of before are taken.
     """
 
     def __init__(self, out: Outbox, reports_all: bool) -> None:
         self.tables = MountTables()
+        self.left_to_calls: frozenset[int] | None = None
         self.there_at: dict[int, int] = {}
         self.pending = PendingMountEvents(out, reports_all)
         self.rows = EffectRows(self.tables)

@@ -34,6 +34,10 @@ READ_TABLES: Final = 100 * _MS
 # Whether namespaces that are not watched still exist is asked so often.
 CHECK_NAMESPACES: Final = 1000 * _MS
 
+# So often it is asked of those whose end is reported, since that can be lost; and, where all
+# processes have to be looked at for that, of those that no survey finds any more.
+CHECK_OTHERS: Final = 10_000 * _MS
+
 # A search for those who use a mount looks at all processes: not more often than this.
 SEARCH_USERS: Final = 1000 * _MS
 
@@ -43,6 +47,9 @@ DETACHED_KEPT: Final = 65536
 
 # Processes whose name and cgroup are remembered; pid_max is 32,768 by default, 4,194,304 at most.
 PROCESSES_KEPT: Final = 65536
+
+# Operations that are remembered where not all are wanted, for effects of them that are found later.
+OPERATIONS_KEPT: Final = 65536
 
 # Calls whose list of mounts was cut, the last ones: a survey finds what else they made.
 CUT_CALLS_KEPT: Final = 256

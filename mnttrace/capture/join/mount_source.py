@@ -13,7 +13,6 @@ from typing import Protocol
 
 from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.events import (
-    AnyEvent,
     CallEnded,
     NamespaceListed,
     RoundBegan,
@@ -26,28 +25,18 @@ from mnttrace.capture.join.requests import NameMount
 class MountSource(Protocol):
     """Writes the effects that events lead to."""
 
-    def starting(self, waiting: list[AnyEvent]) -> None:
-        """The first lists are about to be taken; what else came meanwhile waits."""
-
-    def started(self) -> None:
-        """The first lists were taken, and what came meanwhile is taken now."""
-
     def unnamed(self, event: CallEnded | NamespaceListed | RoundEnded) -> list[NameMount]:
         """What is to be asked before an event is taken."""
 
     def call(self, call: CallEnded) -> Birth | None:
         """A call succeeded; the namespace that it made, if the kernel listed one."""
 
-    def used_again(self, call: CallEnded) -> int | None:
-        """The key of the namespace that a call made, if the kernel's list shows that another one
-        had it until then, whose end is not known yet; else None."""
+    def ended_before(self, event: CallEnded | TableRead) -> tuple[int, int] | None:
+        """The key of a namespace that an event is of, and when that was born (CLOCK_MONOTONIC, ns),
+        if another one had the key until then, whose end is not known yet; else None."""
 
     def birth_of(self, key: int) -> CallEnded | None:
         """The call that made a namespace which was not surveyed yet."""
-
-    def born_again(self, read: TableRead) -> int | None:
-        """When the namespace was born whose table was read, if the one with that key which was
-        known until then has ended unnoticed (CLOCK_MONOTONIC, ns); else None."""
 
     def table_read(self, read: TableRead) -> None:
         """The mount table of a namespace was read."""

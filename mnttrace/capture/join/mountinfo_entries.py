@@ -5,7 +5,7 @@
 
 What only a list has is made up here: where the kernel has no unique ids (before 6.8), a mount is
 the same one as in the survey before if all is equal by which mounts differ; and in place of the
-addresses of dentries are numbers for paths within file systems.
+addresses of dentries are hashes of paths within file systems.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mnttrace.linux.options import MNT_UNBINDABLE, mount_bits, super_bits
 from mnttrace.probes.records import HOW_LISTED, MountEntry
 
 FIRST_MADE_UP = 1 << 62  # unique ids from here on are not the kernel's
+_63_BITS = (1 << 63) - 1
 
 
 class MountinfoEntries:
@@ -27,7 +28,6 @@ class MountinfoEntries:
     def __init__(self) -> None:
         self._numbers = itertools.count(FIRST_MADE_UP)
         self._made_up: dict[int, dict[tuple[int, int, int], int]] = {}
-        self._dentries: dict[tuple[str, str], int] = {}
 
     def of(
         self, ns: int, ns_id: int, table: list[Mount], unique: dict[int, int]
@@ -92,8 +92,10 @@ class MountinfoEntries:
         self._made_up[key] = now
         return {mount_id: number for (mount_id, *_), number in now.items()}
 
-    def _dentry(self, device: str, path: str) -> int:
-        return self._dentries.setdefault((device, path), len(self._dentries) + 1)
+    @staticmethod
+    def _dentry(device: str, path: str) -> int:
+        # Not numbered in order, which would keep each path that there ever was. 0 stands for none.
+        return hash((device, path)) & _63_BITS or 1
 
     @staticmethod
     def _parents_first(lines: dict[int, Mount]) -> Iterable[Mount]:

@@ -9,7 +9,8 @@ from collections.abc import Generator
 
 from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.endings import Endings
-from mnttrace.capture.join.events import CallEnded, TableRead
+from mnttrace.capture.join.events import CallEnded, RoundEnded, TableRead
+from mnttrace.capture.join.identity import Identity
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.mount_source import MountSource
 from mnttrace.capture.join.outbox import Outbox
@@ -32,6 +33,9 @@ class Namespaces:
         selection: of which containers operations are written.
         setting: what the recording is made with.
         out: for questions.
+
+    Attributes:
+        endings: finds out which ended and nothing reported it.
     """
 
     def __init__(
@@ -48,16 +52,21 @@ class Namespaces:
         self._source = source
         self._registry = registry
         self._snapshots = snapshots
-        self._endings = Endings(out)
+        self.endings = Endings(out)
         self._selection = selection
         self._setting = setting
         self._out = out
+        # Those that were not found when all were surveyed last.
+        self._absent: set[int] = set()
 
-    def used_again(self, call: CallEnded) -> None:
-        """A call may have made a namespace with the number of one that has ended."""
-        key = self._source.used_again(call)
-        if key is not None:
-            at = call.row["monotonic"]
+    def used_again(self, event: CallEnded | TableRead) -> None:
+        """An event may be of a namespace with the number of one that has ended."""
+        ended = self._source.ended_before(event)
+        if ended is None and isinstance(event, TableRead):
+            at = self.endings.gone_at(event.key)
+            ended = None if at is None else (event.key, at)
+        if ended is not None:
+            key, at = ended
             self._known.detaches.used_again(key, self._setting.when(at))
             self.ended(key, at)
 
@@ -74,16 +83,11 @@ class Namespaces:
         if birth.key not in self._registry:
             self._registry.namespace_seen(birth.key, birth.ns, tid, row)
             yield
-        is_reported = self._known.pending.reports_of(birth.key)
-        if self._setting.can_check_namespaces and not is_reported:
-            self._endings.expect(birth.key)
+        self._expect_end(birth.key)
 
     def table_read(self, read: TableRead) -> None:
         """The mount table of a namespace was read."""
-        born = self._source.born_again(read)
-        if born is not None:
-            self._known.detaches.namespace_gone(read.key, self._setting.when(born))
-            self.ended(read.key, born)
+        self.used_again(read)
         if read.is_watched:
             self._known.pending.watch(read.key, read.at)
         birth = self._source.birth_of(read.key)
@@ -92,19 +96,42 @@ class Namespaces:
         )
         if read.reason == "end" and read.pid:
             self._registry.last_seen(read.key, read.pid)
+        self._expect_end(read.key)
         self._source.table_read(read)
 
-    def ask_if_due(self, at: int) -> None:
-        """Ask which namespaces ended unnoticed, if that is due."""
-        self._endings.ask_if_due(at)
+    def _expect_end(self, key: int) -> None:
+        """A namespace is there: one day it will not be."""
+        if not self._setting.can_check_namespaces:
+            self.endings.forget(key)
+        elif self._known.pending.reports_of(key):
+            self.endings.doubt(key)
+        else:
+            self.endings.expect(key)
 
-    def are_gone(self, keys: list[int], at: int) -> None:
-        """Some namespaces are no more; that was found at a time."""
-        self._endings.are_gone(keys, at)
+    def identified(self, key: int, identity: Identity) -> None:
+        """It became known whose a namespace is."""
+        if self._registry.namespace_identified(key, identity):
+            self._selection.learn(key, identity)
+
+    def round_ended(self, event: RoundEnded) -> None:
+        """All namespaces have been surveyed. One that was not found twice may be held by what is
+        not looked at then, such as a descriptor, or may have ended."""
+        if self._setting.can_check_namespaces:
+            return  # then all are asked about
+        absent = self._registry.namespaces() - set(event.alive)
+        for key in absent & self._absent:
+            self.endings.doubt(key)
+        self._absent = absent
 
     def found_gone(self, until: int) -> list[int]:
-        """Those that were found to be no more before a time."""
-        return self._endings.found(until)
+        """Those that were found to be no more before a time, but for what is reported of them and
+        may still be a call's."""
+        tables, pending = self._known.tables, self._known.pending
+        return [
+            key
+            for key in self.endings.found(until)
+            if not any(map(pending.has_detached, tables.of_namespace(key)))
+        ]
 
     def ended(self, key: int, at: int) -> None:
         """A namespace is no more: a recording may be long, and keeps nothing of what is gone."""
@@ -112,7 +139,7 @@ class Namespaces:
         if ns is not None:
             self._snapshots.gone(key, ns, at)
         self._known.pending.forget(key)
-        self._endings.forget(key)
+        self.endings.forget(key)
         self._source.forget(key)
         self._selection.forget(key)
         self._out.ask(ForgetNamespace(key))

@@ -43,7 +43,7 @@ class SurveyAll(NamedTuple):
 
 
 class CheckNamespaces(NamedTuple):
-    """Which of these namespaces, by unique id, are no more? Answered by NamespacesGone."""
+    """Which of these namespaces, by their keys, are no more? Answered by NamespacesGone."""
 
     keys: frozenset[int]
 

@@ -9,12 +9,11 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from mnttrace.capture.join.events import CallEnded
-from mnttrace.capture.join.identity import Identity
 from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.registry import IdentityRegistry
 from mnttrace.capture.join.requests import IdentifyThread
 from mnttrace.capture.join.selection import Selection
-from mnttrace.recording.rows import EffectRow
+from mnttrace.recording.rows import EffectRow, OperationRow
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class RowWriter:
 
     Attributes:
         counts: how much was written until now.
-        is_held: whether effects without a call wait, as a survey of all namespaces goes on.
+        is_held: whether effects without a call are to wait, as a survey of all namespaces goes on.
     """
 
     def __init__(self, selection: Selection, registry: IdentityRegistry, out: Outbox) -> None:
@@ -45,34 +44,21 @@ class RowWriter:
         self._registry = registry
         self._out = out
 
-    def learn(self, namespace: int, identity: Identity) -> None:
-        """It is known whose a namespace is."""
-        self._selection.learn(namespace, identity)
-
-    def hold(self) -> None:
-        """Effects that no call caused are to wait."""
-        self.is_held = True
-
-    def release(self) -> None:
-        """They need not wait any more."""
-        self.is_held = False
-
     def call(self, call: CallEnded, effects: list[EffectRow]) -> bool:
-        """Write an operation and its effects; whether it is wanted."""
+        """Write an operation, and the effects that were found with it; whether it is wanted."""
         is_wanted = self._selection.wants_all
         if not is_wanted:
             cgroup = self._registry.cgroup(call.row["pid"])
             is_wanted = self._selection.wants_call(call, effects, cgroup)
         if is_wanted:
-            self.counts.operations += 1
-            self._out.add("operations", call.row)
-            self._effects(effects)
+            self._operation(call.row)
+        self._effects(self._wanted(effects))
         return is_wanted
 
     def without_call(self, effects: list[EffectRow]) -> Generator[None, None, None]:
-        """Write effects that no call caused, as soon as the processes of their threads are known:
-        it stops where that is asked."""
-        effects = [row for row in effects if self._selection.wants_effect(row)]
+        """Write effects that were found without a call, as soon as the processes of their threads
+        are known: it stops where that is asked."""
+        effects = self._wanted(effects)
         threads = {row["tid"] for row in effects if row["pid"] is None and row["tid"] is not None}
         unknown = [tid for tid in sorted(threads) if not self._registry.knows_process(tid)]
         for tid in unknown:
@@ -85,6 +71,18 @@ class RowWriter:
         self._registry.forget_threads()
         self._effects(effects)
         self._selection.drop_ended()
+
+    def _wanted(self, effects: list[EffectRow]) -> list[EffectRow]:
+        """Those of some effects that are wanted; their operations are written by now."""
+        if self._selection.wants_all:
+            return effects
+        for row in self._selection.wanted_late(effects):
+            self._operation(row)
+        return [row for row in effects if self._selection.wants_effect(row)]
+
+    def _operation(self, row: OperationRow) -> None:
+        self.counts.operations += 1
+        self._out.add("operations", row)
 
     def _effects(self, effects: list[EffectRow]) -> None:
         self.counts.effects += len(effects)

@@ -1,16 +1,22 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which operations and effects are written, where not all are wanted."""
+"""Which operations and effects are written, where not all are wanted.
+
+Effects can be found long after their operation: by a survey, or with another call. One is written
+if its operation is; and that is written late if an effect that was found late is wanted.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.identity import Identity
-from mnttrace.recording.rows import EffectRow
+from mnttrace.capture.join.limits import OPERATIONS_KEPT
+from mnttrace.recording.rows import EffectRow, OperationRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class Selection:
         # Namespace → whether it is that of a container that is wanted.
         self._containers: dict[int, bool] = {}
         self._ended: set[int] = set()
+        # Operation → None: it was wanted; its row: it was not yet, but is with a wanted effect.
+        self._operations: OrderedDict[int, OperationRow | None] = OrderedDict()
 
     def learn(self, namespace: int, identity: Identity) -> None:
         """It is known whose a namespace is."""
@@ -83,30 +91,54 @@ class Selection:
 
         Args:
             call: the operation.
-            effects: of it.
+            effects: what was found with it, of any operation.
             cgroup: path of its process's cgroup.
         """
-        wanted, row, effects = self._wanted, call.row, list(effects)
-        places = [row["path"], row["source_path"], *(effect["mountpoint"] for effect in effects)]
-        touched = {row["ns"], row["ns_target"], *(effect["ns"] for effect in effects)}
-        keys = [row["ns_id"], row["ns_target_id"], *(effect["ns_id"] for effect in effects)]
-        return (
-            (not wanted.pids or call.descends)
-            and (not wanted.namespaces or bool(touched & wanted.namespaces))
-            and (not wanted.containers or any(self._is_wanted_container(key) for key in keys))
-            and (not wanted.cgroups or _is_below(cgroup, wanted.cgroups))
-            and (not wanted.paths or any(_is_below(place, wanted.paths) for place in places))
-        )
+        wanted, row = self._wanted, call.row
+        if wanted.pids and not call.descends:
+            return False
+        if wanted.cgroups and not _is_below(cgroup, wanted.cgroups):
+            return False
+        own = [effect for effect in effects if effect["seq"] == row["seq"]]
+        is_wanted = self._touches_wanted(row, own)
+        self._operations[row["seq"]] = None if is_wanted else row
+        if len(self._operations) > OPERATIONS_KEPT:
+            self._operations.popitem(last=False)
+        return is_wanted
+
+    def wanted_late(self, effects: Iterable[EffectRow]) -> list[OperationRow]:
+        """The operations that were not wanted, but are with effects that were found now."""
+        found: list[OperationRow] = []
+        for effect in effects:
+            row = self._operations.get(effect["seq"] or 0)
+            if row is not None and self._touches_wanted(row, [effect]):
+                self._operations[row["seq"]] = None
+                found.append(row)
+        return found
 
     def wants_effect(self, effect: EffectRow) -> bool:
-        """Whether an effect is wanted that no operation caused."""
-        wanted = self._wanted
+        """Whether an effect is wanted: with its operation, or else for where it is."""
+        seq, wanted = effect["seq"], self._wanted
+        if seq is not None and seq in self._operations:
+            return self._operations[seq] is None
         return (
             not wanted.pids
             and not wanted.cgroups
             and (not wanted.namespaces or effect["ns"] in wanted.namespaces)
             and (not wanted.containers or self._is_wanted_container(effect["ns_id"]))
             and (not wanted.paths or _is_below(effect["mountpoint"], wanted.paths))
+        )
+
+    def _touches_wanted(self, row: OperationRow, effects: list[EffectRow]) -> bool:
+        """Whether an operation was done, or had effects, where that is wanted."""
+        wanted = self._wanted
+        places = [row["path"], row["source_path"], *(effect["mountpoint"] for effect in effects)]
+        touched = {row["ns"], row["ns_target"], *(effect["ns"] for effect in effects)}
+        keys = [row["ns_id"], row["ns_target_id"], *(effect["ns_id"] for effect in effects)]
+        return (
+            (not wanted.namespaces or bool(touched & wanted.namespaces))
+            and (not wanted.containers or any(self._is_wanted_container(key) for key in keys))
+            and (not wanted.paths or any(_is_below(place, wanted.paths) for place in places))
         )
 
     def _is_wanted_container(self, key: int | None) -> bool:

@@ -18,7 +18,8 @@ class Setting:
         wall_offset: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
         backend: one of mnttrace.probes.backends.BACKENDS, or "none".
         uses_fanotify: whether fanotify reports attached and detached mounts.
-        can_check_namespaces: whether the kernel says if a namespace exists, by its unique id.
+        can_check_namespaces: whether the kernel says if a namespace exists, by its unique id. Else
+            all processes have to be looked at.
     """
 
     wall_offset: int

@@ -9,7 +9,6 @@ from __future__ import annotations
 from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.differences import Differences, Found
 from mnttrace.capture.join.events import (
-    AnyEvent,
     CallEnded,
     NamespaceListed,
     RoundBegan,
@@ -76,12 +75,6 @@ class TablesAlone:
         self._compared: dict[int, int] = {}
         self._round = _Round()
 
-    def starting(self, waiting: list[AnyEvent]) -> None:
-        """The first tables have been read."""
-
-    def started(self) -> None:
-        """All first tables were taken."""
-
     def unnamed(self, event: CallEnded | NamespaceListed | RoundEnded) -> list[NameMount]:
         """Mount tables have all names."""
         return []
@@ -100,17 +93,14 @@ class TablesAlone:
         """The call that made a namespace which was not surveyed yet."""
         return self._births.get(key)
 
-    def used_again(self, call: CallEnded) -> int | None:
-        """Only the table of a namespace shows that."""
-        return None
-
-    def born_again(self, read: TableRead) -> int | None:
-        """Where namespaces have no unique ids one that has ended may have had this one's number."""
-        birth = self._births.get(read.key)
+    def ended_before(self, event: CallEnded | TableRead) -> tuple[int, int] | None:
+        """Where namespaces have no unique ids one that has ended may have had the number of the one
+        whose first table since its birth is read."""
+        birth = self._births.get(event.key) if isinstance(event, TableRead) else None
         if birth is None:
             return None
         born = birth.row["monotonic"]
-        return born if self._compared.get(read.key, born) < born else None
+        return (event.key, born) if self._compared.get(event.key, born) < born else None
 
     def table_read(self, read: TableRead) -> None:
         """Compare a mount table with the one before."""
