@@ -136,9 +136,15 @@ class NamespaceListed(Event):
 
 
 class ProcessSeen(Event):
-    """A process made its first traced call since it was executed: its row of `processes`."""
+    """A process made its first traced call since it was executed.
+
+    Attributes:
+        row: of the table `processes`.
+        argv: its command line, word by word; none in older raw logs, which have the row alone.
+    """
 
     row: ProcessRow
+    argv: tuple[str, ...] = ()
 
 
 class MountsChanged(Event):
@@ -229,10 +235,11 @@ class NamespaceIdentified(Answer):
 
 
 class ThreadIdentified(Answer):
-    """Answers IdentifyThread: the row of `processes` of its process, None if it is gone."""
+    """Answers IdentifyThread: its process, as in ProcessSeen; None if it is gone."""
 
     tid: int
     row: ProcessRow | None
+    argv: tuple[str, ...] = ()
 
 
 class ThreadChecked(Answer):

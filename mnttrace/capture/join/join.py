@@ -172,7 +172,7 @@ class Join:
             case NamespaceListed():
                 return self._listed(event)
             case events.ProcessSeen():
-                self._registry.process_seen(event.row)
+                self._registry.process_seen(event.row, event.argv)
             case events.TimePassed():
                 self._source.ask_for_due(event.at)
                 self._namespaces.ask_if_due(event.at)
@@ -195,7 +195,7 @@ class Join:
                 if self._registry.namespace_identified(key, identity):
                     self._writer.learn(key, identity)
             case events.ThreadIdentified():
-                self._registry.thread_identified(event.tid, event.row)
+                self._registry.thread_identified(event.tid, event.row, event.argv)
             case events.ThreadChecked():
                 self._known.pending.thread_checked(event.tid, event.is_in_call, event.at)
             case events.NamespacesGone():
