@@ -82,6 +82,7 @@ class Session:
         self._decoder = Decoder(wall_offset, keep_secrets)
         self._identities = Identities()
         self._keeps_secrets = keep_secrets
+        self._caught_up = 0
 
     def begin(self, everywhere: bool = False) -> None:
         """Survey all namespaces.
@@ -110,7 +111,7 @@ class Session:
         if batch:
             self._take_batch(batch)
         else:
-            self._feed(events.CaughtUp(time.monotonic_ns()))
+            self._catch_up(self._spool.whole_until)
         self._feed(events.TimePassed(time.monotonic_ns()))
 
     def drain(self) -> None:
@@ -163,7 +164,14 @@ class Session:
                 event.row["cgroup_path"] = cgroup_path(event.row["pid"])
             if event is not None:
                 self._feed(event)
-        self._feed(events.CaughtUp(batch.at))
+        if batch.is_whole:
+            self._catch_up(batch.at)
+
+    def _catch_up(self, until: int) -> None:
+        """All that was reported before a time has been given."""
+        if until > self._caught_up:
+            self._caught_up = until
+            self._feed(events.CaughtUp(until))
 
     def _survey_all(self, reason: Reason, everywhere: bool = False) -> None:
         self._take_all()

@@ -7,7 +7,7 @@ Every event has the time at which it was known, `at`: CLOCK_MONOTONIC, ns. Text 
 bytes that are not UTF-8 are written as \\xNN. A raw log keeps exactly these, in their order.
 
 From the kernel come CallEnded, NamespaceListed, ProcessSeen (the ring buffer) and MountsChanged
-(kernel hooks or fanotify); CaughtUp says that all that it reported until then has been given.
+(kernel hooks or fanotify); CaughtUp says up to when all that it reported has been given.
 Surveys give TableRead between RoundBegan and RoundEnded. The others answer a request of
 :mod:`mnttrace.capture.join.requests`; Answered follows them.
 """
