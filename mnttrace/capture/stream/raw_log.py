@@ -34,7 +34,7 @@ from mnttrace.errors import OutputError, RecordingError
 NAME = "raw.arrows"
 VERSION = 1  # of the events; raised when one that was written can no longer be read
 _AT_ONCE = 4096  # events that wait for the next flush at most
-_BYTES_AT_ONCE = 1 << 26  # and bytes of them; much less than a batch that is read may have
+_BYTES_AT_ONCE = 1 << 26  # and bytes of them, or one event; half of what is read at once
 _KEPT = 1 << 16  # addresses whose numbers are remembered
 _SCHEMA = pa.schema([("at", pa.int64()), ("event", pa.string()), ("body", pa.string())])
 
@@ -112,9 +112,11 @@ class RawLogWriter:
         kept = self._hide.in_event(event)
         # As text at once, since the core may change what it was given.
         body = msgspec.json.encode(kept).decode()
+        if self._bytes + len(body) > _BYTES_AT_ONCE:
+            self.flush()
         self._rows.append((event.at, type(event).__name__, body))
         self._bytes += len(body)
-        if len(self._rows) >= _AT_ONCE or self._bytes >= _BYTES_AT_ONCE:
+        if len(self._rows) >= _AT_ONCE:
             self.flush()
 
     def flush(self) -> None:

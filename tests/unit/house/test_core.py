@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "collections",
     "dataclasses",
     "enum",
+    "errno",
     "functools",
     "itertools",
     "math",
