@@ -27,7 +27,7 @@ from mnttrace.probes.records import MountEntry
 from mnttrace.recording.rows import OperationRow, ProcessRow
 
 # Members of an enumeration take longer to look up than names of a module.
-_MOUNT, _UMOUNT = SyscallKind.MOUNT, SyscallKind.UMOUNT
+_MOUNT, _UMOUNT, _SETATTR = SyscallKind.MOUNT, SyscallKind.UMOUNT, SyscallKind.SETATTR
 
 Reason = Literal["start", "birth", "operation", "end"]
 
@@ -126,7 +126,7 @@ class CallEnded(Event):
         """Whether it is about all mounts below its target, too."""
         if self.kind == _MOUNT:
             return bool(self.flags & MOUNT["MS_REC"])
-        return self.kind == SyscallKind.SETATTR and bool(self.flags & AT["AT_RECURSIVE"])
+        return self.kind == _SETATTR and bool(self.flags & AT["AT_RECURSIVE"])
 
 
 class NamespaceListed(Event):
