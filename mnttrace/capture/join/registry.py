@@ -83,10 +83,6 @@ class IdentityRegistry:
         if namespace.is_written and not row["comm"].startswith(("runc:[0", "runc:[1")):
             self._out.ask(IdentifyNamespace(key, row["pid"], _hints(process, row["ns"])))
 
-    def knows_process(self, pid: int) -> bool:
-        """Whether this is a process that was seen."""
-        return pid in self._processes
-
     def thread_identified(self, tid: int, row: ProcessRow | None, argv: tuple[str, ...]) -> None:
         """The process of a thread that made no call was found: it removed a mount point, or ended;
         None: it is gone."""
@@ -98,8 +94,10 @@ class IdentityRegistry:
             self._out.add("processes", row)
 
     def process_of(self, tid: int) -> int | None:
-        """The process of a thread that is a process itself, or was identified just now."""
-        return tid if tid in self._processes else self._process_of.get(tid)
+        """The process of a thread that was identified just now; if that is gone, the process with
+        its number that was seen. As long as it is there it is asked: numbers are used again."""
+        found = self._process_of.get(tid)
+        return tid if found is None and tid in self._processes else found
 
     def forget_threads(self) -> None:
         """Threads that were identified may be others by the next time."""

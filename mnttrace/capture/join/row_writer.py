@@ -74,10 +74,9 @@ class RowWriter:
         it stops where that is asked."""
         effects = [row for row in effects if self._selection.wants_effect(row)]
         threads = {row["tid"] for row in effects if row["pid"] is None and row["tid"] is not None}
-        unknown = [tid for tid in sorted(threads) if not self._registry.knows_process(tid)]
-        for tid in unknown:
+        for tid in sorted(threads):
             self._out.ask(IdentifyThread(tid))
-        if unknown:
+        if threads:
             yield
         for row in effects:
             if row["pid"] is None and row["tid"] is not None:
