@@ -42,8 +42,8 @@ _PRIORITY = -10  # to have a processor soon; it needs little of it
 _PATIENCE = 0.1  # seconds that something waits before the recorder competes for processors
 _HEADER = struct.Struct("=QQQQ")  # when, if that is all, bytes of records, bytes of events
 # Numbers that both processes see: where the file's data ends, up to where the recorder is through
-# with it, bytes that found no space in it, whether the recorder gives way, and when the copier
-# began to look last and took all that there was.
+# with it, bytes that found no space in it, whether the recorder gives way, and when that look of
+# the copier began which was the last one to take all that there was.
 _END, _DONE, _LOST, _GIVES_WAY, _LOOKED = range(5)
 _WOKEN, _CAUGHT_UP, _FAILED = b".", b"!", b"?"
 _GIVEN_BACK = 1 << 22  # bytes of the file at a time: each time costs as much as reading many
