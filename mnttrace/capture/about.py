@@ -13,19 +13,22 @@ from typing import Any
 
 from mnttrace import __version__
 from mnttrace.capture.join.events import namespace_key
+from mnttrace.capture.stream.secrets import redact_command
 from mnttrace.linux.namespaces import namespace_id
 from mnttrace.linux.text import clean
 
 _HOME = "/proc/self/ns/mnt"
 
 
-def about(command: Sequence[str] = ()) -> dict[str, Any]:
+def about(command: Sequence[str] = (), keep_secrets: bool = False) -> dict[str, Any]:
     """Host, kernel, clocks and so on.
 
     Args:
         command: what is recorded, if it is one command.
+        keep_secrets: leave passwords and keys in that as they are.
     """
     system = os.uname()
+    words = tuple(map(clean, command))
     return {
         "mnttrace": __version__,
         "host": system.nodename,
@@ -36,7 +39,7 @@ def about(command: Sequence[str] = ()) -> dict[str, Any]:
         "wall_offset": time.time_ns() - time.monotonic_ns(),
         "started": time.time_ns(),
         "stopped": None,
-        "command": [clean(word) for word in command],
+        "command": list(words if keep_secrets else redact_command(words)),
         "traced": [],
         "missing": [],
         "sees": {"mounts made": False, "mounts detached": False},

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,7 +39,7 @@ class Recorder:
     Args:
         directory: the recording to make.
         force: replace one that exists.
-        keep_secrets: do not redact mount data.
+        keep_secrets: leave passwords and keys in mount data and commands as they are.
         wanted: which operations to record.
         command: what to record, started once the probes are armed; empty: what others do.
         keep_raw: also keep what the core gets, in order.
@@ -72,20 +72,20 @@ class Recorder:
             self._probes = KernelProbes(follow=descendants(wanted.pids), backend=backend)
         self._raw: RawLogWriter | None = None
         self._signal = 0
-        try:
+        with ExitStack() as held:
+            held.callback(self._probes.close)
             self.writer = Writer(directory, force)
-            meta = about(command)
+            meta = about(command, keep_secrets)
             self.session = Session(
                 self._probes, self.writer.add, meta["wall_offset"], wanted, keep_secrets, directory
             )
+            held.callback(self.session.close)
             self.writer.meta |= meta | self._capabilities() | {"filters": wanted.as_dict()}
             if keep_raw:
                 header = Header(VERSION, self.session.setting, wanted, self.writer.meta)
                 self._raw = RawLogWriter(directory, header)
                 self.session.keep = self._raw.add
-        except BaseException:
-            self._probes.close()
-            raise
+            held.pop_all()
 
     def _capabilities(self) -> dict[str, Any]:
         """What this machine lets a recording see, for meta.json."""

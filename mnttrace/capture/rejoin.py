@@ -39,46 +39,62 @@ def rejoin(source: Path, directory: Path, force: bool = False) -> Counts:
         OutputError: the recording exists, or cannot be written.
     """
     log = RawLog(source)
-    if directory.exists() and log.path.parent.samefile(directory):
-        raise BadInput(f"{directory} has the raw log itself", "give another output")
+    _check_apart(log.path, directory)
     log.check_meta()
     writer = Writer(directory, force)
     writer.meta = log.header.meta | writer.meta | {"complete": False}
     join = Join(log.header.setting, log.header.wanted)
+    stopped: int | None = None
     problem: RecordingError | None = None
-    has_end, stopped = False, None
     try:
-        for event in log.events():
-            _write(join.take(event), writer, log)
-            if isinstance(event, LossesCounted):
-                has_end, stopped = True, event.at + log.header.setting.wall_offset
-        _write(join.finish(), writer, log)
-        with _checked(log):
-            if (stopped or 0).bit_length() > _BITS:
-                raise OverflowError("the end is at no time")
-            writer.flush()
+        stopped = _put_through(log, join, writer)
     except RecordingError as error:
         problem = error
-        has_end, stopped = False, None
         with suppress(RecordingError):
             _write(join.finish(), writer, log)
         writer.drop_what_does_not_fit()
-    losses = join.losses
-    if not has_end:
-        losses = {"cut_raw_log": 1}
-        writer.add("losses", {"kind": "cut_raw_log", "count": 1})
-    writer.meta |= {"losses": losses, "stopped": stopped}
-    if has_end:
-        writer.close()
-    else:
-        writer.leave()
+    _end(writer, join.losses, stopped)
     if problem:
         raise problem
-    if not has_end:
+    if stopped is None:
         raise RecordingError(
             f"{log.path} has no end: the recorder did not come to it", "all that it has was used"
         )
     return join.counts
+
+
+def _check_apart(log: Path, directory: Path) -> None:
+    """Raises BadInput if a log lies in the recording that is to be replaced, by whatever path."""
+    folders = {*log.absolute().parents, *log.resolve().parents}
+    if directory.exists() and any(folder.samefile(directory) for folder in folders):
+        raise BadInput(f"{directory} has the raw log itself", "give another output")
+
+
+def _put_through(log: RawLog, join: Join, writer: Writer) -> int | None:
+    """Write all that the core makes of a log; when the recording ended (CLOCK_REALTIME, ns), None
+    if the log does not come to that."""
+    stopped = None
+    for event in log.events():
+        _write(join.take(event), writer, log)
+        if isinstance(event, LossesCounted):
+            stopped = event.at + log.header.setting.wall_offset
+    _write(join.finish(), writer, log)
+    with _checked(log):
+        if (stopped or 0).bit_length() > _BITS:
+            raise OverflowError("the end is at no time")
+        writer.flush()
+    return stopped
+
+
+def _end(writer: Writer, losses: dict[str, int], stopped: int | None) -> None:
+    """End a recording, or leave it as one whose end is missing."""
+    if stopped is not None:
+        writer.meta |= {"losses": losses, "stopped": stopped}
+        writer.close()
+        return
+    writer.add("losses", {"kind": "cut_raw_log", "count": 1})
+    writer.meta |= {"losses": {"cut_raw_log": 1}, "stopped": None}
+    writer.leave()
 
 
 def _write(output: Output, writer: Writer, log: RawLog) -> None:

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from mnttrace.capture.identity.identify import Identities
+from mnttrace.capture.identity.identify import Identities, cleaned
 from mnttrace.capture.identity.processes import cgroup_path, process_of
 from mnttrace.capture.join import events, requests
 from mnttrace.capture.join.events import AnyEvent, Reason
-from mnttrace.capture.join.identity import Identity
 from mnttrace.capture.join.join import Join
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.join.setting import Setting
-from mnttrace.capture.stream.arguments import redact
 from mnttrace.capture.stream.decode import Decoder
+from mnttrace.capture.stream.secrets import redact_command
 from mnttrace.capture.stream.spool import Batch, NullSpool, Spool
 from mnttrace.capture.survey.gone import gone
 from mnttrace.capture.survey.surveyor import Surveyor
@@ -85,6 +83,7 @@ class Session:
         self._decoder = Decoder(wall_offset, keep_secrets)
         self._identities = Identities()
         self._keeps_secrets = keep_secrets
+        self._caught_up = 0
 
     def begin(self, everywhere: bool = False) -> None:
         """Survey all namespaces.
@@ -113,7 +112,7 @@ class Session:
         if batch:
             self._take_batch(batch)
         else:
-            self._feed(events.CaughtUp(time.monotonic_ns()))
+            self._catch_up(self._spool.whole_until)
         self._feed(events.TimePassed(time.monotonic_ns()))
 
     def drain(self) -> None:
@@ -166,7 +165,14 @@ class Session:
                 event.row["cgroup_path"] = cgroup_path(event.row["pid"])
             if event is not None:
                 self._feed(event)
-        self._feed(events.CaughtUp(batch.at))
+        if batch.is_whole:
+            self._catch_up(batch.at)
+
+    def _catch_up(self, until: int) -> None:
+        """All that was reported before a time has been given."""
+        if until > self._caught_up:
+            self._caught_up = until
+            self._feed(events.CaughtUp(until))
 
     def _survey_all(self, reason: Reason, everywhere: bool = False) -> None:
         self._take_all()
@@ -211,13 +217,12 @@ class Session:
                 root, mountpoint = _names(unique, ns_id)
                 return events.MountNamed(time.monotonic_ns(), unique, root, mountpoint)
             case requests.IdentifyNamespace(key, pid, hints):
-                identity = self._without_secrets(_cleaned(self._identities.of(pid, hints)))
+                identity = cleaned(self._identities.of(pid, hints))
+                command = self._without_secrets(identity.command)
+                identity = replace(identity, command=command)
                 return events.NamespaceIdentified(time.monotonic_ns(), key, identity)
             case requests.IdentifyThread(tid):
-                row = process_of(tid)
-                if row is not None and not self._keeps_secrets:
-                    row["command"] = redact(row["command"])
-                return events.ThreadIdentified(time.monotonic_ns(), tid, row)
+                return self._identify_thread(tid)
             case requests.CheckThread(tid):
                 is_in_call = self._probes.is_in_call(tid)
                 return events.ThreadChecked(time.monotonic_ns(), tid, is_in_call)
@@ -228,10 +233,17 @@ class Session:
                 return events.NamespacesGone(time.monotonic_ns(), gone(keys))
         return None
 
-    def _without_secrets(self, identity: Identity) -> Identity:
-        if self._keeps_secrets:
-            return identity
-        return replace(identity, command=tuple(map(redact, identity.command)))
+    def _identify_thread(self, tid: int) -> events.ThreadIdentified:
+        found = process_of(tid)
+        if found is None:
+            return events.ThreadIdentified(time.monotonic_ns(), tid, None)
+        row, argv = found
+        argv = self._without_secrets(argv)
+        row["command"] = " ".join(argv).rstrip()
+        return events.ThreadIdentified(time.monotonic_ns(), tid, row, argv)
+
+    def _without_secrets(self, command: tuple[str, ...]) -> tuple[str, ...]:
+        return command if self._keeps_secrets else redact_command(command)
 
 
 def _mount_group() -> MountGroup | None:
@@ -249,13 +261,3 @@ def _names(unique: int, ns_id: int) -> tuple[str | None, str]:
     except OSError:
         return None, ""
     return clean(root), clean(mountpoint)
-
-
-def _cleaned(identity: Identity) -> Identity:
-    """An identity of valid Unicode."""
-    texts: dict[str, Any] = {
-        field.name: clean(value)
-        for field in fields(identity)
-        if isinstance(value := getattr(identity, field.name), str)
-    }
-    return replace(identity, **texts, command=tuple(map(clean, identity.command)))

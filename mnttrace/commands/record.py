@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     help="Also keep all that the kernel reported, to attach to a bug report (mnttrace rejoin): of "
     "the whole system, whatever is filtered.",
 )
-@click.option("--keep-secrets", is_flag=True, help="Do not redact passwords in mount data.")
+@click.option(
+    "--keep-secrets", is_flag=True, help="Do not redact passwords in mount data and commands."
+)
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 def command(
     output: Path,

@@ -11,6 +11,12 @@ def decode(raw: bytes) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 
+def words(raw: bytes) -> tuple[str, ...]:
+    """The words of a command line, each of which ends with NUL; the last one may be cut."""
+    ended = raw.rstrip(b"\0")
+    return tuple(map(decode, ended.split(b"\0"))) if ended else ()
+
+
 def clean(text: str) -> str:
     r"""The same of text that Python decoded with surrogates (os.fsdecode())."""
     if text.isascii():

@@ -30,10 +30,12 @@ class Ring:
 
     Attributes:
         descriptor: to wait at, by edge: most records do not wake their reader.
+        is_empty: whether the last :meth:`read` took all that had been begun by then.
     """
 
     def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor = descriptor
+        self.is_empty = False
         self._page = os.sysconf("SC_PAGE_SIZE")
         self._mask = size - 1
         both = mmap.PROT_READ | mmap.PROT_WRITE
@@ -58,6 +60,7 @@ class Ring:
         at = self._page + (begin & self._mask)
         data = self._rest[at : at + end - begin]
         self._consumed[0] = end
+        self.is_empty = end == produced
         return data
 
     def close(self) -> None:

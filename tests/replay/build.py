@@ -248,7 +248,7 @@ def call(
     return CallEnded(at, row, kind, found, names or {}, last_detached, known_by, is_cut, descends)
 
 
-def process(pid: int, **columns: Any) -> ProcessSeen:
+def process(pid: int, argv: tuple[str, ...] = (), **columns: Any) -> ProcessSeen:
     """A process made its first traced call."""
     row: ProcessRow = {
         "pid": pid,
@@ -265,7 +265,7 @@ def process(pid: int, **columns: Any) -> ProcessSeen:
         "cgroup_path": "/test",
     }
     row.update(columns)  # type: ignore[typeddict-item]
-    return ProcessSeen(0, row)
+    return ProcessSeen(0, row, argv)
 
 
 def attached(tid: int, *mounts: M, at: int = 0) -> MountsChanged:

@@ -184,6 +184,21 @@ def test_a_thread_that_is_gone_is_told_without_its_process() -> None:
     assert core.effects("via", "tid", "pid") == [("mountpoint-removed", ME, None)]
 
 
+def test_a_thread_with_the_number_of_a_process_that_was_seen_is_asked_about() -> None:
+    core = started()
+    core.take(process(ME), detached(ME, A), *everything([ROOT], reason="end"))
+    assert core.ask(IdentifyThread) == [IdentifyThread(ME)]
+    core.answer(ThreadIdentified(0, ME, process(77).row))
+    assert core.effects("tid", "pid") == [(ME, 77)]
+
+
+def test_a_process_that_was_seen_and_is_gone_is_known_by_its_number() -> None:
+    core = started()
+    core.take(process(ME), detached(ME, A), *everything([ROOT], reason="end"))
+    core.answer(ThreadIdentified(0, ME, None))
+    assert core.effects("tid", "pid") == [(ME, ME)]
+
+
 def test_what_a_thread_detached_before_its_umount_is_not_the_umounts() -> None:
     c = M(4, ROOT, "/c")
     core = started([ROOT, A, c])

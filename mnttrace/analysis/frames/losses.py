@@ -24,6 +24,7 @@ _MEANINGS = {
     "torn_operation": "{n} calls began before the recording, and are missing",
     "cut_walk": "{n} calls made more copies than one walk follows: the rest is from snapshots",
     "cut_inconsistent": "{n} walks met mounts that were being changed: the rest is from snapshots",
+    "cut_start": "too much went on before all tables were read first: paths of then may be wrong",
     "cut_raw_log": "the raw log was cut or damaged: what came after that is missing",
     "cut_strings": "{n} texts were cut: paths or options may be incomplete",
     "unreadable_tables": "{n} mount tables could not be read: mounts in them are not known",

@@ -33,6 +33,7 @@ MOUNT_LOSSES = frozenset(
         "lost_made",
         "cut_walk",
         "cut_inconsistent",
+        "cut_start",
         "lost_notifications",
         "unreadable_tables",
     }

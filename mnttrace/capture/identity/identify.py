@@ -15,12 +15,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from mnttrace.capture.identity import hints
 from mnttrace.capture.identity.containers import Containers, Record, Records, head
 from mnttrace.capture.identity.hints import ContainerHint
 from mnttrace.capture.join.identity import Identity, ProcessHints
+from mnttrace.linux.text import clean
 
 _GENERATIONS = 16  # of ancestors that are looked at
 _LONGEST_COMMAND = 1 << 14  # bytes; conmon's has 3 KB
@@ -179,6 +181,16 @@ class Identities:
         except OSError:
             return 0
         return int(link[1]) if link else 0
+
+
+def cleaned(identity: Identity) -> Identity:
+    """An identity of valid Unicode."""
+    texts: dict[str, Any] = {
+        field.name: clean(value)
+        for field in fields(identity)
+        if isinstance(value := getattr(identity, field.name), str)
+    }
+    return replace(identity, **texts, command=tuple(map(clean, identity.command)))
 
 
 def _ends_with_any(texts: Sequence[str], ends: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from mnttrace.capture.identity.hints import cgroup_paths
-from mnttrace.linux.text import decode
+from mnttrace.linux.text import decode, words
 from mnttrace.recording.rows import ProcessRow
 
 
@@ -19,14 +19,15 @@ def cgroup_path(pid: int) -> str:
     return max(cgroup_paths(_read(pid, "cgroup", 1 << 16)), key=len, default="")
 
 
-def process_of(tid: int) -> ProcessRow | None:
-    """The process that a thread is of, None if it is gone."""
+def process_of(tid: int) -> tuple[ProcessRow, tuple[str, ...]] | None:
+    """The process that a thread is of, and its command line; None if it is gone."""
     fields = dict(
         line.split(":\t", 1) for line in _read(tid, "status", 1 << 16).splitlines() if ":\t" in line
     )
     try:
         pid = int(fields["Tgid"])
-        return {
+        argv = words(_bytes(pid, "cmdline", 1024))
+        row: ProcessRow = {
             "pid": pid,
             "started": None,
             "seen": None,
@@ -34,12 +35,13 @@ def process_of(tid: int) -> ProcessRow | None:
             "uid": int(fields["Uid"].split()[0]),
             "comm": fields["Name"],
             "parent_comm": None,
-            "command": _read(pid, "cmdline", 1024).replace("\0", " ").rstrip(),
+            "command": " ".join(argv).rstrip(),
             "ns": os.stat(f"/proc/{pid}/ns/mnt").st_ino,
             "ns_id": None,
             "cgroup": None,
             "cgroup_path": cgroup_path(pid),
         }
+        return row, argv
     except (OSError, KeyError, ValueError, IndexError):
         return None
 
@@ -66,6 +68,10 @@ def descendants(pids: Iterable[int]) -> set[int]:
 
 
 def _read(pid: int, name: str, limit: int) -> str:
+    return decode(_bytes(pid, name, limit))
+
+
+def _bytes(pid: int, name: str, limit: int) -> bytes:
     with suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
-        return decode(file.read(limit))
-    return ""
+        return file.read(limit)
+    return b""

@@ -124,9 +124,23 @@ class EffectRows:
         before: str | None = None,
         after: str | None = None,
     ) -> None:
+        row = self._row(action, mount, via, evidence, cause)
+        row["before"], row["after"] = before, after
+        if origin is not None:
+            self.name_origin(row, origin)
+        self._rows.append(row)
+
+    def _row(
+        self,
+        action: Literal["attach", "detach", "move", "change"],
+        mount: MountState,
+        via: Via,
+        evidence: Evidence,
+        cause: Cause,
+    ) -> EffectRow:
         tables = self._tables
         parent = tables.recall(mount.parent)
-        row: EffectRow = {
+        return {
             "seq": cause.seq,
             "ts": cause.ts,
             "monotonic": cause.monotonic,
@@ -152,8 +166,8 @@ class EffectRows:
             "propagation": mount.propagation,
             "unbindable": mount.unbindable,
             "locked": mount.locked,
-            "before": before,
-            "after": after,
+            "before": None,
+            "after": None,
             "copy_of": None,
             "copy_of_unique": None,
             "copy_of_path": None,
@@ -163,6 +177,3 @@ class EffectRows:
             "via_unique": None,
             "via_path": None,
         }
-        if origin is not None:
-            self.name_origin(row, origin)
-        self._rows.append(row)

@@ -7,7 +7,7 @@ Every event has the time at which it was known, `at`: CLOCK_MONOTONIC, ns. Text 
 bytes that are not UTF-8 are written as \\xNN. A raw log keeps exactly these, in their order.
 
 From the kernel come CallEnded, NamespaceListed, ProcessSeen (the ring buffer) and MountsChanged
-(kernel hooks or fanotify); CaughtUp says that all that it reported until then has been given.
+(kernel hooks or fanotify); CaughtUp says up to when all that it reported has been given.
 Surveys give TableRead between RoundBegan and RoundEnded. The others answer a request of
 :mod:`mnttrace.capture.join.requests`; Answered follows them.
 """
@@ -27,7 +27,7 @@ from mnttrace.probes.records import MountEntry
 from mnttrace.recording.rows import OperationRow, ProcessRow
 
 # Members of an enumeration take longer to look up than names of a module.
-_MOUNT, _UMOUNT = SyscallKind.MOUNT, SyscallKind.UMOUNT
+_MOUNT, _UMOUNT, _SETATTR = SyscallKind.MOUNT, SyscallKind.UMOUNT, SyscallKind.SETATTR
 
 Reason = Literal["start", "birth", "operation", "end"]
 
@@ -127,7 +127,7 @@ class CallEnded(Event):
         """Whether it is about all mounts below its target, too."""
         if self.kind == _MOUNT:
             return bool(self.flags & MOUNT["MS_REC"])
-        return self.kind == SyscallKind.SETATTR and bool(self.flags & AT["AT_RECURSIVE"])
+        return self.kind == _SETATTR and bool(self.flags & AT["AT_RECURSIVE"])
 
 
 class NamespaceListed(Event):
@@ -137,9 +137,15 @@ class NamespaceListed(Event):
 
 
 class ProcessSeen(Event):
-    """A process made its first traced call since it was executed: its row of `processes`."""
+    """A process made its first traced call since it was executed.
+
+    Attributes:
+        row: of the table `processes`.
+        argv: its command line, word by word; none in older raw logs, which have the row alone.
+    """
 
     row: ProcessRow
+    argv: tuple[str, ...] = ()
 
 
 class MountsChanged(Event):
@@ -230,10 +236,11 @@ class NamespaceIdentified(Answer):
 
 
 class ThreadIdentified(Answer):
-    """Answers IdentifyThread: the row of `processes` of its process, None if it is gone."""
+    """Answers IdentifyThread: its process, as in ProcessSeen; None if it is gone."""
 
     tid: int
     row: ProcessRow | None
+    argv: tuple[str, ...] = ()
 
 
 class ThreadChecked(Answer):

@@ -9,6 +9,7 @@ anywhere, and gives the same rows.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Generator
 
 from mnttrace.capture.join import events
@@ -25,6 +26,7 @@ from mnttrace.capture.join.row_writer import Counts, RowWriter
 from mnttrace.capture.join.selection import Filter, Selection
 from mnttrace.capture.join.setting import Setting
 from mnttrace.capture.join.snapshot_writer import SnapshotWriter
+from mnttrace.capture.join.starting import Starting
 from mnttrace.capture.join.tables_alone import TablesAlone
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.recording.rows import EffectRow
@@ -70,8 +72,7 @@ class Join:
             out,
         )
         self._step: _Step | None = None
-        # What came before the first lists of all namespaces, which are taken first; None: later.
-        self._waiting: list[AnyEvent] | None = []
+        self._starting = Starting()
 
     @property
     def counts(self) -> Counts:
@@ -96,8 +97,7 @@ class Join:
             self._go_on()
         else:
             self._finish()
-            waiting = self._waiting
-            self._step = self._begin(event) if waiting is None else self._start(event, waiting)
+            self._step = self._start(event) if self._starting.is_on else self._begin(event)
             self._go_on()
         return self._out.take()
 
@@ -123,21 +123,20 @@ class Join:
                 return
             self._step = None
 
-    def _start(self, event: AnyEvent, waiting: list[AnyEvent]) -> _Step:
+    def _start(self, event: AnyEvent) -> _Step:
         """Until the first survey of all namespaces has ended, events wait.
 
         The first list of a namespace is its table. A call that was taken before it would be about
         mounts whose parents are not known, and its mounts would seem to be all that there are.
         """
-        if not isinstance(event, RoundEnded | events.LossesCounted):
-            waiting.append(event)
-            return
-        yield from self._take_waiting(waiting, event if isinstance(event, RoundEnded) else None)
-        yield from self._begin(event) or ()
+        is_end = isinstance(event, RoundEnded | events.LossesCounted)
+        if is_end or not self._starting.keep(event):
+            yield from self._started(event if isinstance(event, RoundEnded) else None)
+            yield from self._begin(event) or ()
 
-    def _take_waiting(self, waiting: list[AnyEvent], end: RoundEnded | None) -> _Step:
+    def _started(self, end: RoundEnded | None) -> _Step:
         """Take the first lists, as far as they came until the survey ended, and then the rest."""
-        self._waiting = None
+        waiting = self._starting.end()
         self._known.left_to_calls = made_by(waiting)
         for one in waiting:
             if isinstance(one, NamespaceListed | events.RoundBegan):
@@ -154,8 +153,8 @@ class Join:
 
     def _end_early(self) -> _Step:
         """Write what waits for events that will not come."""
-        if self._waiting is not None:
-            yield from self._take_waiting(self._waiting, None)
+        if self._starting.is_on:
+            yield from self._started(None)
         self._writer.is_held = False
         yield from self._write_uncaused()
         self._registry.write_unanswered()
@@ -172,7 +171,7 @@ class Join:
             case NamespaceListed():
                 return self._listed(event)
             case events.ProcessSeen():
-                self._registry.process_seen(event.row)
+                self._registry.process_seen(event.row, event.argv)
             case events.TimePassed():
                 self._source.ask_for_due(event.at)
                 self._namespaces.endings.ask_if_due(event.at)
@@ -194,7 +193,7 @@ class Join:
             case events.NamespaceIdentified(key=key, identity=identity):
                 self._namespaces.identified(key, identity)
             case events.ThreadIdentified():
-                self._registry.thread_identified(event.tid, event.row)
+                self._registry.thread_identified(event.tid, event.row, event.argv)
             case events.ThreadChecked():
                 self._known.pending.thread_checked(event.tid, event.is_in_call, event.at)
             case events.NamespacesGone():
@@ -233,7 +232,7 @@ class Join:
         if call.kind == SyscallKind.REMOVE and not effects:
             return  # what its thread detached before was taken for what this call did
         is_written = self._writer.call(call, effects)
-        if is_written and call.row["error"] == "EBUSY" and call.kind == SyscallKind.UMOUNT:
+        if is_written and call.row["result"] == -errno.EBUSY and call.kind == SyscallKind.UMOUNT:
             self._busy.refused(call)
 
     def _asks_names(self, event: CallEnded | NamespaceListed | RoundEnded) -> bool:
@@ -290,6 +289,8 @@ class Join:
     def _end(self, event: events.LossesCounted) -> None:
         losses = dict(event.losses)
         losses["unsearched_users"] = self._busy.unsearched
+        if self._starting.cut:
+            losses["cut_start"] = self._starting.cut
         if self._setting.uses_fanotify:
             losses["lost_notifications"] = self._known.pending.overflows
             losses["lost_made"] = losses.get("lost_made", 0) + self._known.pending.unlisted

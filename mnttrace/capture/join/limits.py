@@ -41,6 +41,10 @@ CHECK_OTHERS: Final = 10_000 * _MS
 # A search for those who use a mount looks at all processes: not more often than this.
 SEARCH_USERS: Final = 1000 * _MS
 
+# Mounts in what waits until the first lists of all namespaces are there. 1,000 namespaces of 200
+# mounts have 200,000.
+STARTING_KEPT: Final = 1 << 20
+
 # Detached mounts that are remembered, for events that come late. A umount of a large tree detaches
 # some 10,000 at a time.
 DETACHED_KEPT: Final = 65536
@@ -50,6 +54,12 @@ PROCESSES_KEPT: Final = 65536
 
 # Operations that are remembered where not all are wanted, for effects of them that are found later.
 OPERATIONS_KEPT: Final = 65536
+
+# Names of devices, namespaces and file systems: the same come again and again.
+TEXTS_KEPT: Final = 1 << 12
+
+# Letters of a container's id that are enough to name it.
+ID_LETTERS: Final = 4
 
 # Calls whose list of mounts was cut, the last ones: a survey finds what else they made.
 CUT_CALLS_KEPT: Final = 256

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from mnttrace.capture.join.limits import TEXTS_KEPT
 from mnttrace.linux.mountinfo import propagation_type
 from mnttrace.linux.options import MNT_LOCKED, MNT_SHOWN, MNT_UNBINDABLE, SB_SHOWN, mount_options
 from mnttrace.probes.records import MountEntry
@@ -134,7 +135,7 @@ class MountState:
         return bool((self.filesystem.flags ^ entry.super_flags) & SB_SHOWN)
 
 
-@lru_cache(1 << 12)
+@lru_cache(TEXTS_KEPT)
 def device_text(device: int) -> str:
     """A device like "8:1" from the kernel's dev_t."""
     return f"{device >> 20}:{device & 0xFFFFF}"

@@ -253,8 +253,8 @@ class MountTables:
             self._children.setdefault(mount.parent, {})[mount.mountpoint.key] = mount.unique
         for dentry in (mount.mountpoint, mount.root):
             if dentry.key and dentry.path is not None:
-                path, count = self._names.get(dentry[:2], (dentry.path, 0))
-                self._names[dentry[:2]] = path, count + 1
+                _, count = self._names.get(dentry[:2], ("", 0))  # what was told last holds
+                self._names[dentry[:2]] = dentry.path, count + 1
 
     def _unlink(self, mount: MountState, forget_paths: bool = True) -> None:
         if forget_paths:

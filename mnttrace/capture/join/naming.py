@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from mnttrace.capture.join.events import CallEnded, MountNamed, namespace_key
+from mnttrace.capture.join.limits import TEXTS_KEPT
 from mnttrace.capture.join.mount_state import (
     Dentry,
     Filesystem,
@@ -209,11 +210,11 @@ def place_in(line: Mount, lines: Lines) -> str | None:
     return (folder(parent.root) + below) or "/"
 
 
-@lru_cache(1 << 12)
+@lru_cache(TEXTS_KEPT)
 def _namespace(ns: int, ns_id: int) -> NamespaceRef:
     return NamespaceRef(namespace_key(ns, ns_id), ns)
 
 
-@lru_cache(1 << 12)
+@lru_cache(TEXTS_KEPT)
 def _text(raw: bytes) -> str:
     return raw.split(b"\0")[0].decode("utf-8", "backslashreplace")

@@ -18,6 +18,13 @@ from mnttrace.recording.rows import NamespaceRow, OperationRow, ProcessRow
 _NAMED = frozenset({"container", "unit", "host"})  # kinds of namespaces that need no better name
 
 
+class _Process(NamedTuple):
+    """A process: its row, and the words of its command line."""
+
+    row: ProcessRow
+    argv: tuple[str, ...]
+
+
 class _Namespace(NamedTuple):
     """A namespace that exists.
 
@@ -47,7 +54,7 @@ class IdentityRegistry:
     def __init__(self, out: Outbox) -> None:
         self.count = 0
         self._out = out
-        self._processes: OrderedDict[int, ProcessRow] = OrderedDict()
+        self._processes: OrderedDict[int, _Process] = OrderedDict()
         self._process_of: dict[int, int] = {}
         self._namespaces: dict[int, _Namespace] = {}
 
@@ -61,10 +68,11 @@ class IdentityRegistry:
 
     # ---- processes
 
-    def process_seen(self, row: ProcessRow) -> None:
+    def process_seen(self, row: ProcessRow, argv: tuple[str, ...]) -> None:
         """A process made its first call since it was executed: it may say more of its namespace
         than others did."""
-        self._remember(row)
+        process = _Process(row, argv)
+        self._remember(process)
         self._out.add("processes", row)
         key = row["ns_id"] or row["ns"]
         namespace = self._namespaces.get(key)
@@ -73,25 +81,23 @@ class IdentityRegistry:
         if namespace is None or namespace.birth is None or namespace.row["kind"] in _NAMED:
             return
         if namespace.is_written and not row["comm"].startswith(("runc:[0", "runc:[1")):
-            self._out.ask(IdentifyNamespace(key, row["pid"], _hints(row, row["ns"])))
+            self._out.ask(IdentifyNamespace(key, row["pid"], _hints(process, row["ns"])))
 
-    def knows_process(self, pid: int) -> bool:
-        """Whether this is a process that was seen."""
-        return pid in self._processes
-
-    def thread_identified(self, tid: int, row: ProcessRow | None) -> None:
+    def thread_identified(self, tid: int, row: ProcessRow | None, argv: tuple[str, ...]) -> None:
         """The process of a thread that made no call was found: it removed a mount point, or ended;
         None: it is gone."""
         if row is None:
             return
         self._process_of[tid] = row["pid"]
         if row["pid"] not in self._processes:
-            self._remember(row)
+            self._remember(_Process(row, argv))
             self._out.add("processes", row)
 
     def process_of(self, tid: int) -> int | None:
-        """The process of a thread that is a process itself, or was identified just now."""
-        return tid if tid in self._processes else self._process_of.get(tid)
+        """The process of a thread that was identified just now; if that is gone, the process with
+        its number that was seen. As long as it is there it is asked: numbers are used again."""
+        found = self._process_of.get(tid)
+        return tid if found is None and tid in self._processes else found
 
     def forget_threads(self) -> None:
         """Threads that were identified may be others by the next time."""
@@ -99,8 +105,8 @@ class IdentityRegistry:
 
     def cgroup(self, pid: int) -> str:
         """The cgroup of a process, as it was when it was first seen."""
-        row = self._processes.get(pid)
-        return row["cgroup_path"] if row else ""
+        process = self._processes.get(pid)
+        return process.row["cgroup_path"] if process else ""
 
     # ---- namespaces
 
@@ -163,9 +169,10 @@ class IdentityRegistry:
             if key in self._namespaces:
                 self._namespaces[key] = namespace._replace(is_written=True, row=row)
 
-    def _remember(self, row: ProcessRow) -> None:
-        self._processes[row["pid"]] = row
-        self._processes.move_to_end(row["pid"])
+    def _remember(self, process: _Process) -> None:
+        pid = process.row["pid"]
+        self._processes[pid] = process
+        self._processes.move_to_end(pid)
         if len(self._processes) > PROCESSES_KEPT:
             self._processes.popitem(last=False)
 
@@ -195,12 +202,14 @@ def _with_identity(row: NamespaceRow, identity: Identity) -> NamespaceRow:
     return new
 
 
-def _hints(row: ProcessRow, ns: int) -> ProcessHints:
-    """A row of the table `processes` as what was seen of a process."""
+def _hints(process: _Process, ns: int) -> ProcessHints:
+    """What was seen of a process."""
+    row = process.row
+    command = row["command"]
     return ProcessHints(
         comm=row["comm"],
         cgroup=row["cgroup_path"],
         parent=row["parent"],
-        command=tuple(row["command"].split(" ")),
+        command=process.argv or tuple(command.split(" ") if command else ()),
         ns=ns or row["ns"],
     )

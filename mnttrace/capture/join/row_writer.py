@@ -60,10 +60,9 @@ class RowWriter:
         are known: it stops where that is asked."""
         effects = self._wanted(effects)
         threads = {row["tid"] for row in effects if row["pid"] is None and row["tid"] is not None}
-        unknown = [tid for tid in sorted(threads) if not self._registry.knows_process(tid)]
-        for tid in unknown:
+        for tid in sorted(threads):
             self._out.ask(IdentifyThread(tid))
-        if unknown:
+        if threads:
             yield
         for row in effects:
             if row["pid"] is None and row["tid"] is not None:

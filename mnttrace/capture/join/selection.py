@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.identity import Identity
-from mnttrace.capture.join.limits import OPERATIONS_KEPT
+from mnttrace.capture.join.limits import ID_LETTERS, OPERATIONS_KEPT
 from mnttrace.recording.rows import EffectRow, OperationRow
 
 
@@ -72,7 +72,8 @@ class Selection:
         self._ended.discard(namespace)  # that was another one with its number
         if identity.kind == "container":
             self._containers[namespace] = any(
-                wanted == identity.name or (len(wanted) >= 4 and identity.id.startswith(wanted))
+                wanted == identity.name
+                or (len(wanted) >= ID_LETTERS and identity.id.startswith(wanted))
                 for wanted in self._wanted.containers
             )
 

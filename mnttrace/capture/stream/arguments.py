@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import os
-import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from mnttrace.capture.stream.secrets import REDACTED, is_secret, redact
 from mnttrace.linux import flags
 from mnttrace.linux.syscalls import ArgKind, Syscall
 from mnttrace.probes.records import BASE_PROC_FD, PathRecord
 
-_SECRET = re.compile(r"(?i)\b(pass(?:word|wd|phrase)?|cred(?:ential)?s?|secret|token|key)(=)[^,]*")
-_SECRET_KEY = re.compile(r"(?i)(pass|cred|secret|token|key)")
-_REDACTED = "<redacted>"
 STRINGS = {ArgKind.STRING, ArgKind.PATH, ArgKind.PATH_AT, ArgKind.VALUE_BY_COMMAND}
 # The arguments that are an operation's source and target, by call.
 _SOURCE = {"mount": 0, "pivot_root": 1, "move_mount": 1}
@@ -78,11 +75,6 @@ class Flags(NamedTuple):
     attributes: str = ""
 
 
-def redact(text: str) -> str:
-    """Mount data without its secrets: password=…, credentials=…, key=…."""
-    return _SECRET.sub(rf"\1\2{_REDACTED}", text)
-
-
 def source_of(call: Syscall, strings: Strings, bases: Bases) -> tuple[str, str]:
     """The source, as given, and as an absolute path."""
     index = _SOURCE.get(call.name, -1)
@@ -121,8 +113,8 @@ def data_of(call: Syscall, strings: Strings, keep_secrets: bool) -> str:
         return data if keep_secrets else redact(data)
     if call.name == "fsconfig" and 2 in strings:
         key, value = strings[2], strings.get(3, "")
-        if value and _SECRET_KEY.search(key) and not keep_secrets:
-            value = _REDACTED
+        if value and is_secret(key) and not keep_secrets:
+            value = REDACTED
         return f"{key}={value}" if value else key
     return ""
 

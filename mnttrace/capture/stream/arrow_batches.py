@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-_MOST = 1 << 30  # bytes that one batch may have
+_MOST = 1 << 27  # bytes that one batch may have: twice what is written at once
 # Fields of the tables Message (Message.fbs) and RecordBatch, by their place there.
 _HEADER, _BUFFERS, _COMPRESSION = 2, 2, 3
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -20,19 +21,20 @@ from mnttrace.capture.stream.arguments import (
     STRINGS,
     Base,
     Bases,
+    Strings,
     data_of,
     flags_of,
     fstype_of,
-    redact,
     source_of,
     target_of,
 )
 from mnttrace.capture.stream.fs_context import FsContexts
+from mnttrace.capture.stream.secrets import redact_command
 from mnttrace.linux.errnos import errno_name
 from mnttrace.linux.mount_events import MountEvent
 from mnttrace.linux.namespaces import namespace_link
 from mnttrace.linux.syscalls import Syscall, SyscallKind, by_number
-from mnttrace.linux.text import decode
+from mnttrace.linux.text import decode, words
 from mnttrace.probes import records as kernel
 from mnttrace.probes.records import (
     MountEntry,
@@ -43,6 +45,7 @@ from mnttrace.probes.records import (
 )
 from mnttrace.recording.rows import OperationRow
 
+CALLS_AT_ONCE = 10240  # that the programs keep, as in the map `inflight` of bpf/calls.h
 _Decoded = CallEnded | NamespaceListed | ProcessSeen | MountsChanged
 _TEXTS_KEPT = 1 << 12  # of each kind: the same paths and names come again and again
 
@@ -70,7 +73,7 @@ class Decoder:
 
     def __init__(self, wall_offset: int, keep_secrets: bool = False) -> None:
         self._calls = by_number(os.uname().machine)
-        self._parts: dict[int, _Parts] = {}
+        self._parts: OrderedDict[int, _Parts] = OrderedDict()
         self._wall_offset = wall_offset
         self._keep_secrets = keep_secrets
         self._contexts = FsContexts()
@@ -102,6 +105,10 @@ class Decoder:
         parts = self._parts.get(record.tid)
         if parts is None or parts.entered != record.entered:
             parts = self._parts[record.tid] = _Parts(record.entered)
+        # Of a call whose own record was lost no more will come.
+        self._parts.move_to_end(record.tid)
+        if len(self._parts) > CALLS_AT_ONCE:
+            self._parts.popitem(last=False)
         return parts
 
     def _take_path(self, raw: bytes) -> None:
@@ -132,8 +139,9 @@ class Decoder:
 
     def _take_process(self, raw: bytes, at: int) -> ProcessSeen:
         record = ProcessRecord.unpack(raw)
-        words = raw[kernel.PROCESS_RECORD_SIZE :].split(b"\0")
-        text = " ".join(decode(word) for word in words).rstrip()
+        argv = words(raw[kernel.PROCESS_RECORD_SIZE :])
+        if not self._keep_secrets:
+            argv = redact_command(argv)
         return ProcessSeen(
             at,
             {
@@ -144,12 +152,13 @@ class Decoder:
                 "uid": record.uid,
                 "comm": _comm(record.comm),
                 "parent_comm": _comm(record.parent_comm),
-                "command": text if self._keep_secrets else redact(text),
+                "command": " ".join(argv).rstrip(),
                 "ns": record.mntns,
                 "ns_id": record.mntns_id or record.mntns,
                 "cgroup": record.cgroup,
                 "cgroup_path": "",
             },
+            argv,
         )
 
     def _take_operation(self, raw: bytes, at: int) -> CallEnded:
@@ -159,12 +168,31 @@ class Decoder:
         if parts is None or parts.entered != record.entered:
             parts = _Parts(record.entered)
         strings, unread = self._strings(call, record, raw[kernel.OPERATION_RECORD_SIZE :])
+        row = self._row(call, record, strings, parts.bases)
+        row["unread"] = ",".join(unread)
+        if parts.bases or call.kind == SyscallKind.DESCRIPTOR:
+            self._contexts.complete(row, call, parts.bases, strings)
+        return CallEnded(
+            at,
+            row,
+            call.kind,
+            parts.lists,
+            parts.names,
+            record.last_detached,
+            record.last_detached_known_by,
+            bool(record.walk_cut),
+            bool(record.descends),
+        )
+
+    def _row(
+        self, call: Syscall, record: OperationRecord, strings: Strings, bases: Bases
+    ) -> OperationRow:
         self._seq += 1
         root_unique = record.root_unique or None
-        source, source_path = source_of(call, strings, parts.bases)
-        target, path, path_unique = target_of(call, strings, parts.bases, root_unique)
+        source, source_path = source_of(call, strings, bases)
+        target, path, path_unique = target_of(call, strings, bases, root_unique)
         flags = flags_of(call, record.arguments, record.attr)
-        row: OperationRow = {
+        return {
             "seq": self._seq,
             "ts": record.entered + self._wall_offset,
             "monotonic": record.entered,
@@ -200,26 +228,13 @@ class Decoder:
             "attributes": flags.attributes,
             "data": data_of(call, strings, self._keep_secrets),
             "fs_context": None,
-            "unread": ",".join(unread),
+            "unread": "",
         }
-        if parts.bases or call.kind == SyscallKind.DESCRIPTOR:
-            self._contexts.complete(row, call, parts.bases, strings)
-        return CallEnded(
-            at,
-            row,
-            call.kind,
-            parts.lists,
-            parts.names,
-            record.last_detached,
-            record.last_detached_known_by,
-            bool(record.walk_cut),
-            bool(record.descends),
-        )
 
     def _strings(
         self, call: Syscall, record: OperationRecord, tail: bytes
-    ) -> tuple[dict[int, str], list[str]]:
-        found: dict[int, str] = {}
+    ) -> tuple[Strings, list[str]]:
+        found: Strings = {}
         unread = []
         at = 0
         for index, (argument, length) in enumerate(

@@ -3,10 +3,10 @@
 
 """Raw logs: all that the core of a recording got, in order, to put it through again.
 
-A raw log is one Arrow stream, `raw.arrows` in the recording, with a row an event: `at`
-(CLOCK_MONOTONIC, ns), `event` (its name) and `body` (JSON of its fields, as in
-mnttrace/capture/join/events.py). What it was made with, and what meta.json said then, is in the
-schema's metadata. Addresses of dentries, which are the kernel's own, are replaced by other numbers.
+A raw log is one Arrow stream, `raw.arrows` in the recording, with a row an event: `body`, JSON of
+its name and its fields, as in mnttrace/capture/join/events.py. What it was made with, and what
+meta.json said then, is in the schema's metadata. Addresses of dentries, which are the kernel's own,
+are replaced by other numbers.
 
 It may come from a stranger: whatever does not fit the events' types is refused, and no memory is
 taken because it says so.
@@ -34,9 +34,11 @@ from mnttrace.errors import OutputError, RecordingError
 NAME = "raw.arrows"
 VERSION = 1  # of the events; raised when one that was written can no longer be read
 _AT_ONCE = 4096  # events that wait for the next flush at most
-_BYTES_AT_ONCE = 1 << 26  # and bytes of them; much less than a batch that is read may have
+_BYTES_AT_ONCE = 1 << 26  # and bytes of them, or one event; half of what is read at once
 _KEPT = 1 << 16  # addresses whose numbers are remembered
-_SCHEMA = pa.schema([("at", pa.int64()), ("event", pa.string()), ("body", pa.string())])
+_SCHEMA = pa.schema([("body", pa.string())])
+# Older ones have columns with what the body has, too.
+_OLD_SCHEMA = pa.schema([("at", pa.int64()), ("event", pa.string()), *_SCHEMA])
 
 
 # What reading one that is damaged, or no raw log, ends in. A text within can nest without end.
@@ -90,7 +92,7 @@ class RawLogWriter:
     def __init__(self, directory: Path, header: Header) -> None:
         self._path = directory / NAME
         self._hide = _Addresses()
-        self._rows: list[tuple[int, str, str]] = []
+        self._bodies: list[str] = []
         self._bytes = 0
         metadata = {b"mnttrace": msgspec.json.encode(header)}
         try:
@@ -112,9 +114,11 @@ class RawLogWriter:
         kept = self._hide.in_event(event)
         # As text at once, since the core may change what it was given.
         body = msgspec.json.encode(kept).decode()
-        self._rows.append((event.at, type(event).__name__, body))
+        if self._bytes + len(body) > _BYTES_AT_ONCE:
+            self.flush()
+        self._bodies.append(body)
         self._bytes += len(body)
-        if len(self._rows) >= _AT_ONCE or self._bytes >= _BYTES_AT_ONCE:
+        if len(self._bodies) >= _AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
@@ -123,16 +127,13 @@ class RawLogWriter:
         Raises:
             OutputError: the disk is full, or the folder is gone.
         """
-        if not self._rows:
+        if not self._bodies:
             return
-        columns = [
-            pa.array(values, kind)
-            for values, kind in zip(zip(*self._rows, strict=True), _SCHEMA.types, strict=True)
-        ]
-        self._rows.clear()
+        column = pa.array(self._bodies, pa.string())
+        self._bodies.clear()
         self._bytes = 0
         try:
-            self._stream.write_batch(pa.record_batch(columns, schema=self._schema))
+            self._stream.write_batch(pa.record_batch([column], schema=self._schema))
             self._file.flush()
         except OSError as error:
             raise OutputError(f"{self._path}: {error.strerror or error}") from error
@@ -167,6 +168,7 @@ class RawLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path / NAME if path.is_dir() else path
+        self._schema = _SCHEMA
         self.header = self._read_header()
 
     def check_meta(self) -> None:
@@ -192,7 +194,7 @@ class RawLog:
         count = 0
         decoder = msgspec.json.Decoder(AnyEvent)
         try:
-            for batch in batches(self.path, _SCHEMA):
+            for batch in batches(self.path, self._schema):
                 for body in batch.column("body"):
                     text = body.as_buffer() if body.is_valid else b""
                     yield decoder.decode(text)
@@ -206,7 +208,9 @@ class RawLog:
     def _read_header(self) -> Header:
         try:
             schema = read_schema(self.path)
-            if not schema.equals(_SCHEMA):
+            if schema.equals(_OLD_SCHEMA):
+                self._schema = _OLD_SCHEMA
+            elif not schema.equals(_SCHEMA):
                 raise ValueError("it has other columns")
             header = msgspec.json.decode((schema.metadata or {})[b"mnttrace"], type=Header)
         except FileNotFoundError as error:

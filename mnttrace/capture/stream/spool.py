@@ -40,10 +40,11 @@ _POLL = 0.01  # seconds between looks at the buffers, unless something urgent co
 _POLL_BUSY, _BUSY = 0.001, 2000  # seconds, and bytes of events in one look
 _PRIORITY = -10  # to have a processor soon; it needs little of it
 _PATIENCE = 0.1  # seconds that something waits before the recorder competes for processors
-_HEADER = struct.Struct("=QQQ")  # when, bytes of records, bytes of events
+_HEADER = struct.Struct("=QQQQ")  # when, if that is all, bytes of records, bytes of events
 # Numbers that both processes see: where the file's data ends, up to where the recorder is through
-# with it, bytes that found no space in it, whether the recorder gives way.
-_END, _DONE, _LOST, _GIVES_WAY = range(4)
+# with it, bytes that found no space in it, whether the recorder gives way, and when that look of
+# the copier began which was the last one to take all that there was.
+_END, _DONE, _LOST, _GIVES_WAY, _LOOKED = range(5)
 _WOKEN, _CAUGHT_UP, _FAILED = b".", b"!", b"?"
 _GIVEN_BACK = 1 << 22  # bytes of the file at a time: each time costs as much as reading many
 _PUNCH_HOLE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
@@ -54,11 +55,14 @@ class Batch(NamedTuple):
 
     Attributes:
         at: that time, CLOCK_MONOTONIC in ns.
-        records: as of :meth:`mnttrace.capture.ring.Ring.read`.
+        is_whole: whether it has, with those before, all that had been reported by then: not if a
+            record was still being written, and others waited behind it.
+        records: as of :meth:`mnttrace.probes.ring.Ring.read`.
         events: as of :meth:`mnttrace.linux.fanotify.MountGroup.read`.
     """
 
     at: int
+    is_whole: bool
     records: bytes
     events: bytes
 
@@ -71,6 +75,10 @@ class Spool:
         group: the fanotify group, if there is one.
         directory: where the file is made in which batches wait.
 
+    Attributes:
+        whole_until: when :meth:`next` found none: all that was reported before that has been
+            given; CLOCK_MONOTONIC, ns.
+
     Raises:
         CaptureError: no file can be made there.
     """
@@ -82,7 +90,7 @@ class Spool:
             raise CaptureError(
                 f"no temporary file can be made: {error}", "set TMPDIR to a directory with space"
             ) from error
-        self._read_to = self._kept_from = 0
+        self._read_to = self._kept_from = self.whole_until = 0
         self._shared = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
         self._libc = ctypes.CDLL(None)
         self._copier, ours = socket.socketpair()
@@ -104,7 +112,11 @@ class Spool:
             self._copier.settimeout(timeout)
             with suppress(TimeoutError, BlockingIOError):
                 self._hear()
-        return self._pop() if self._is_behind else None
+        looked = self._shared[_LOOKED]  # before the end: what was taken until then is before that
+        if self._is_behind:
+            return self._pop()
+        self.whole_until = looked
+        return None
 
     def all(self) -> Iterator[Batch]:
         """What waits, and what is in the buffers by now."""
@@ -152,7 +164,7 @@ class Spool:
 
     def _pop(self) -> Batch:
         end = self._read_to
-        at, records, events = _HEADER.unpack(self._read(_HEADER.size, end))
+        at, is_whole, records, events = _HEADER.unpack(self._read(_HEADER.size, end))
         end += _HEADER.size
         data = self._read(records + events, end)
         end += len(data)
@@ -162,7 +174,7 @@ class Spool:
             hole = (ctypes.c_longlong(self._kept_from), ctypes.c_longlong(end - self._kept_from))
             self._libc.fallocate(self._file.fileno(), _PUNCH_HOLE, *hole)
             self._kept_from = end
-        return Batch(at, data[:records], data[records:])
+        return Batch(at, bool(is_whole), data[:records], data[records:])
 
     def _read(self, size: int, at: int) -> bytes:
         parts = []
@@ -180,6 +192,11 @@ class NullSpool:
     """In the place of a spool, where there are no probes."""
 
     lost = 0
+
+    @property
+    def whole_until(self) -> int:
+        """Nothing is reported, and so all has been given by now."""
+        return time.monotonic_ns()
 
     def next(self, timeout: float = 0) -> Batch | None:
         """Nothing, after that time."""
@@ -277,9 +294,17 @@ class _Copier(NamedTuple):
         records = self.ring.read()
         events = self.group.read() if self.group else b""
         taken = _Taken(len(records), len(events))
-        if not any(taken):
-            return taken
-        data = _HEADER.pack(at, len(records), len(events)) + records + events
+        if any(taken) and not self._keep(
+            _HEADER.pack(at, self.ring.is_empty, *taken), records, events
+        ):
+            return _Taken(0, 0)
+        if self.ring.is_empty:
+            self.shared[_LOOKED] = at
+        return taken
+
+    def _keep(self, *parts: bytes) -> bool:
+        """Add to the file; whether there is space."""
+        data = b"".join(parts)
         end = self.shared[_END]
         done = 0
         while done < len(data):
@@ -289,9 +314,9 @@ class _Copier(NamedTuple):
                 # The disk is full: what does not fit into the buffers is counted as lost.
                 if select.select([self.recorder], [], [], _POLL)[0]:
                     self.shared[_LOST] += len(data)
-                    return _Taken(0, 0)
+                    return False
         self.shared[_END] = end + len(data)
-        return taken
+        return True
 
 
 def _copy_and_exit(

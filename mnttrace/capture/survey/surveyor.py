@@ -114,7 +114,7 @@ class Surveyor:
         is_readable = True
         table: list[mountinfo.Mount] = []
         try:
-            table = [_cleaned(line) for line in _mount_table(pid, path, ns_id)]
+            table = [_clean_line(line) for line in _mount_table(pid, path, ns_id)]
         except OSError:
             is_readable = False
             if _leads_to(path, ns):  # else it ended meanwhile, and there is no table
@@ -175,7 +175,7 @@ def _as_line(mount: statmount.StatMount) -> mountinfo.Mount:
     )
 
 
-def _cleaned(line: mountinfo.Mount) -> mountinfo.Mount:
+def _clean_line(line: mountinfo.Mount) -> mountinfo.Mount:
     """A line of valid Unicode."""
     texts = (line.root, line.mountpoint, line.fstype, line.source, line.super_options)
     if all(map(str.isascii, texts)):

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "collections",
     "dataclasses",
     "enum",
+    "errno",
     "functools",
     "itertools",
     "math",
