@@ -3,7 +3,7 @@
 
 """Several threads and processes mount under one shared mount at once, with six receivers.
 
-MNTTRACE_LOOP_SECONDS says how long, 3 s if it does not.
+MNTTRACE_LOOP_SECONDS says how long, 2 s if it does not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.truth.harness import tells_unique_ids
 from tests.truth.witness import Witness
 
 LOOPS, TAKEN = (Path(__file__).with_name(name) for name in ("loops.py", "taken.py"))
-SECONDS = os.environ.get("MNTTRACE_LOOP_SECONDS", "3")
+SECONDS = os.environ.get("MNTTRACE_LOOP_SECONDS", "2")
 RECEIVERS = 6
 
 # Who reads a directory keeps others from mounting on it; they have made their mount by then.
