@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 from mnttrace.capture.join.call_effects import Birth, CallEffects
@@ -19,7 +20,7 @@ from mnttrace.capture.join.events import (
     TableRead,
 )
 from mnttrace.capture.join.known_mounts import KnownMounts
-from mnttrace.capture.join.limits import SURVEY_CHANGED
+from mnttrace.capture.join.limits import SURVEY_CHANGED, SURVEYS_KEPT
 from mnttrace.capture.join.mount_state import device_text
 from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.requests import NameMount, SurveySome
@@ -40,7 +41,7 @@ CHANGING = frozenset(
 )
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Survey:
     """A mount table that was read, and the kernel's list as far as it has come.
 
@@ -83,7 +84,9 @@ class KernelLists:
         self._setting = setting
         self._calls = CallEffects(known)
         self._differences = Differences(known)
-        self._surveys: dict[int, _Survey] = {}
+        # By namespace, in order. The recorder can lag: a table is read at once, and its list comes
+        # with the calls, after those of the surveys before it.
+        self._surveys: dict[int, list[_Survey]] = {}
         # Namespaces that calls have changed, with the time of the first of them.
         self._changed: dict[int, int] = {}
         # Namespaces in which something is expected, and when it is looked for again.
@@ -98,14 +101,14 @@ class KernelLists:
         if isinstance(event, CallEnded):
             return self._calls.unnamed(event)
         if isinstance(event, NamespaceListed):
-            survey = self._surveys.get(event.mounts.key)
+            survey = self._survey_of(event)
             if survey is None or not event.mounts.is_last:
                 return []
             before = [] if event.mounts.is_first else survey.entries
             return self._unnamed_in(survey, [*before, *event.mounts.entries])
         return [
             ask
-            for survey in self._surveys.values()
+            for survey in chain.from_iterable(self._surveys.values())
             for ask in self._unnamed_in(survey, survey.entries)
         ]
 
@@ -148,31 +151,45 @@ class KernelLists:
     def table_read(self, read: TableRead) -> None:
         """The mount table of a namespace was read; its list follows, if one was asked for."""
         self._births.pop(read.key, None)
-        self._surveys[read.key] = _Survey(read, self._known.tables.newest)
-        if not read.is_listed:
-            self._surveyed(read.key, is_complete=False)
+        survey = _Survey(read, self._known.tables.newest)
+        if read.is_listed:
+            waiting = self._surveys.setdefault(read.key, [])
+            waiting.append(survey)
+            del waiting[:-SURVEYS_KEPT]
+        else:
+            self._surveyed(survey, is_complete=False)
 
     def listed(self, event: NamespaceListed) -> None:
         """A part of the kernel's list of a namespace came."""
         found: MountList = event.mounts
-        survey = self._surveys.get(found.key)
+        survey = self._survey_of(event)
         if survey is None:
             return
+        waiting = self._surveys[found.key]
+        del waiting[: waiting.index(survey)]  # their lists would have come before
         if found.is_first:
             survey.entries.clear()
             survey.has_first = True
         survey.has_list = True
         survey.entries += found.entries
         if found.is_last:
-            self._surveyed(found.key, is_complete=survey.has_first)
+            waiting.remove(survey)
+            self._surveyed(survey, is_complete=survey.has_first)
+
+    def _survey_of(self, event: NamespaceListed) -> _Survey | None:
+        """The survey that a part of a list is of: that of the last table begun before it."""
+        surveys = self._surveys.get(event.mounts.key, [])
+        before = [survey for survey in surveys if survey.read.at <= event.at]
+        return before[-1] if before else None
 
     def round_began(self, event: RoundBegan) -> None:
         """All namespaces are surveyed now."""
 
     def round_ended(self, event: RoundEnded) -> None:
         """All namespaces have been surveyed: a list that has not come whole will not."""
-        for key in list(self._surveys):
-            self._surveyed(key, is_complete=False)
+        for survey in chain.from_iterable(self._surveys.values()):
+            self._surveyed(survey, is_complete=False)
+        self._surveys.clear()
 
     def explain(self) -> None:
         """The calls' own lists have explained what could be."""
@@ -205,9 +222,8 @@ class KernelLists:
         for kept in (self._surveys, self._changed, self._births):
             kept.pop(key, None)
 
-    def _surveyed(self, key: int, is_complete: bool) -> None:
-        survey = self._surveys.pop(key)
-        read = survey.read
+    def _surveyed(self, survey: _Survey, is_complete: bool) -> None:
+        read, key = survey.read, survey.read.key
         if survey.has_list:
             read.unique_ids = {entry.mount_id: entry.unique for entry in survey.entries}
             found = Found(

@@ -28,6 +28,10 @@ CONFIRM_DIFFERENCE: Final = 500 * _MS
 # after twice that, and so on.
 SURVEY_CHANGED: Final = 1000 * _MS
 
+# Surveys of a namespace that wait for its list, while the recorder lags; older ones are taken to
+# have lost theirs.
+SURVEYS_KEPT: Final = 16
+
 # Where mount tables are all there is they are read so often; less often if reading takes longer.
 READ_TABLES: Final = 100 * _MS
 
