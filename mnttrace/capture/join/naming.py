@@ -206,8 +206,9 @@ def place_in(line: Mount, lines: Lines) -> str | None:
     parent = lines.get(line.parent_id)
     if parent is None:
         return None
-    below = line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
-    return (folder(parent.root) + below) or "/"
+    if line.mountpoint == parent.mountpoint:
+        return parent.root
+    return folder(parent.root) + line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
 
 
 @lru_cache(TEXTS_KEPT)
