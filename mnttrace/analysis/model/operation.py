@@ -52,12 +52,27 @@ def refusal_of(
         function: one that :func:`operation` made, with its arguments and options.
     """
     try:
-        function.__wrapped__(tables, *arguments, **options)  # type: ignore[attr-defined]
+        go_on_with(tables, function, *arguments, **options)
     except Refused as why:
         return why
     finally:
         tables.undo()
     return None
+
+
+def go_on_with(
+    tables: Tables, function: Callable[..., object], *arguments: object, **options: object
+) -> None:
+    """Carry out an operation of the model as a part of the running one, which stays undoable.
+
+    Args:
+        tables: to be changed.
+        function: one that :func:`operation` made, with its arguments and options.
+
+    Raises:
+        Refused: it would be; the tables are to be undone then.
+    """
+    function.__wrapped__(tables, *arguments, **options)  # type: ignore[attr-defined]
 
 
 def refuse_if(condition: bool, errno: str, reason: str, *mounts: MountId) -> None:

@@ -262,6 +262,10 @@ class Tables:
         self._causes.clear()
         return found
 
+    def changes(self) -> list[tuple[Mount | None, Mount | None]]:
+        """The mounts that the running operation touched: as they were, and as they are."""
+        return [(before, self.mounts.get(mount)) for mount, before in self._journal.items()]
+
     def undo_with_effects(self) -> list[tuple[Effect, str]]:
         """Undo the running operation: the effects that it had, with the paths of the mounts."""
         found = list(self._effects("direct"))

@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Commands as lines for a shell."""
+
+from __future__ import annotations
+
+import re
+
+from mnttrace.analysis.diagnosis.commands import ChangeType, RemoveDirectory, Umount
+
+_PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+
+
+def quoted(path: str) -> str:
+    """A path as one word of bash; control characters and other bytes as escapes."""
+    if _PLAIN.fullmatch(path):
+        return path
+    data = path.encode(errors="surrogateescape")
+    if path.isprintable():
+        return "'" + path.replace("'", "'\\''") + "'"
+    return "$'" + "".join(_escaped(byte) for byte in data) + "'"
+
+
+def _escaped(byte: int) -> str:
+    if byte in b"\\'":
+        return "\\" + chr(byte)
+    return chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}"
+
+
+def line(command: Umount | ChangeType | RemoveDirectory, pid: int | None) -> str:
+    """A command as a line.
+
+    Args:
+        command: that one.
+        pid: a process of the command's mount namespace; None: it is the one that the line is given
+            in. mount(8) and umount(8) have -N since util-linux 2.33, and need nothing of what that
+            namespace has then, not even a shell.
+    """
+    there = [] if pid is None else ["-N", str(pid)]
+    match command:
+        case Umount(_, paths, lazy, recursive):
+            words = ["umount", *there, *(["-l"] if lazy else []), *(["-R"] if recursive else [])]
+        case ChangeType(_, path, to, recursive):
+            paths = (path,)
+            words = ["mount", *there, f"--make-{'r' if recursive else ''}{to}"]
+        case RemoveDirectory(_, path):
+            paths = (path,)
+            words = ["rmdir"]
+    return " ".join([*words, *map(quoted, paths)])

@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Remedies for random mounts in random tables, carried out by the kernel.
+
+Whatever is printed is given to a shell: none of it may be refused, and it leaves the tables that it
+promised. What it says would be refused is refused. MNTTRACE_MODEL_OPERATIONS says how many
+operations there are to be between them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from mnttrace.analysis.diagnosis.commands import (
+    Command,
+    EndNamespace,
+    RemoveDirectory,
+    Umount,
+    carry_out,
+    where,
+)
+from mnttrace.analysis.diagnosis.remedies import Remedy, Trial, find_remedy
+from mnttrace.analysis.model.mounts import MountId, is_mounted
+from mnttrace.report.commands import line
+from tests.truth.harness import render
+from tests.truth.test_model_at_random import Number, Operations, run_at_random
+
+pytestmark = pytest.mark.usefixtures("kernel_that_is_modelled")
+
+HOME = "host"
+Asked = st.tuples(Number, Number, st.booleans(), st.booleans(), Number)
+
+
+class Remedies(Operations):
+    """Random operations, and remedies for some of the mounts that they leave."""
+
+    carried_out = 0
+
+    @rule(asked=st.lists(Asked, min_size=1, max_size=4))
+    def remedies(self, asked: list[tuple[int, int, bool, bool, int]]) -> None:
+        for one in asked:
+            self.remedy(*one)
+
+    def remedy(self, n: int, which: int, others: bool, alone: bool, other_way: int) -> None:
+        """Take a mount away, or a tree; the copies of it in other namespaces, too, or not."""
+        model, ns = self.both.model, self.ns(n)
+        if HOME not in self.kernel.processes or not (path := self.submount(ns, which)):
+            return
+        if where(model, HOME, "/").mount != model.roots[HOME]:
+            return  # its process was there before its root directory was covered
+        root = model.resolve(ns, path).mount
+        unwanted = {root} if alone else {mount.id for mount in model.tree(root)}
+        if others:
+            files = {(model.mounts[one].device, model.mounts[one].root) for one in unwanted}
+            unwanted |= {
+                mount.id
+                for mount in model.mounts.values()
+                if is_mounted(mount) and mount.ns != ns and (mount.device, mount.root) in files
+            }
+        unwanted -= set(model.roots.values())
+        if not unwanted:
+            return
+        remedy = find_remedy(model, unwanted, home=HOME, endable=set(self.kernel.processes))
+        self.refuses_what_it_says(remedy)
+        ways = [remedy.trial, *remedy.others]
+        trial = ways[other_way % len(ways)]
+        if not self.can_be_tried(trial):
+            return
+        before = {mount.id for mount in model.mounts.values() if is_mounted(mount)}
+        was = render(model)
+        try:
+            for command in trial.commands:
+                self.carry_out(command)
+        except AssertionError as error:
+            error.add_note(f"{trial}\nbefore:\n{was}")
+            raise
+        promised = unwanted - {mount.id for mount in remedy.left}
+        promised |= {mount.id for mount in trial.also_gone}
+        if trial is remedy.trial:
+            assert before - set(model.mounts) == promised, trial
+        else:
+            assert unwanted.isdisjoint(model.mounts), trial
+        type(self).carried_out += 1
+
+    def can_be_tried(self, trial: Trial) -> bool:
+        """Whether directories are empty, which tables do not tell, and no command needs /proc."""
+        ends = {one.ns for one in trial.commands if isinstance(one, EndNamespace)}
+        if any(isinstance(one, Umount) and one.recursive for one in trial.commands):
+            return False
+        return HOME not in ends and all(
+            self.both.is_empty(where(self.both.model, one.ns, one.path, follow=False))
+            for one in trial.commands
+            if isinstance(one, RemoveDirectory)
+        )
+
+    def carry_out(self, command: Command) -> None:
+        match command:
+            case EndNamespace(ns):
+                self.both.end(str(ns))
+            case RemoveDirectory(ns, path):
+                self.both.remove(str(ns), path)
+                assert not self.both.refused, command
+            case _:
+                done = self.give(command)
+                assert done.returncode == 0, (command, done.stderr, render(self.both.model))
+                carry_out(self.both.model, [command])
+                self.both.likeness.check(self.both.model, self.kernel.tables())
+
+    def give(self, command: Command) -> subprocess.CompletedProcess[str]:
+        assert not isinstance(command, EndNamespace)
+        text = line(command, self.kernel.processes[str(command.ns)].pid)
+        return subprocess.run(
+            ["bash", "-c", text], capture_output=True, text=True, check=False, timeout=30
+        )
+
+    def refuses_what_it_says(self, remedy: Remedy) -> None:
+        for one in remedy.refused:
+            assert self.give(one.command).returncode, one
+
+
+def test_remedies() -> None:
+    Remedies.carried_out = 0
+    run_at_random(Remedies)
+    print(f"{Remedies.carried_out} remedies carried out")
+    assert Remedies.carried_out
+
+
