@@ -51,8 +51,8 @@ class Remedies(Operations):
         model, ns = self.both.model, self.ns(n)
         if HOME not in self.kernel.processes or not (path := self.submount(ns, which)):
             return
-        if where(model, HOME, "/").mount != model.roots[HOME]:
-            return  # its process was there before its root directory was covered
+        if not self.is_at_top(HOME):
+            return
         root = model.resolve(ns, path).mount
         unwanted = {root} if alone else {mount.id for mount in model.tree(root)}
         if others:
@@ -88,15 +88,23 @@ class Remedies(Operations):
         type(self).carried_out += 1
 
     def can_be_tried(self, trial: Trial) -> bool:
-        """Whether directories are empty, which tables do not tell, and no command needs /proc."""
-        ends = {one.ns for one in trial.commands if isinstance(one, EndNamespace)}
-        if any(isinstance(one, Umount) and one.recursive for one in trial.commands):
-            return False
-        return HOME not in ends and all(
-            self.both.is_empty(where(self.both.model, one.ns, one.path, follow=False))
-            for one in trial.commands
-            if isinstance(one, RemoveDirectory)
-        )
+        """Whether directories are empty, which tables do not tell, and umount(8) can do its part:
+        there is no /proc here, which it needs for -R."""
+        for one in trial.commands:
+            if isinstance(one, RemoveDirectory):
+                if not self.both.is_empty(where(self.both.model, one.ns, one.path, follow=False)):
+                    return False
+            elif isinstance(one, EndNamespace):
+                if one.ns == HOME:
+                    return False
+            elif isinstance(one, Umount) and (one.recursive or one.lazy):
+                if one.recursive or not self.is_at_top(str(one.ns)):
+                    return False
+        return True
+
+    def is_at_top(self, ns: str) -> bool:
+        """Whether the root directory of a namespace's process is not covered."""
+        return where(self.both.model, ns, "/").mount == self.both.model.roots[ns]
 
     def carry_out(self, command: Command) -> None:
         match command:
@@ -105,6 +113,10 @@ class Remedies(Operations):
             case RemoveDirectory(ns, path):
                 self.both.remove(str(ns), path)
                 assert not self.both.refused, command
+            case Umount(ns, paths, True):
+                for path in paths:
+                    self.both.umount(str(ns), path, lazy=True)
+                    assert not self.both.refused, command
             case _:
                 done = self.give(command)
                 assert done.returncode == 0, (command, done.stderr, render(self.both.model))

@@ -211,5 +211,15 @@ def _umount_recursively(
 
 
 def from_inside(tables: Tables, mount: MountId) -> list[Mount]:
-    """A mount and all that is on it, each after what is on it."""
-    return tables.tree(mount)[::-1]
+    """A mount and all that is on it, each after what is on it; in the order of umount -R, which
+    takes those on one mount by their ids."""
+    children = sorted(tables.children(mount), key=lambda child: _number(child.id))
+    inner = [found for child in children for found in from_inside(tables, child.id)]
+    return [*inner, tables.mounts[mount]]
+
+
+def _number(mount: MountId) -> int:
+    """A number that is higher for later mounts."""
+    if isinstance(mount, tuple):
+        mount = mount[-1]
+    return abs(mount) if isinstance(mount, int) else 0

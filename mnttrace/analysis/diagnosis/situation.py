@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Why a mount is where it is: which namespaces have it, and how it came to each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from mnttrace.analysis.dataframes import Row, rows
+from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped
+from mnttrace.analysis.diagnosis.origins import Kind, Step, kind_of, steps_of
+from mnttrace.analysis.diagnosis.remedies import Remedy
+from mnttrace.analysis.query.targets import IDENTITY, find, known_mounts
+from mnttrace.analysis.run import Run
+
+@dataclass(frozen=True)
+class Holder:
+    """One of the mounts that were asked for, with its namespace.
+
+    Attributes:
+        mount: a row of :func:`mnttrace.analysis.query.targets.known_mounts`.
+        namespace: its row of `namespaces`; of kind "host" for that of the recorder.
+        steps: how it came there, the last step first.
+        kind: "held" if it was inherited and its original was unmounted; "residue" if it was
+            propagated and its original is gone; "leak" if it was propagated from another namespace;
+            else "".
+        follows: whether a umount of the host's mount propagates to this one, by the peer groups of
+            their parents; None if the host has no such mount.
+        stopped: for "held" and "residue", why the umount of its original did not take it, where
+            that is known.
+        users: processes that use it, rows of `users`, from when a umount was refused, or of now.
+    """
+
+    mount: Row
+    namespace: Row
+    steps: list[Step]
+    kind: Kind
+    follows: bool | None = None
+    stopped: Stopped | None = None
+    users: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True)
+class Why:
+    """The answer.
+
+    Attributes:
+        target_kind: what the target is, see :class:`mnttrace.analysis.query.targets.Target`.
+        namespace: that of the first mount, or the one that is the target.
+        holders: the mounts; those that are present first, the worst of them first.
+        failed: operations at these mount points that failed, rows of `operations`, with `reason`
+            and `in_the_way` where :mod:`mnttrace.analysis.frames.refusals` has them.
+        traced: whether operations were recorded at all.
+        imported: whether these are imported mount tables, so that there are no processes.
+        remedy: how to take away those that are held, left or propagated, by the model; None if
+            there are none.
+    """
+
+    target_kind: str
+    namespace: Row
+    holders: list[Holder]
+    failed: list[Row] = field(default_factory=list)
+    traced: bool = True
+    imported: bool = False
+    remedy: Remedy | None = None
+
+
+_KINDS: tuple[Kind, ...] = ("held", "residue", "leak", "")
+
+
+def why(run: Run, text: str) -> Why:
+    """Explain a mount; or of a namespace, what it has from others, and what others have from it.
+
+    Args:
+        run: the whole recording.
+        text: as for :func:`mnttrace.analysis.query.targets.find`.
+
+    Raises:
+        BadInput: nothing in the recording matches.
+    """
+    target = find(run, text)
+    known = known_mounts(run)
+    diagnosis = run.diagnosis
+    if target.kind != "namespace":
+        same = known.merge(target.mounts[IDENTITY].drop_duplicates(), on=IDENTITY)
+    else:
+        asked = set(target.mounts["ns_id"])
+        from_it = known["mnt_id_unique"].isin(_propagated_from(run, asked))
+        same = known[known["present"] & (from_it | known["ns_id"].isin(asked))]
+    names = diagnosis.namespaces
+    users = _users(run)
+    holders = [_holder(diagnosis, row, users) for row in rows(same)]
+    if target.kind == "namespace":
+        holders = [one for one in holders if one.kind]
+    at_home = [one for one in holders if one.mount["present"] and one.mount["ns_id"] == diagnosis.home]
+    holders = [_with_reach(diagnosis, one, at_home) for one in holders]
+    holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
+    operations = run.operations
+    places = {(one.mount["ns_id"], one.mount["mountpoint"]) for one in holders}
+    reasons = {row["seq"]: row for row in rows(run.refusals, ["seq", "reason", "in_the_way"])}
+    failed = [
+        row | reasons.get(row["seq"], {})
+        for row in rows(operations[operations["error"] != ""])
+        if (row["ns_id"], row["path"]) in places
+    ]
+    traced, imported = bool(run.meta.get("traced")), "boot_id" not in run.meta
+    subject = names.get(target.mounts["ns_id"].iloc[0], {})
+    remedy = _remedy(diagnosis, holders)
+    return Why(target.kind, subject, holders, failed, traced, imported, remedy)
+
+
+def _with_reach(diagnosis: Diagnosis, holder: Holder, at_home: list[Holder]) -> Holder:
+    """With why a umount did not take it, or would not when the host's mount is unmounted."""
+    if holder.kind in ("held", "residue"):
+        original = (holder.steps[0].effect or {}).get("copy_of_unique")
+        stopped = diagnosis.why_umount_stopped(original, holder.mount["mnt_id_unique"])
+        return replace(holder, stopped=stopped)
+    if not at_home or holder in at_home or not holder.mount["present"]:
+        return holder
+    ways = [diagnosis.barrier_now(one.mount, holder.mount) for one in at_home]
+    return replace(holder, follows=any(way is None for way in ways))
+
+
+def _remedy(diagnosis: Diagnosis, holders: list[Holder]) -> Remedy | None:
+    """How to take away what is held, left, or came to the host."""
+    wrong = [one for one in holders if one.kind and one.mount["present"] and not _is_wanted(one)]
+    places = [(one.mount["ns_id"], one.mount["mount_id"]) for one in wrong]
+    busy = [
+        id
+        for one in holders
+        if one.users
+        and (id := diagnosis.mount(one.mount["ns_id"], one.mount["mount_id"])) is not None
+    ]
+    return diagnosis.remedy(places, busy)
+
+
+def _is_wanted(holder: Holder) -> bool:
+    """Whether somebody evidently wants it: a slave that received it."""
+    return holder.kind == "leak" and (holder.steps[0].effect or {}).get("via") == "slave"
+
+
+def _holder(diagnosis: Diagnosis, mount: Row, users: dict[int, list[Row]]) -> Holder:
+    steps = steps_of(diagnosis.story, mount["mnt_id_unique"])
+    kind = kind_of(diagnosis.story, steps) if mount["present"] else ""
+    namespace = diagnosis.namespaces.get(mount["ns_id"], {})
+    using = tuple(users.get(mount["mnt_id_unique"], ()))
+    return Holder(mount, namespace, steps, kind, users=using)
+
+
+def _users(run: Run) -> dict[int, list[Row]]:
+    """The processes that use each mount, by its unique id."""
+    last = run.users.drop_duplicates(["mnt_id_unique", "pid", "how"], keep="last")
+    found: dict[int, list[Row]] = {}
+    for row in rows(last):
+        found.setdefault(row["mnt_id_unique"], []).append(row)
+    return found
+
+
+def _propagated_from(run: Run, namespaces: set[int]) -> set[int]:
+    """The mounts that were propagated from some namespaces to others."""
+    effects = run.effects
+    is_copy = (effects["action"] == "attach") & effects["via"].isin(["peer", "slave"])
+    is_copy &= effects["copy_of_ns_id"].isin(namespaces) & ~effects["ns_id"].isin(namespaces)
+    return set(effects.loc[is_copy.fillna(False), "mnt_id_unique"])

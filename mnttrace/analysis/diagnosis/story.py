@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What happened to single mounts, and by which operations."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from mnttrace.analysis.dataframes import Row, rows
+from mnttrace.analysis.run import Run
+
+
+class Story:
+    """The effects on each mount and the operations behind them, found when they are asked for.
+
+    Args:
+        run: the recording.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._effects = run.effects
+        self._operations = run.operations
+
+    def of(self, mount: object) -> list[Row]:
+        """The effects on a mount, in order.
+
+        Args:
+            mount: its unique id; of anything else there are none.
+        """
+        if not isinstance(mount, int):
+            return []
+        first, last = np.searchsorted(self._mounts, [mount, mount + 1])
+        return list(rows(self._effects.iloc[np.sort(self._order[first:last])]))
+
+    def attached(self, mount: object) -> Row | None:
+        """The effect that attached a mount; None if it was there before, or if it is not known."""
+        return next((row for row in self.of(mount) if row["action"] == "attach"), None)
+
+    def detached(self, mount: object) -> Row | None:
+        """The effect that detached it."""
+        found = self.of(mount)
+        return found[-1] if found and found[-1]["action"] == "detach" else None
+
+    def operation(self, seq: int | None) -> Row | None:
+        """An operation by its number."""
+        place = np.searchsorted(self._seqs, seq) if seq is not None else len(self._seqs)
+        if place == len(self._seqs) or self._seqs[place] != seq:
+            return None
+        [row] = rows(self._operations.iloc[self._by_seq[place] : self._by_seq[place] + 1])
+        return row
+
+    def typed_since(self, mount: object, until: int | None = None) -> Row | None:
+        """The effect since which a mount has the propagation type that it had at a moment.
+
+        Args:
+            mount: its unique id.
+            until: the number of the operation at whose beginning it had the type; None: at the end.
+
+        Returns:
+            None if it had that type before the recording began.
+        """
+        found: Row | None = None
+        last: str | None = None
+        for row in self.of(mount):
+            if until is not None and row["seq"] is not None and row["seq"] >= until:
+                break
+            if row["action"] in ("attach", "change") and row["propagation"] != last:
+                # The first one shows whether it changed anything.
+                is_first = last is None and row["action"] == "change"
+                same = is_first and _type(row["before"]) == row["propagation"]
+                found, last = (found if same else row), row["propagation"]
+        return found
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        order: np.ndarray = np.argsort(self._keys, kind="stable")
+        return order
+
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        keys: np.ndarray = self._effects["mnt_id_unique"].to_numpy("int64", na_value=0)
+        return keys
+
+    @cached_property
+    def _mounts(self) -> np.ndarray:
+        return self._keys[self._order]
+
+    @cached_property
+    def _by_seq(self) -> np.ndarray:
+        order: np.ndarray = np.argsort(self._operations["seq"].to_numpy("int64"), kind="stable")
+        return order
+
+    @cached_property
+    def _seqs(self) -> np.ndarray:
+        seqs: np.ndarray = self._operations["seq"].to_numpy("int64")[self._by_seq]
+        return seqs
+
+
+def _type(settings: str | None) -> str:
+    """The propagation type in the settings of a mount (:mod:`mnttrace.analysis.settings`)."""
+    tags = (settings or "").split(" ")
+    is_shared = tags[0].startswith("shared:")
+    is_slave = any(tag.startswith("master:") for tag in tags)
+    if is_shared:
+        return "shared-and-slave" if is_slave else "shared"
+    return "slave" if is_slave else tags[0]
