@@ -21,9 +21,10 @@ from mnttrace.recording.reader import read_columns, read_meta
 
 if TYPE_CHECKING:
     from mnttrace.analysis.crosscheck import CrossCheck
+    from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
+    from mnttrace.analysis.diagnosis.situation import Why
     from mnttrace.analysis.plots import Plots
     from mnttrace.analysis.state.moments import History
-    from mnttrace.analysis.why import Why
 
 
 class Recording:
@@ -163,6 +164,13 @@ class Recording:
         return History(self) if self._whole is None else self._whole.history
 
     @cached_property
+    def diagnosis(self) -> Diagnosis:
+        """What answers stand on, see :mod:`mnttrace.analysis.diagnosis.diagnosis`."""
+        from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
+
+        return Diagnosis(self, self.history) if self._whole is None else self._whole.diagnosis
+
+    @cached_property
     def crosscheck(self) -> CrossCheck:
         """The recording compared with the model, see :mod:`mnttrace.analysis.crosscheck`."""
         from mnttrace.analysis.crosscheck import crosscheck
@@ -263,7 +271,9 @@ class Recording:
         return changes_between(self, self.history, start, end)
 
     def why(self, target: str) -> Why:
-        """Which namespaces have a mount, and how it came there: :mod:`mnttrace.analysis.why`.
+        """Which namespaces have a mount, and how it came there; what is wrong, and what to do.
+
+        See :mod:`mnttrace.analysis.diagnosis.situation`.
 
         Args:
             target: a path, a device, a source, a mount id, a container, a unit or a pid.
@@ -271,7 +281,7 @@ class Recording:
         Raises:
             BadInput: nothing in the recording matches.
         """
-        from mnttrace.analysis.why import why
+        from mnttrace.analysis.diagnosis.situation import why
 
         return why(self.whole, target)
 

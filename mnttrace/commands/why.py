@@ -17,7 +17,7 @@ from mnttrace.commands._common import warn_of_losses
 from mnttrace.errors import BadInput
 
 if TYPE_CHECKING:
-    from mnttrace.analysis.why import Why
+    from mnttrace.analysis.diagnosis.situation import Why
 
 
 @click.command("why")
@@ -39,7 +39,7 @@ def command(words: tuple[str, ...], live: bool, as_json: bool) -> None:
         )
     answer = _ask_now(words[0]) if live else _ask(Path(words[0]), words[1])
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(answer), default=_plain, indent=1))
+        click.echo(_as_json(answer))
         return
     from mnttrace.report.why import lines
 
@@ -48,8 +48,8 @@ def command(words: tuple[str, ...], live: bool, as_json: bool) -> None:
 
 
 def _ask(recording: Path, target: str) -> Why:
+    from mnttrace.analysis.diagnosis.situation import why
     from mnttrace.analysis.recording import Recording
-    from mnttrace.analysis.why import why
 
     run = Recording(recording)
     warn_of_losses(run.meta)
@@ -57,33 +57,42 @@ def _ask(recording: Path, target: str) -> Why:
 
 
 def _ask_now(target: str) -> Why:
+    from mnttrace.analysis.diagnosis.situation import used_by
     from mnttrace.capture.snapshot import take_snapshot
 
     with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
         recording = Path(directory) / "now.mnttrace"
         take_snapshot(recording)
-        return _with_users(_ask(recording, target))
+        answer = _ask(recording, target)
+        return used_by(answer, _users(answer))
 
 
-def _with_users(answer: Why) -> Why:
-    """With the processes that use these mounts now; not their root directories, as all do."""
+def _users(answer: Why) -> dict[int, list[dict[str, Any]]]:
+    """The processes that use these mounts now, by mount; not their root directories, as all do."""
     from mnttrace.capture.survey.users import users
 
-    keys = [one.mount["mnt_id_unique"] or one.mount["mount_id"] for one in answer.holders]
     asked = {
-        key: one.mount["device"]
-        for key, one in zip(keys, answer.holders, strict=True)
+        one.mount["mnt_id_unique"] or one.mount["mount_id"]: one.mount["device"]
+        for one in answer.holders
         if one.mount["mountpoint"] != "/"
     }
     using: dict[int, list[dict[str, Any]]] = {}
     for user in users(asked):
         using.setdefault(user.mount, []).append(user._asdict())
-    holders = [
-        dataclasses.replace(one, users=tuple(using.get(key, ())))
-        for key, one in zip(keys, answer.holders, strict=True)
-    ]
-    return dataclasses.replace(answer, holders=holders)
+    return using
 
 
-def _plain(value: Any) -> str:
+def _as_json(answer: Why) -> str:
+    values = {
+        field.name: getattr(answer, field.name)
+        for field in dataclasses.fields(answer)
+        if field.name != "diagnosis"
+    }
+    return json.dumps(values, default=_plain, indent=1)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        named = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {"is": type(value).__name__} | named
     return str(value)

@@ -14,14 +14,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.dataframes import rows
+from mnttrace.analysis.diagnosis.origins import Kind, Step
+from mnttrace.analysis.diagnosis.situation import Holder
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.analysis.state.mount_tables import last_tables
-from mnttrace.analysis.why import Holder, Step, covered
 from mnttrace.errors import BadInput
 from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
+from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
-from mnttrace.report.why import advice, command
+from mnttrace.report.why import advice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,14 +154,11 @@ class _LeakCards:
         self._calls = Calls(run, *(found[name] for name in OPERATIONS))
         known = mounts_there(run.whole)
         known = known[known["ns_id"].isin(found["dst_ns_id"])]
-        self._known = known
         self._mountpoints = known.drop_duplicates(["ns_id", "mount_id"]).set_index(
             ["ns_id", "mount_id"]
         )["mountpoint"]
-        self._namespaces = {row["ns_id"]: row for row in rows(run.namespaces)}
-        home = run.meta.get("home_ns_id")
-        self._namespaces[home] = self._namespaces.get(home, {}) | {"kind": "host", "name": "host"}
-        self._is_imported = "boot_id" not in run.meta
+        self._diagnosis = run.diagnosis
+        self._remedies = Remedies(run.diagnosis, "boot_id" not in run.meta)
 
     def leak(self, number: int, row: Row) -> Card:
         there = self._there(row)
@@ -222,20 +221,19 @@ class _LeakCards:
         return lines
 
     def _remedy(self, row: Row, there: list[Row]) -> dict[str, str]:
-        """As in `why`: commands that unmount, the last mount first, and how to avoid the leak."""
-        namespace = self._namespaces.get(row["dst_ns_id"], {})
-        kind = "residue" if row["residue"] else "leak"
+        """As in `why`: commands that take away what is there, and how to avoid the leak."""
+        namespace = self._diagnosis.namespaces.get(row["dst_ns_id"], {})
+        kind: Kind = "residue" if row["residue"] else "leak"
         if row["via"] == "namespace-copy":
             kind = "held"
-        step = [Step("propagated", {"via": row["via"], "via_path": row["via_path"]})]
-        mounts = there or [row | {"ns": row["dst_ns"]}]
-        holders = [Holder(mount, namespace, step, kind) for mount in mounts]
-        if there:
-            holders = covered(self._known, holders)
-        commands = "\n".join(command(one, self._is_imported) for one in reversed(holders))
-        later = {"to keep it from coming again": html.escape(advice(holders[0]))}
-        now = {"what to do now": f"<pre>{html.escape(commands)}</pre>"} if there else {}
-        return now | later
+        step = Step("propagated", {"via": row["via"], "via_path": row["via_path"]})
+        holder = Holder(row | {"ns": row["dst_ns"]}, namespace, [step], kind)
+        later = {"to keep it from coming again": html.escape(advice(holder))}
+        remedy = self._diagnosis.remedy((one["ns_id"], one["mount_id"]) for one in there)
+        if remedy is None:
+            return later
+        commands = "\n".join(list(self._remedies.lines(remedy))[1:])
+        return {"what to do now": f"<pre>{html.escape(commands)}</pre>"} | later
 
 
 def _card(kind: str, title: str, lines: Mapping[str, str], anchor: str = "") -> Card:

@@ -28,16 +28,16 @@ def _escaped(byte: int) -> str:
     return chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}"
 
 
-def line(command: Umount | ChangeType | RemoveDirectory, pid: int | None) -> str:
+def line(command: Umount | ChangeType | RemoveDirectory, pid: str | None) -> str:
     """A command as a line.
 
     Args:
         command: that one.
-        pid: a process of the command's mount namespace; None: it is the one that the line is given
-            in. mount(8) and umount(8) have -N since util-linux 2.33, and need nothing of what that
-            namespace has then, not even a shell.
+        pid: a process of the command's mount namespace, as a word; None: that is the one that the
+            line is given in. mount(8) and umount(8) have -N since util-linux 2.33; the namespace
+            needs no such programs then, only a /proc for -l and -R.
     """
-    there = [] if pid is None else ["-N", str(pid)]
+    there = [] if pid is None else ["-N", pid]
     match command:
         case Umount(_, paths, lazy, recursive):
             words = ["umount", *there, *(["-l"] if lazy else []), *(["-R"] if recursive else [])]

@@ -10,7 +10,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.dataframes import rows
+from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
 from mnttrace.report.calls import call_text
+from mnttrace.report.names import count
+from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 # Columns of `run.leaks` with numbers of operations that are shown as calls.
 OPERATIONS = ("via_seq", "orphaned_seq", "freed_seq")
+_WITH_REMEDY = 10  # the worst leaks
 _TITLES = {"held": "held, ", "race": "held for a while, "}
 
 
@@ -30,12 +34,31 @@ def paragraphs(run: Recording) -> Iterator[list[str]]:
     calls = Calls(
         run, *(leaks[name] for name in OPERATIONS), refusals["seq"], refusals["since_seq"]
     )
+    remedies = Remedies(run.diagnosis, "boot_id" not in run.meta)
     for number, row in enumerate(rows(leaks), 1):
-        yield leak(number, row, calls)
+        lines = leak(number, row, calls)
+        if number <= _WITH_REMEDY and is_unwanted(row):
+            lines += (f"   {line}" for line in remedies.lines(_remedy(run, row)))
+        yield lines
     for row in rows(run.doublings):
         yield doubling(row)
     for row in rows(refusals):
         yield refusal(row, calls)
+
+
+def is_unwanted(row: Row) -> bool:
+    """Whether a leak is there, and nobody evidently wants it, as slaves want what they receive."""
+    return (
+        bool(row["present"])
+        and (row["kind"] != "other" or row["via"] != "slave")
+        and (row["kind"] != "host-to-container")
+    )
+
+
+def _remedy(run: Recording, row: Row) -> Remedy:
+    ids = [int(part) for part in (row["mount_ids"] or "").split(",") if part]
+    found = run.diagnosis.remedy((row["dst_ns_id"], one) for one in ids)
+    return found or Remedy(Trial(()))
 
 
 def none(run: Recording) -> str:
@@ -107,6 +130,8 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
     ]
     if row["command"]:
         lines.append(f"              {safe(row['command'])}")
+    if row["starts"] > 1:
+        lines.append(f"              and so in {count(row['starts'] - 1, 'namespace')} more")
     if row["via"] == "namespace-copy":
         return lines + _held(row, calls)
     lines.append(

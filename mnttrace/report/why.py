@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Any
 
-from mnttrace.analysis.why import Holder, Step, Why
-from mnttrace.report.calls import call_text
+from mnttrace.analysis.diagnosis.diagnosis import Stopped
+from mnttrace.analysis.diagnosis.origins import Step
+from mnttrace.analysis.diagnosis.situation import Holder, Why
+from mnttrace.report.names import count, operation, title
+from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
 
-Row = dict[str, Any]
 _SHOWN = 20  # holders, failures, users and commands that are listed
 _KINDS = {
     "held": "HELD: inherited when the namespace was made; the original is gone, this copy stays",
@@ -24,9 +23,9 @@ _KINDS = {
 
 
 def lines(answer: Why) -> Iterator[str]:
-    """The answer, line by line."""
+    """The answer of `run.why`, line by line."""
     if answer.target_kind == "namespace":
-        yield f"{_title(answer.namespace)}: what it has from others, and what others have from it"
+        yield f"{title(answer.namespace)}: what it has from others, and what others have from it"
         if not answer.holders:
             yield "  nothing: no mount was propagated to it or from it, and it holds none"
             return
@@ -34,7 +33,7 @@ def lines(answer: Why) -> Iterator[str]:
         yield _what(answer)
     there = [one for one in answer.holders if one.mount["present"]]
     gone = [one for one in answer.holders if not one.mount["present"]]
-    yield f"  {_count(len(there), 'mount')} in {_count(_namespaces(there), 'mount namespace')}" + (
+    yield f"  {count(len(there), 'mount')} in {count(_namespaces(there), 'mount namespace')}" + (
         f"; {len(gone)} more were there and are gone" if gone else ""
     )
     for holder in there[:_SHOWN]:
@@ -46,13 +45,13 @@ def lines(answer: Why) -> Iterator[str]:
         yield ""
         yield from _holder(gone[-1])
     for row in answer.failed[-_SHOWN:]:
-        yield f"\nfailed: {_operation(row)}"
+        yield f"\nfailed: {operation(row)}"
         if row.get("reason"):
             way = f": {safe(row['in_the_way'])}" if row["in_the_way"] else ""
             yield f"    because {safe(row['reason'])}{way}"
     if not answer.traced:
         yield "\nThese are only mount tables: mnttrace record shows who mounted what, and when."
-    yield from _remedies(there, answer.imported)
+    yield from _remedies(answer, there, Remedies(answer.diagnosis, answer.imported))
 
 
 def _what(answer: Why) -> str:
@@ -72,6 +71,8 @@ def _holder(holder: Holder) -> Iterator[str]:
     )
     if holder.kind:
         yield f"    {_KINDS[holder.kind]}"
+    if holder.stopped is not None:
+        yield f"    {_stopped(holder.stopped)}"
     if holder.follows is not None:
         yield "    " + (
             "a umount on the host propagates to it"
@@ -95,7 +96,7 @@ def _step(step: Step) -> Iterator[str]:
     if effect is None:
         yield "older than the recording"
         return
-    by = _operation(step.operation) if step.operation else "an unknown process"
+    by = operation(step.operation) if step.operation else "an unknown process"
     if step.how == "mounted":
         yield f"mounted at {safe(effect['mountpoint'])} by {by}"
         return
@@ -113,36 +114,23 @@ def _step(step: Step) -> Iterator[str]:
         f"propagated from {origin} in {source} through peer group {effect['via_group'] or '?'}, "
         f"as a {effect['via']}: {by}"
     )
-    when = f"since {_operation(step.shared_since)}" if step.shared_since else "before the recording"
+    when = f"since {operation(step.shared_since)}" if step.shared_since else "before the recording"
     yield f"  {safe(effect['via_path'] or '?')} there was shared {when}"
     if effect["evidence"] != "kernel":
         yield f"  evidence: {effect['evidence']}"
 
 
-def _operation(row: Row) -> str:
-    when = row["ts"]
-    at = f"{when:%H:%M:%S.%f} " if isinstance(when, datetime) else ""
-    return f"{safe(row['comm'])}[{row['pid']}] {at}{call_text(row)} (operation {row['seq']})"
-
-
 def _name(holder: Holder) -> str:
-    name = _title(holder.namespace)
+    name = title(holder.namespace)
     return name if name == "host" else f"{name}, mnt:[{holder.mount['ns']}]"
 
 
-def _title(namespace: Row) -> str:
-    kind = namespace.get("kind") or "process"
-    return "host" if kind == "host" else f"{kind} {safe(namespace.get('name') or '?')}"
-
-
-def _remedies(there: list[Holder], imported: bool) -> Iterator[str]:
+def _remedies(answer: Why, there: list[Holder], remedies: Remedies) -> Iterator[str]:
     wrong = [one for one in there if one.kind]
+    if answer.remedy:
+        yield ""
+        yield from remedies.lines(answer.remedy)
     if wrong:
-        yield "\nWhat to do now:"
-        needed = [one for one in wrong if one.goes_with is None]
-        yield from (f"    {command(one, imported)}" for one in needed[:_SHOWN])
-        if len(needed) < len(wrong):
-            yield f"    # propagates to {len(wrong) - len(needed)} more of them"
         yield "To keep it from coming again:"
         yield from (f"    {line}" for line in dict.fromkeys(advice(one) for one in wrong))
     users = dict.fromkeys(
@@ -157,41 +145,21 @@ def _remedies(there: list[Holder], imported: bool) -> Iterator[str]:
         yield from (f"    {line}" for line in dict.fromkeys(_to_reach(one) for one in cut_off))
 
 
-def command(holder: Holder, imported: bool) -> str:
-    """The command that unmounts it."""
-    if _is_root(holder):
-        return f"end {_name(holder)}: it is its root directory"
-    path = shlex.quote(safe(holder.mount["mountpoint"])) + _caution(holder)
-    pid = holder.namespace.get("pid")
-    if holder.namespace.get("kind") == "host":
-        return f"umount {path}"
-    if not pid and not imported:
-        return f"find what keeps mnt:[{holder.mount['ns']}] alive, and end it: it has no process"
-    target = pid or f"$(pidof {safe(holder.namespace.get('name') or '?')})"
-    unit = holder.namespace.get("name") if holder.namespace.get("kind") == "unit" else ""
-    restart = f"  # or: systemctl restart {shlex.quote(safe(unit))}" if unit else ""
-    return f"nsenter --target {target} --mount -- umount {path}{restart}"
-
-
 def _is_root(holder: Holder) -> bool:
     return bool(holder.mount["mountpoint"] == "/")
-
-
-def _caution(holder: Holder) -> str:
-    """A comment for a umount that has to be repeated, or that propagates back to the original."""
-    effect = holder.steps[0].effect or {}
-    cautions = []
-    if holder.on_top:
-        more = "1 mount lies" if holder.on_top == 1 else f"{holder.on_top} mounts lie"
-        cautions.append(f"{holder.on_top + 1} times: {more} on top of it there")
-    if holder.kind == "leak" and effect.get("via") == "peer":
-        cautions.append("also unmounts the original: they are peers")
-    return f"  # {'; '.join(cautions)}" if cautions else ""
 
 
 def advice(holder: Holder) -> str:
     """How to keep a mount from coming again."""
     path = safe(holder.mount["mountpoint"])
+    if holder.stopped is not None and holder.stopped.barrier.kind == "sends-nothing":
+        above = safe(holder.stopped.path)
+        return (
+            f"make {above} shared where it was unmounted (mount --make-shared {above}), before "
+            f"{_name(holder)} is made"
+        )
+    if holder.stopped is not None and holder.stopped.barrier.kind == "mounts-on-it":
+        return f"mount nothing on {path} in {_name(holder)}, or unmount that first"
     if holder.kind == "held":
         return _to_reach(holder)
     effect = holder.steps[0].effect or {}
@@ -215,9 +183,29 @@ def _to_reach(holder: Holder) -> str:
     )
 
 
+def _stopped(stopped: Stopped) -> str:
+    """Why a umount did not take it."""
+    path = safe(stopped.path)
+    match stopped.barrier.kind:
+        case "sends-nothing":
+            text = f"the umount was sent to nobody: {path} there was {stopped.type}"
+        case "sends-nothing-up":
+            text = f"the umount was not sent up to here: {path} there was {stopped.type}"
+        case "receives-nothing":
+            text = f"the umount did not come here: {path} here was {stopped.type}"
+        case "other-group":
+            text = f"the umount did not come here: {path} there was in another peer group"
+        case "locked":
+            return "the umount came here, but this mount is locked"
+        case "mounts-on-it":
+            others = ", ".join(map(safe, stopped.others))
+            return f"the umount came here, and was stopped by what is mounted on it: {others}"
+    if not stopped.is_known:
+        return text
+    return f"{text} since " + (
+        operation(stopped.since) if stopped.since else "before the recording"
+    )
+
+
 def _namespaces(holders: list[Holder]) -> int:
     return len({one.mount["ns_id"] for one in holders})
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" + ("" if n == 1 else "s")

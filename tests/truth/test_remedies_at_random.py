@@ -125,7 +125,7 @@ class Remedies(Operations):
 
     def give(self, command: Command) -> subprocess.CompletedProcess[str]:
         assert not isinstance(command, EndNamespace)
-        text = line(command, self.kernel.processes[str(command.ns)].pid)
+        text = line(command, str(self.kernel.processes[str(command.ns)].pid))
         return subprocess.run(
             ["bash", "-c", text], capture_output=True, text=True, check=False, timeout=30
         )
@@ -140,5 +140,3 @@ def test_remedies() -> None:
     run_at_random(Remedies)
     print(f"{Remedies.carried_out} remedies carried out")
     assert Remedies.carried_out
-
-

@@ -195,9 +195,7 @@ def _umount(tables: Tables, ns: Namespace, path: str, lazy: bool, busy: Containe
     go_on_with(tables, propagation.umount, spot, lazy=lazy, busy=busy)
 
 
-def _umount_recursively(
-    tables: Tables, ns: Namespace, path: str, busy: Container[MountId]
-) -> None:
+def _umount_recursively(tables: Tables, ns: Namespace, path: str, busy: Container[MountId]) -> None:
     """umount -R: the mount at the path and all that is on it, each by its path.
 
     Of several at one path it takes the last one of the table, which is not always the topmost:

@@ -14,6 +14,7 @@ import numpy as np
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis.barriers import Barrier, of_umount, on_the_way
 from mnttrace.analysis.diagnosis.now import Now, locked_mounts, tables_of
+from mnttrace.analysis.diagnosis.origins import Step, kind_of, steps_of
 from mnttrace.analysis.diagnosis.remedies import Remedy, find_remedy
 from mnttrace.analysis.diagnosis.story import Story
 from mnttrace.analysis.model.mounts import MountId
@@ -31,6 +32,7 @@ class Stopped:
     Attributes:
         barrier: by the model.
         path: the mount point of the barrier's mount, in its namespace.
+        type: its propagation type.
         others: mount points of the mounts on it.
         since: the operation since which it was so; None if it was before the recording, or if the
             kind of barrier has none.
@@ -39,6 +41,7 @@ class Stopped:
 
     barrier: Barrier
     path: str
+    type: str
     others: tuple[str, ...] = ()
     since: Row | None = None
     is_known: bool = True
@@ -89,9 +92,31 @@ class Diagnosis:
         found = [id for place in unwanted if (id := self.mount(*place)) is not None]
         if not found:
             return None
-        return find_remedy(
-            self.now.tables, found, home=self.home, busy=busy, endable=self._endable
-        )
+        return find_remedy(self.now.tables, found, home=self.home, busy=busy, endable=self._endable)
+
+    def came_along(self, mount: Row, steps: list[Step]) -> set[tuple[int, int]]:
+        """What is held or left, too, and belongs to a mount: what lies on it, and what came there
+        by the same operation; as namespaces and mount ids.
+
+        Args:
+            mount: a row with `ns_id` and `mount_id`, held or left.
+            steps: how it came there.
+        """
+        tables, facts = self.now.tables, self.now.facts
+        top = self.mount(mount["ns_id"], mount["mount_id"])
+        if top is None:
+            return set()
+        found = {one.id for one in tables.tree(top)}
+        if steps and steps[0].how == "propagated" and steps[0].effect:
+            seq, effects = steps[0].effect["seq"], self._run.effects
+            same = (effects["seq"] == seq) & (effects["ns_id"] == mount["ns_id"])
+            same &= effects["action"] == "attach"
+            found |= set(effects.loc[same.fillna(False), "mnt_id_unique"].dropna().astype(int))
+        wrong = [facts[id] for id in found & facts.keys() if self._is_wrong(id)]
+        return {(row["ns_id"], row["mount_id"]) for row in wrong}
+
+    def _is_wrong(self, mount: MountId) -> bool:
+        return kind_of(self.story, steps_of(self.story, mount)) in ("held", "residue")
 
     def why_umount_stopped(self, original: object, copy: object) -> Stopped | None:
         """Why the umount of one mount did not take a copy of it away; None if it is not known.
@@ -110,18 +135,18 @@ class Diagnosis:
         moment = moment[["seq", "monotonic", "ns_id"]]
         tables = Replay(self._run, moment).to(operation["seq"], operation["monotonic"])
         try:
-            barrier = of_umount(tables, original, copy)  # type: ignore[arg-type]
+            barrier = of_umount(tables, original, copy)
         except KeyError:
             return None
         if barrier is None:
             return None
-        path = tables.path(barrier.mount.id)
+        path, kind = tables.path(barrier.mount.id), barrier.mount.propagation
         others = tuple(tables.path(one.id) for one in barrier.others)
         if others or barrier.kind == "locked":
-            return Stopped(barrier, path, others)
+            return Stopped(barrier, path, kind, others)
         typed = self.story.typed_since(barrier.mount.id, operation["seq"])
         since = self.story.operation(typed["seq"]) if typed else None
-        return Stopped(barrier, path, (), since, typed is None or since is not None)
+        return Stopped(barrier, path, kind, (), since, typed is None or since is not None)
 
     def barrier_now(self, sender: Row, receiver: Row) -> Barrier | None:
         """Why a umount of one mount would not take another one now; None if it would, or if that

@@ -52,7 +52,7 @@ def steps_of(story: Story, mount: object) -> list[Step]:
             break
         operation = story.operation(effect["seq"])
         if effect["via"] in ("peer", "slave"):
-            since = _shared_since(story, effect["via_unique"], effect["seq"])
+            since = shared_since(story, effect["via_unique"], effect["seq"])
             steps.append(Step("propagated", effect, operation, since))
         elif effect["via"] == "namespace-copy":
             steps.append(Step("inherited", effect, operation))
@@ -89,14 +89,21 @@ def kind_of(story: Story, steps: list[Step]) -> Kind:
     return "leak" if last.effect["copy_of_ns_id"] != last.effect["ns_id"] else ""
 
 
-def _shared_since(story: Story, mount: int | None, seq: int | None) -> Row | None:
-    """The operation that made a mount shared."""
+def shared_since(story: Story, mount: int | None, seq: int | None) -> Row | None:
+    """The operation that made a mount shared; None if it was before the recording.
+
+    Args:
+        story: of the recording.
+        mount: its unique id.
+        seq: the operation at whose end it was shared; None: at the end of the recording.
+    """
     cause: Row | None = None
     for row in story.of(mount):
         if seq is not None and row["seq"] is not None and row["seq"] > seq:
             break
         if row["shared"] is not None and (
-            row["action"] == "attach" or (row["action"] == "change" and not is_shared(row["before"]))
+            row["action"] == "attach"
+            or (row["action"] == "change" and not is_shared(row["before"]))
         ):
             cause = row
     return story.operation(cause["seq"]) if cause else None

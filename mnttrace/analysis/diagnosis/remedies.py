@@ -17,6 +17,7 @@ from mnttrace.analysis.diagnosis.commands import (
     Outcome,
     RemoveDirectory,
     Umount,
+    carry_out,
     from_inside,
     outcome,
     where,
@@ -25,6 +26,7 @@ from mnttrace.analysis.model.mounts import Mount, MountId, Namespace, Refused, S
 from mnttrace.analysis.model.tables import Tables
 
 _LISTED = 8  # mounts of a tree whose paths are listed, rather than unmounted by -R or -l
+_CUT = 3  # mounts elsewhere that are made private first, so that they keep theirs
 _TREES = 20  # trees that commands are sought for, for one answer
 
 Kind = Literal["umount", "rmdir", "end"]
@@ -96,22 +98,18 @@ def find_remedy(
         busy: mounts that processes use.
         endable: namespaces whose processes can be ended.
     """
-    search = _Search(tables, frozenset(unwanted), home, busy, endable)
     roots = [mount for mount in _in_order(tables, unwanted) if mount.parent not in unwanted]
-    commands: tuple[Command, ...] = ()
-    others: list[Trial] = []
-    for root in roots[:_TREES]:
-        if root.id not in search.gone_after(commands):
-            ways = search.ways(commands, root)
-            if ways:
-                commands = ways[0].commands
-                others = ways[1:]
-    done = search.tried(commands) or Trial(())
-    gone = search.gone_after(commands)
+    search = _Search(
+        tables if len(roots) == 1 else tables.copy(), frozenset(unwanted), home, busy, endable
+    )
+    refused = search.refused(roots[0]) if roots else None
+    commands, others = search.all_of([root.id for root in roots[:_TREES]])
+    whole = _Search(tables, frozenset(unwanted), home, busy, endable)
+    gone = {mount.id for mount in outcome(tables, commands, busy=busy).gone}
     return Remedy(
-        done,
+        whole.tried(commands) or Trial(()),
         tuple(others) if len(roots) == 1 else (),
-        tuple(itertools.chain.from_iterable(map(search.refused, roots[:1]))),
+        () if refused is None else (refused,),
         tuple(mount for mount in _in_order(tables, unwanted) if mount.id not in gone),
     )
 
@@ -137,44 +135,78 @@ class _Search:
     busy: Collection[MountId]
     endable: Collection[Namespace]
 
-    def gone_after(self, commands: tuple[Command, ...]) -> set[MountId]:
-        return {mount.id for mount in outcome(self.tables, commands, busy=self.busy).gone}
-
-    def tried(self, commands: tuple[Command, ...]) -> Trial | None:
-        """What commands do, None if one is refused."""
+    def tried(
+        self, commands: tuple[Command, ...], wanted: Collection[MountId] = ()
+    ) -> Trial | None:
+        """What commands do; None if one is refused, or if they do not take what is wanted."""
         try:
             done = outcome(self.tables, commands, busy=self.busy)
         except (Refused, KeyError):
             return None
+        gone = {mount.id for mount in done.gone}
+        if not gone.issuperset(wanted):
+            return None
         also = tuple(mount for mount in done.gone if mount.id not in self.unwanted)
         return Trial(commands, also, _cut_off(commands, done))
 
-    def ways(self, before: tuple[Command, ...], root: Mount) -> list[Trial]:
-        """The best way of each kind to take a tree, after other commands; the best one first."""
-        wanted = {mount.id for mount in self.tables.tree(root.id)} & self.unwanted
-        best: dict[Kind, Trial] = {}
-        for kind, more in self._candidates(root):
-            trial = self.tried((*before, *more))
-            if trial is None or not wanted <= self.gone_after(trial.commands):
-                continue
-            if kind not in best or _price(trial) < _price(best[kind]):
-                best[kind] = trial
-        found = sorted(best.values(), key=_price)
-        return [one for one in found if _harm(one) <= _harm(found[0]) or _ends(one)]
+    def all_of(self, roots: list[MountId]) -> tuple[tuple[Command, ...], list[Trial]]:
+        """Commands that take trees one after the other, and other ways to take the last one.
 
-    def refused(self, root: Mount) -> Iterator[RefusedCommand]:
+        Of more than one tree they are carried out: what one leaves decides what the next one needs.
+        What cannot be taken may be when others have gone.
+        """
+        commands: tuple[Command, ...] = ()
+        others: list[Trial] = []
+        left = roots
+        while left:
+            later: list[MountId] = []
+            for root in left:
+                ways = self.ways(root)
+                if not ways:
+                    later.append(root)
+                    continue
+                commands, others = commands + ways[0].commands, ways[1:]
+                if len(roots) > 1:
+                    carry_out(self.tables, ways[0].commands, busy=self.busy)
+            left = [root for root in later if len(later) < len(left)]
+        return commands, others
+
+    def ways(self, id: MountId) -> list[Trial]:
+        """The best way of each kind to take what is left of a tree; the best one first."""
+        root = self.tables.mounts.get(id)
+        if root is None:
+            return []
+        wanted = {mount.id for mount in self.tables.tree(id)} & self.unwanted
+        best: dict[Kind, Trial] = {}
+        for kind, commands in self._candidates(root):
+            trial = self.tried(commands, wanted)
+            if trial and (kind not in best or self._price(trial) < self._price(best[kind])):
+                best[kind] = trial
+        found = sorted(best.values(), key=self._price)
+        return [one for one in found if self._harm(one) <= self._harm(found[0]) or _ends(one)]
+
+    def _harm(self, trial: Trial) -> tuple[int, int, int]:
+        """What else goes; what is cut off at home, which others may need; what is elsewhere."""
+        at_home = sum(mount.ns == self.home for mount in trial.cut_off)
+        return len(trial.also_gone), at_home, len(trial.cut_off) - at_home
+
+    def _price(self, trial: Trial) -> tuple[tuple[int, int, int], int, int]:
+        """The less, the better: harm, then the number of commands, then what they cost."""
+        costs = [_cost(command) for command in trial.commands]
+        return self._harm(trial), len(costs), sum(costs)
+
+    def refused(self, root: Mount) -> RefusedCommand | None:
         """The command that comes to mind first, a plain umount, if it would be refused."""
         path = self.tables.path(root.id)
-        if path == "/":
-            return
         command = Umount(root.ns, (path,))
         try:
             outcome(self.tables, [command], busy=self.busy)
         except Refused as why:
             mounts = tuple(self.tables.mounts[one] for one in why.mounts)
-            yield RefusedCommand(command, why.errno, why.reason, mounts)
+            return None if path == "/" else RefusedCommand(command, why.errno, why.reason, mounts)
         except KeyError:
             pass
+        return None
 
     def _candidates(self, root: Mount) -> Iterator[tuple[Kind, tuple[Command, ...]]]:
         for first, then in itertools.product(self._first(root), self._umounts(root)):
@@ -196,6 +228,21 @@ class _Search:
             above = self.tables.path(parent.id)
             yield (ChangeType(root.ns, above, "slave", recursive=False),)
             yield (ChangeType(root.ns, above, "private", recursive=False),)
+            yield from self._cut_others(root, parent)
+
+    def _cut_others(self, root: Mount, parent: Mount) -> Iterator[tuple[Command, ...]]:
+        """To make private what has copies that are to stay, where these are few."""
+        others = [
+            receiver
+            for receiver, _ in self.tables.receivers(parent)
+            if (copy := self.tables.child(Spot(receiver.id, root.place))) is not None
+            and copy.id not in self.unwanted
+        ]
+        if 0 < len(others) <= _CUT:
+            yield tuple(
+                ChangeType(other.ns, self.tables.path(other.id), "private", recursive=False)
+                for other in others
+            )
 
     def _umounts(self, root: Mount) -> Iterator[tuple[Command, ...]]:
         ns, path = root.ns, self.tables.path(root.id)
@@ -245,19 +292,8 @@ def _cut_off(commands: tuple[Command, ...], done: Outcome) -> tuple[Mount, ...]:
     )
 
 
-def _harm(trial: Trial) -> tuple[int, int]:
-    return len(trial.also_gone), len(trial.cut_off)
-
-
 def _ends(trial: Trial) -> bool:
     return any(isinstance(command, EndNamespace) for command in trial.commands)
-
-
-def _price(trial: Trial) -> tuple[int, int, int, int]:
-    """The less, the better: harm, then a umount before other ways, then few commands, then plain
-    ones."""
-    costs = [_cost(command) for command in trial.commands]
-    return (*_harm(trial), len(costs), sum(costs))
 
 
 def _cost(command: Command) -> int:

@@ -14,6 +14,7 @@ from mnttrace.analysis.diagnosis.remedies import Remedy
 from mnttrace.analysis.query.targets import IDENTITY, find, known_mounts
 from mnttrace.analysis.run import Run
 
+
 @dataclass(frozen=True)
 class Holder:
     """One of the mounts that were asked for, with its namespace.
@@ -53,11 +54,13 @@ class Why:
             and `in_the_way` where :mod:`mnttrace.analysis.frames.refusals` has them.
         traced: whether operations were recorded at all.
         imported: whether these are imported mount tables, so that there are no processes.
+        diagnosis: what the answer stands on.
         remedy: how to take away those that are held, left or propagated, by the model; None if
             there are none.
     """
 
     target_kind: str
+    diagnosis: Diagnosis
     namespace: Row
     holders: list[Holder]
     failed: list[Row] = field(default_factory=list)
@@ -93,7 +96,8 @@ def why(run: Run, text: str) -> Why:
     holders = [_holder(diagnosis, row, users) for row in rows(same)]
     if target.kind == "namespace":
         holders = [one for one in holders if one.kind]
-    at_home = [one for one in holders if one.mount["present"] and one.mount["ns_id"] == diagnosis.home]
+    there = [one for one in holders if one.mount["present"]]
+    at_home = [one for one in there if one.mount["ns_id"] == diagnosis.home]
     holders = [_with_reach(diagnosis, one, at_home) for one in holders]
     holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
     operations = run.operations
@@ -107,7 +111,27 @@ def why(run: Run, text: str) -> Why:
     traced, imported = bool(run.meta.get("traced")), "boot_id" not in run.meta
     subject = names.get(target.mounts["ns_id"].iloc[0], {})
     remedy = _remedy(diagnosis, holders)
-    return Why(target.kind, subject, holders, failed, traced, imported, remedy)
+    return Why(target.kind, diagnosis, subject, holders, failed, traced, imported, remedy)
+
+
+def used_by(answer: Why, users: dict[int, list[Row]]) -> Why:
+    """The same answer where it is known who uses what.
+
+    Args:
+        answer: of :func:`why`.
+        users: rows like those of `users`, by unique mount id, or mount id where there is none.
+    """
+    holders = [
+        replace(
+            one, users=tuple(users.get(one.mount["mnt_id_unique"] or one.mount["mount_id"], ()))
+        )
+        for one in answer.holders
+    ]
+    return replace(answer, holders=holders, remedy=_remedy(answer.diagnosis, holders))
+
+
+def _key(mount: Row) -> int:
+    return int(mount["mnt_id_unique"] or mount["mount_id"])
 
 
 def _with_reach(diagnosis: Diagnosis, holder: Holder, at_home: list[Holder]) -> Holder:
@@ -125,7 +149,10 @@ def _with_reach(diagnosis: Diagnosis, holder: Holder, at_home: list[Holder]) -> 
 def _remedy(diagnosis: Diagnosis, holders: list[Holder]) -> Remedy | None:
     """How to take away what is held, left, or came to the host."""
     wrong = [one for one in holders if one.kind and one.mount["present"] and not _is_wanted(one)]
-    places = [(one.mount["ns_id"], one.mount["mount_id"]) for one in wrong]
+    places = {(one.mount["ns_id"], one.mount["mount_id"]) for one in wrong}
+    for one in wrong:
+        if one.kind != "leak":
+            places |= diagnosis.came_along(one.mount, one.steps)
     busy = [
         id
         for one in holders

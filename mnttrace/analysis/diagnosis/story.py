@@ -86,7 +86,8 @@ class Story:
 
     @cached_property
     def _mounts(self) -> np.ndarray:
-        return self._keys[self._order]
+        keys: np.ndarray = self._keys[self._order]
+        return keys
 
     @cached_property
     def _by_seq(self) -> np.ndarray:

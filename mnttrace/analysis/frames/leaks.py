@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mnttrace.analysis.dataframes import rows as records
+from mnttrace.analysis.diagnosis.origins import shared_since
 from mnttrace.analysis.frames.propagations import COLUMNS as PROPAGATIONS
 from mnttrace.analysis.names import kinds, labels
 from mnttrace.analysis.run import Run
@@ -54,9 +56,19 @@ _HELD: dict[str, Any] = {
     "freed": "datetime64[ns, UTC]",
     "freed_seq": "UInt64",
 }
-_CAUSE = ["src_ns_id", "dst_ns_id", "via_group", "via", "comm"]
+_CAUSE = ["starter", "dst_ns_id", "via_group", "via", "comm"]
 _SEEN_LATE = pd.Timedelta(milliseconds=100)  # the recorder polls for the ends of namespaces
-_GROUPED = [*_CAUSE, "present", "seq", "mount_id", "copy_of_unique"]
+_GROUPED = [
+    "src_ns_id",
+    *_CAUSE[1:],
+    "present",
+    "seq",
+    "mount_id",
+    "mnt_id_unique",
+    "receiver_unique",
+]
+_GROUPED += ["copy_of_unique"]
+_CARRIER = ["via_group", "via_unique", "via_path", "receiver_path"]
 COLUMNS = [
     "kind",
     "direction",
@@ -69,6 +81,7 @@ COLUMNS = [
     "via",
     "via_group",
     "mounts",
+    "starts",
     "present",
     "residue",
     "mountpoint",
@@ -96,8 +109,9 @@ def leaks(run: Run) -> pd.DataFrame:
     Also mounts that namespaces hold, or held for a while: copies that they inherited when they were
     made, and that stayed when the original was unmounted.
 
-    A cause is a program in one namespace (`src_ns`), the peer group through which its mounts were
-    propagated (`via_group`) and the namespace that they reached (`dst_ns`).
+    A cause is a program in one container, unit, or other namespace (`src_ns`; the first of those
+    that it was started in, of `starts`), the peer group through which its mounts were propagated
+    (`via_group`) and the namespace that they reached (`dst_ns`). A tree that came as one is one.
 
     Returns:
         A frame with COLUMNS. `mounts` is the number of mounts, `present` how many were still
@@ -106,7 +120,7 @@ def leaks(run: Run) -> pd.DataFrame:
         `mount_ids` has the ids of all that are present, comma separated.
 
         `via_path` is the mount in `src_ns` through whose peer group they were propagated, `via_seq`
-        the operation that attached it (null: it was there before), `receiver_path` its peer or
+        the operation that made it shared (null: it was before), `receiver_path` its peer or
         slave in `dst_ns`. `direction` is like "container→host". `kind` is one of KINDS: "held"
         (`via` is namespace-copy), "race" if none of the held ones is present, "residue" if an
         original is gone, else by the direction.
@@ -135,6 +149,10 @@ def leaks(run: Run) -> pd.DataFrame:
         return none
     gone = whole.effects.loc[whole.effects["action"] == "detach", "mnt_id_unique"]
     narrow = narrow.assign(residue=narrow["present"] & narrow["copy_of_unique"].isin(gone))
+    # A tree came as one: what carried it is the group that its root came through.
+    root = _roots(narrow)
+    narrow["starter"] = narrow["src_ns_id"].map(_starters(whole))
+    narrow[_CAUSE] = narrow[_CAUSE].iloc[root].set_axis(narrow.index)
     order = np.lexsort(
         (
             narrow["seq"].to_numpy("int64", na_value=np.iinfo(np.int64).max),
@@ -144,6 +162,7 @@ def leaks(run: Run) -> pd.DataFrame:
     counts = _by_cause(narrow.iloc[order])
     first = order[counts.pop("row").to_numpy()]
     found = _rows_at(first, copies, rows, inherited)
+    found[_CARRIER] = _rows_at(root[first], copies, rows, inherited)[_CARRIER]
     for name in counts.columns:
         found[name] = counts[name].array
     found = _where_they_are(found, whole)
@@ -156,6 +175,30 @@ def leaks(run: Run) -> pd.DataFrame:
     found = found[COLUMNS].reset_index(drop=True)
     found.attrs["warnings"] = run.warnings
     return found
+
+
+def _roots(copies: pd.DataFrame) -> np.ndarray:
+    """For each copy the position of the root of its tree: of copies on copies, by one program."""
+    known = copies["mnt_id_unique"].drop_duplicates()
+    parents = pd.Index(known).get_indexer(copies["receiver_unique"])
+    parent = np.where(parents < 0, -1, known.index.to_numpy()[parents])
+    program = copies.groupby(["comm", "dst_ns_id"], dropna=False, observed=True).ngroup().to_numpy()
+    root: np.ndarray = np.arange(len(copies))
+    is_inner = (parent >= 0) & (program[parent] == program)
+    root[is_inner] = parent[is_inner]
+    while not np.array_equal(further := root[root], root):
+        root = further
+    return root
+
+
+def _starters(run: Run) -> pd.Series:
+    """What starts the programs of a namespace, again and again: a container's or unit's name.
+
+    Other namespaces of processes, but for the host's, are not told apart: each start has another.
+    """
+    names, kind = run.namespaces.set_index("ns_id"), kinds(run)
+    is_named = names["kind"].isin(["container", "unit"])
+    return names["name"].where(is_named, "").mask(kind == "host", "host")
 
 
 def _by_cause(copies: pd.DataFrame) -> pd.DataFrame:
@@ -172,6 +215,7 @@ def _by_cause(copies: pd.DataFrame) -> pd.DataFrame:
         {
             "row": first,
             "mounts": np.bincount(codes),
+            "starts": groups["src_ns_id"].nunique().to_numpy(),
             "present": np.bincount(codes, present).astype("int64"),
             "residue": np.bincount(codes, residue).astype("int64"),
             "mount_ids": pd.array(
@@ -260,6 +304,7 @@ def held(run: Run) -> pd.DataFrame:
         syscall=found["seq"].map(operations["syscall"].astype("string[pyarrow]")),
         comm=found["seq"].map(operations["comm"]),
         receiver_path=found["parent_path"],
+        receiver_unique=found["parent_unique"],
         present=found["freed"].isna(),
     )
     return found[[*PROPAGATIONS, *_HELD]]
@@ -271,12 +316,13 @@ def _last_of_each(effects: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_via_seq(found: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """With the operations that attached the mounts through which copies were propagated."""
-    effects = run.effects
-    is_via = effects["mnt_id_unique"].isin(found["via_unique"])
-    attached = effects.loc[is_via & (effects["action"] == "attach"), ["mnt_id_unique", "seq"]]
-    attached = attached.drop_duplicates("mnt_id_unique", keep="last").set_index("mnt_id_unique")
-    return found.assign(via_seq=found["via_unique"].map(attached["seq"]))
+    """With the operations that made shared the mounts through which copies were propagated."""
+    story = run.diagnosis.story
+    since = [
+        cause["seq"] if (cause := shared_since(story, row["via_unique"], row["seq"])) else None
+        for row in records(found, ["via_unique", "seq"])
+    ]
+    return found.assign(via_seq=pd.array(since, "UInt64"))
 
 
 def _with_names(found: pd.DataFrame, run: Run) -> pd.DataFrame:

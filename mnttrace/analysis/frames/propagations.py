@@ -15,7 +15,12 @@ from mnttrace.analysis.run import Run
 
 # Column of the result → where it comes from.
 _FROM_OPERATION = {"syscall": "syscall", "comm": "comm", "ns": "src_ns", "ns_id": "src_ns_id"}
-_FROM_EFFECT = {"ns": "dst_ns", "ns_id": "dst_ns_id", "parent_path": "receiver_path"}
+_FROM_EFFECT = {
+    "ns": "dst_ns",
+    "ns_id": "dst_ns_id",
+    "parent_path": "receiver_path",
+    "parent_unique": "receiver_unique",
+}
 COLUMNS = [
     "seq",
     "ts",
@@ -45,6 +50,7 @@ COLUMNS = [
     "via_unique",
     "via_path",
     "receiver_path",
+    "receiver_unique",
     "present",
 ]
 
@@ -56,8 +62,9 @@ def propagations(run: Run) -> pd.DataFrame:
         A frame with COLUMNS: `src_ns` is the namespace of the operation, `dst_ns` that of the copy
         (they can be one), `via` peer or slave, `via_group` the peer group through which it was
         propagated, `via_path` the mount in `src_ns` that the operation worked under and
-        `receiver_path` its peer or slave in `dst_ns`, `present` whether the copy was still attached
-        at the end of the recording. Namespaces are inode numbers, `…_id` unique ids.
+        `receiver_path` its peer or slave in `dst_ns` (`receiver_unique` its unique id),
+        `present` whether the copy was still attached at the end of the recording. Namespaces are
+        inode numbers, `…_id` unique ids.
 
     Raises:
         RecordingError: a table cannot be read.

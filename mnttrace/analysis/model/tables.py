@@ -292,9 +292,13 @@ class Tables:
 
     def undo(self) -> None:
         """Undo the running operation."""
-        journal, self._journal = self._journal, {}
-        for mount, before in journal.items():
-            self._store(mount, before)
+        for mount in self._journal:
+            self._index(mount, self.mounts.pop(mount, None), None)
+        there = {mount: before for mount, before in self._journal.items() if before is not None}
+        self.mounts.update(there)
+        # The index has what is mounted on: all parents are to be there by then.
+        for mount, before in there.items():
+            self._index(mount, None, before)
         self._journal.clear()
         self._causes.clear()
 

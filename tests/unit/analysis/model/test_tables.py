@@ -5,6 +5,7 @@
 
 from mnttrace.analysis.model import propagation
 from mnttrace.analysis.model.mounts import Mount, Spot
+from mnttrace.analysis.model.operation import go_on_with
 from mnttrace.analysis.model.tables import Tables
 from tests.unit.analysis.model.worlds import (
     assert_like,
@@ -79,3 +80,17 @@ def test_predicted_mounts_and_groups_get_their_true_names() -> None:
     assert seen(tables, "/").group == 2
     assert seen(tables, "/", "slave").master == 2
     check_indexes(tables)
+
+
+def test_undoing_several_operations_leaves_the_indexes_as_they_were() -> None:
+    """Also where a mount went before the one that it was on."""
+    tables = world("host / 8:1/\nhost /a 8:2/\nhost /a/b 8:3/\nother / 8:1/\nother /a 8:4/")
+    before = text(tables)
+    for path in ("/a/b", "/a"):
+        go_on_with(tables, propagation.umount, at(tables, path))
+    go_on_with(tables, propagation.remove, Spot(1, "/a"))
+    assert text(tables) != before
+    tables.undo()
+    assert text(tables) == before
+    check_indexes(tables)
+    assert [mount.id for mount in tables.mounted_on("8:2", "/b")] == [3]

@@ -1,0 +1,34 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Namespaces, operations and numbers in words."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from mnttrace.analysis.dataframes import Row
+from mnttrace.report.calls import call_text
+from mnttrace.report.text import safe
+
+
+def title(namespace: Row) -> str:
+    """What a namespace is called: "host", or its kind and name.
+
+    Args:
+        namespace: a row of `namespaces`, or what is known of one.
+    """
+    kind = namespace.get("kind") or "process"
+    return "host" if kind == "host" else f"{kind} {safe(namespace.get('name') or '?')}"
+
+
+def operation(row: Row) -> str:
+    """A row of `operations`: who called what, when, and its number."""
+    when = row["ts"]
+    at = f"{when:%H:%M:%S.%f} " if isinstance(when, datetime) else ""
+    return f"{safe(row['comm'])}[{row['pid']}] {at}{call_text(row)} (operation {row['seq']})"
+
+
+def count(n: int, what: str) -> str:
+    """Like "1 mount", "2 mounts"."""
+    return f"{n} {what}" + ("" if n == 1 else "s")
