@@ -270,20 +270,21 @@ class Recording:
 
         return changes_between(self, self.history, start, end)
 
-    def why(self, target: str) -> Why:
+    def why(self, target: str, within: str | None = None) -> Why:
         """Which namespaces have a mount, and how it came there; what is wrong, and what to do.
 
         See :mod:`mnttrace.analysis.diagnosis.situation`.
 
         Args:
             target: a path, a device, a source, a mount id, a container, a unit or a pid.
+            within: a namespace that it may be missed in, by its name or a pid, or "host".
 
         Raises:
             BadInput: nothing in the recording matches.
         """
         from mnttrace.analysis.diagnosis.situation import why
 
-        return why(self.whole, target)
+        return why(self.whole, target, within)
 
     def timeline(self, target: str | None = None) -> pd.DataFrame:
         """Operations and effects in order, see :mod:`mnttrace.analysis.frames.timeline`.

@@ -25,8 +25,14 @@ if TYPE_CHECKING:
 @click.option(
     "--live", is_flag=True, help="Use the mount tables as they are now, without RECORDING."
 )
+@click.option(
+    "--in",
+    "within",
+    metavar="NAMESPACE",
+    help="Say why it is not there: the name of a container, unit or process, a pid, or host.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-def command(words: tuple[str, ...], live: bool, as_json: bool) -> None:
+def command(words: tuple[str, ...], live: bool, within: str | None, as_json: bool) -> None:
     """Explain a mount: who has it, how it came there, what uses it, and what to do.
 
     TARGET is a path, a device (8:1), a source (/dev/loop0), a mount id, the name or id of a
@@ -37,7 +43,7 @@ def command(words: tuple[str, ...], live: bool, as_json: bool) -> None:
             f"{len(words)} arguments",
             "mnttrace why RECORDING TARGET, or mnttrace why --live TARGET",
         )
-    answer = _ask_now(words[0]) if live else _ask(Path(words[0]), words[1])
+    answer = _ask_now(words[0], within) if live else _ask(Path(words[0]), words[1], within)
     if as_json:
         click.echo(_as_json(answer))
         return
@@ -47,23 +53,23 @@ def command(words: tuple[str, ...], live: bool, as_json: bool) -> None:
         click.echo(line)
 
 
-def _ask(recording: Path, target: str) -> Why:
+def _ask(recording: Path, target: str, within: str | None) -> Why:
     from mnttrace.analysis.diagnosis.situation import why
     from mnttrace.analysis.recording import Recording
 
     run = Recording(recording)
     warn_of_losses(run.meta)
-    return why(run, target)
+    return why(run, target, within)
 
 
-def _ask_now(target: str) -> Why:
+def _ask_now(target: str, within: str | None) -> Why:
     from mnttrace.analysis.diagnosis.situation import used_by
     from mnttrace.capture.snapshot import take_snapshot
 
     with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
         recording = Path(directory) / "now.mnttrace"
         take_snapshot(recording)
-        answer = _ask(recording, target)
+        answer = _ask(recording, target, within)
         return used_by(answer, _users(answer))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mnttrace.analysis.diagnosis.diagnosis import Stopped
+from mnttrace.analysis.diagnosis.diagnosis import Missing, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step
 from mnttrace.analysis.diagnosis.situation import Holder, Why
 from mnttrace.report.names import count, operation, title
@@ -41,9 +41,12 @@ def lines(answer: Why) -> Iterator[str]:
         yield from _holder(holder)
     if len(there) > _SHOWN:
         yield f"\n{len(there) - _SHOWN} more: --json has all of them"
-    if not there and gone:
-        yield ""
-        yield from _holder(gone[-1])
+    for holder in gone if not there else []:
+        if holder.mount["ns_id"] == answer.diagnosis.home or holder is gone[-1]:
+            yield ""
+            yield from _holder(holder)
+    for missing in answer.missing[:_SHOWN]:
+        yield f"\n{_missing(missing)}"
     for row in answer.failed[-_SHOWN:]:
         yield f"\nfailed: {operation(row)}"
         if row.get("reason"):
@@ -71,6 +74,7 @@ def _holder(holder: Holder) -> Iterator[str]:
     )
     if holder.kind:
         yield f"    {_KINDS[holder.kind]}"
+    yield from (f"    {line}" for line in _gone(holder))
     if holder.stopped is not None:
         yield f"    {_stopped(holder.stopped)}"
     if holder.follows is not None:
@@ -153,7 +157,7 @@ def advice(holder: Holder) -> str:
     """How to keep a mount from coming again."""
     path = safe(holder.mount["mountpoint"])
     if holder.stopped is not None and holder.stopped.barrier.kind == "sends-nothing":
-        above = safe(holder.stopped.path)
+        above = safe(holder.stopped.mount.path)
         return (
             f"make {above} shared where it was unmounted (mount --make-shared {above}), before "
             f"{_name(holder)} is made"
@@ -185,14 +189,14 @@ def _to_reach(holder: Holder) -> str:
 
 def _stopped(stopped: Stopped) -> str:
     """Why a umount did not take it."""
-    path = safe(stopped.path)
+    path = safe(stopped.mount.path)
     match stopped.barrier.kind:
         case "sends-nothing":
-            text = f"the umount was sent to nobody: {path} there was {stopped.type}"
+            text = f"the umount was sent to nobody: {path} there was {stopped.mount.type}"
         case "sends-nothing-up":
-            text = f"the umount was not sent up to here: {path} there was {stopped.type}"
+            text = f"the umount was not sent up to here: {path} there was {stopped.mount.type}"
         case "receives-nothing":
-            text = f"the umount did not come here: {path} here was {stopped.type}"
+            text = f"the umount did not come here: {path} here was {stopped.mount.type}"
         case "other-group":
             text = f"the umount did not come here: {path} there was in another peer group"
         case "locked":
@@ -200,11 +204,57 @@ def _stopped(stopped: Stopped) -> str:
         case "mounts-on-it":
             others = ", ".join(map(safe, stopped.others))
             return f"the umount came here, and was stopped by what is mounted on it: {others}"
-    if not stopped.is_known:
-        return text
-    return f"{text} since " + (
-        operation(stopped.since) if stopped.since else "before the recording"
-    )
+    return text + _since(stopped.mount) + _receiver(stopped)
+
+
+def _missing(one: Missing) -> str:
+    """Why a mount did not come to a namespace."""
+    stopped = one.stopped
+    path, kind = safe(stopped.mount.path), stopped.mount.type
+    match stopped.barrier.kind:
+        case "sends-nothing":
+            text = f"what is mounted on {path} there is sent to nobody: it is {kind}"
+        case "sends-nothing-up":
+            text = f"{path} there receives from here and sends nothing up: it is {kind}"
+        case "receives-nothing":
+            text = f"{path} here receives nothing: it is {kind}"
+        case _:
+            text = f"{path} there is in another peer group"
+    return f"not in {title(one.namespace)}: {text}{_since(stopped.mount)}{_receiver(stopped)}"
+
+
+def _since(mount: Typed) -> str:
+    if not mount.is_known:
+        return ""
+    return " since " + (operation(mount.since) if mount.since else "before the recording")
+
+
+def _receiver(stopped: Stopped) -> str:
+    """What would have kept it away all the same."""
+    if stopped.receiver is None:
+        return ""
+    return f"; and {safe(stopped.receiver.path)} here is private{_since(stopped.receiver)}"
+
+
+def _gone(holder: Holder) -> Iterator[str]:
+    """How a mount went."""
+    if holder.gone is None:
+        return
+    effect, cause = holder.gone
+    by = operation(cause) if cause else "an unknown process"
+    match effect["via"]:
+        case "direct":
+            yield f"unmounted by {by}"
+        case "peer" | "slave":
+            origin = safe(effect["copy_of_path"] or "?")
+            yield (
+                f"LOST: it went with {origin} in mnt:[{effect['copy_of_ns'] or '?'}], through peer "
+                f"group {effect['via_group'] or '?'}: {by}"
+            )
+        case "mountpoint-removed":
+            yield f"LOST: its mount point was removed: {by}"
+        case "namespace-death":
+            yield "it went with its namespace"
 
 
 def _namespaces(holders: list[Holder]) -> int:

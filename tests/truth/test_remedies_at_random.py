@@ -25,7 +25,7 @@ from mnttrace.analysis.diagnosis.commands import (
     where,
 )
 from mnttrace.analysis.diagnosis.remedies import Remedy, Trial, find_remedy
-from mnttrace.analysis.model.mounts import MountId, is_mounted
+from mnttrace.analysis.model.mounts import is_mounted
 from mnttrace.report.commands import line
 from tests.truth.harness import render
 from tests.truth.test_model_at_random import Number, Operations, run_at_random
@@ -98,7 +98,8 @@ class Remedies(Operations):
                 if one.ns == HOME:
                     return False
             elif isinstance(one, Umount) and (one.recursive or one.lazy):
-                if one.recursive or not self.is_at_top(str(one.ns)):
+                can_be = one.lazy and self.is_at_top(str(one.ns))
+                if not can_be:
                     return False
         return True
 

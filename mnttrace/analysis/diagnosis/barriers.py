@@ -28,11 +28,13 @@ class Barrier:
     Attributes:
         kind: how.
         mount: the mount that did it: a parent by its propagation type, or the copy itself.
+        receiver: the mount that did not get it, where that is private, too.
         others: for "mounts-on-it", those.
     """
 
     kind: Kind
     mount: Mount
+    receiver: Mount | None = None
     others: tuple[Mount, ...] = ()
 
 
@@ -50,7 +52,7 @@ def on_the_way(tables: Tables, sender: MountId, receiver: MountId) -> Barrier | 
     if any(mount.id == receiver for mount, _ in tables.receivers(from_)):
         return None
     if from_.group is None and from_.master is None:
-        return Barrier("sends-nothing", from_)
+        return Barrier("sends-nothing", from_, to if to.propagation == "private" else None)
     if to.group is None and to.master is None:
         return Barrier("receives-nothing", to)
     if any(mount.id == sender for mount, _ in tables.receivers(to)):
@@ -76,4 +78,4 @@ def of_umount(tables: Tables, original: MountId, copy: MountId) -> Barrier | Non
     if mount.locked:
         return Barrier("locked", mount)
     on_it = tuple(tables.children(copy))
-    return Barrier("mounts-on-it", mount, on_it) if on_it else None
+    return Barrier("mounts-on-it", mount, others=on_it) if on_it else None

@@ -17,7 +17,8 @@ from mnttrace.analysis.diagnosis.now import Now, locked_mounts, tables_of
 from mnttrace.analysis.diagnosis.origins import Step, kind_of, steps_of
 from mnttrace.analysis.diagnosis.remedies import Remedy, find_remedy
 from mnttrace.analysis.diagnosis.story import Story
-from mnttrace.analysis.model.mounts import MountId
+from mnttrace.analysis.model.mounts import Mount, MountId, lies_under
+from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.moments import History
 from mnttrace.analysis.state.replay import Replay
@@ -26,25 +27,50 @@ _END = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
+class Typed:
+    """A mount with the propagation type that it had.
+
+    Attributes:
+        path: its mount point, in its namespace.
+        type: the propagation type.
+        since: the operation since which it had that; None if it was so before the recording.
+        is_known: whether `since` is known: False if no operation is known to have made it so.
+    """
+
+    path: str
+    type: str
+    since: Row | None = None
+    is_known: bool = True
+
+
+@dataclass(frozen=True)
 class Stopped:
-    """Why a umount did not take a copy, with paths and operations.
+    """Why a mount or umount did not come to a namespace, with paths and operations.
 
     Attributes:
         barrier: by the model.
-        path: the mount point of the barrier's mount, in its namespace.
-        type: its propagation type.
+        mount: the barrier's mount.
+        receiver: that of the barrier, if it has one.
         others: mount points of the mounts on it.
-        since: the operation since which it was so; None if it was before the recording, or if the
-            kind of barrier has none.
-        is_known: whether `since` is known: False if an effect without operation made it so.
     """
 
     barrier: Barrier
-    path: str
-    type: str
+    mount: Typed
+    receiver: Typed | None = None
     others: tuple[str, ...] = ()
-    since: Row | None = None
-    is_known: bool = True
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A namespace that a mount did not come to.
+
+    Attributes:
+        namespace: its row of `namespaces`.
+        stopped: why not.
+    """
+
+    namespace: Row
+    stopped: Stopped
 
 
 class Diagnosis:
@@ -138,15 +164,60 @@ class Diagnosis:
             barrier = of_umount(tables, original, copy)
         except KeyError:
             return None
-        if barrier is None:
-            return None
-        path, kind = tables.path(barrier.mount.id), barrier.mount.propagation
+        return None if barrier is None else self._stopped(tables, barrier, operation["seq"])
+
+    def _stopped(self, tables: Tables, barrier: Barrier, seq: int | None) -> Stopped:
+        """A barrier with paths and operations.
+
+        Args:
+            tables: that it was found in.
+            barrier: the barrier.
+            seq: the operation that it stopped; None: it is one at the end.
+        """
+        receiver = barrier.receiver and self._typed(tables, barrier.receiver, seq)
         others = tuple(tables.path(one.id) for one in barrier.others)
-        if others or barrier.kind == "locked":
-            return Stopped(barrier, path, kind, others)
-        typed = self.story.typed_since(barrier.mount.id, operation["seq"])
-        since = self.story.operation(typed["seq"]) if typed else None
-        return Stopped(barrier, path, kind, (), since, typed is None or since is not None)
+        return Stopped(barrier, self._typed(tables, barrier.mount, seq), receiver, others)
+
+    def _typed(self, tables: Tables, mount: Mount, seq: int | None) -> Typed:
+        effect = self.story.typed_since(mount.id, seq)
+        since = self.story.operation(effect["seq"]) if effect else None
+        is_known = effect is None or since is not None
+        return Typed(tables.path(mount.id), mount.propagation, since, is_known)
+
+    def missing(self, mounts: Iterable[Row], namespaces: Collection[int]) -> list[Missing]:
+        """To which namespaces some mounts of one file system did not come, and why.
+
+        A mount can come to a namespace that has the directory which it is on: by a mount of the
+        same file system.
+
+        Args:
+            mounts: rows with `ns_id` and `mount_id`, of mounts that are there.
+            namespaces: the ones that are asked about.
+        """
+        tables = self.now.tables
+        there = [tables.mounts[id] for row in mounts if (id := self._mount_of(row)) is not None]
+        has = {mount.ns for mount in there}
+        found = []
+        for ns in namespaces:
+            way = None if ns in has else self._barrier_to(ns, there)
+            if way is not None:
+                row = self.namespaces.get(ns, {})
+                found.append(Missing(row, self._stopped(tables, way, None)))
+        return found
+
+    def _mount_of(self, row: Row) -> MountId:
+        return self.mount(row["ns_id"], row["mount_id"])
+
+    def _barrier_to(self, ns: int, mounts: Iterable[Mount]) -> Barrier | None:
+        tables = self.now.tables
+        for mount in mounts:
+            parent = tables.mounts.get(mount.parent)
+            if parent is None:
+                continue
+            for receiver in tables.in_namespace(ns):
+                if receiver.device == parent.device and lies_under(mount.place, receiver.root):
+                    return on_the_way(tables, parent.id, receiver.id)
+        return None
 
     def barrier_now(self, sender: Row, receiver: Row) -> Barrier | None:
         """Why a umount of one mount would not take another one now; None if it would, or if that

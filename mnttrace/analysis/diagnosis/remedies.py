@@ -239,10 +239,11 @@ class _Search:
             and copy.id not in self.unwanted
         ]
         if 0 < len(others) <= _CUT:
-            yield tuple(
-                ChangeType(other.ns, self.tables.path(other.id), "private", recursive=False)
-                for other in others
-            )
+            for recursive in (False, True):
+                yield tuple(
+                    ChangeType(other.ns, self.tables.path(other.id), "private", recursive)
+                    for other in others
+                )
 
     def _umounts(self, root: Mount) -> Iterator[tuple[Command, ...]]:
         ns, path = root.ns, self.tables.path(root.id)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from mnttrace.analysis.dataframes import Row, rows
-from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped
+from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped
 from mnttrace.analysis.diagnosis.origins import Kind, Step, kind_of, steps_of
 from mnttrace.analysis.diagnosis.remedies import Remedy
-from mnttrace.analysis.query.targets import IDENTITY, find, known_mounts
+from mnttrace.analysis.query.targets import IDENTITY, Target, find, known_mounts, namespaces_of
 from mnttrace.analysis.run import Run
 
 
@@ -30,6 +30,7 @@ class Holder:
             their parents; None if the host has no such mount.
         stopped: for "held" and "residue", why the umount of its original did not take it, where
             that is known.
+        gone: the effect that detached it, and the operation, where they are known.
         users: processes that use it, rows of `users`, from when a umount was refused, or of now.
     """
 
@@ -39,6 +40,7 @@ class Holder:
     kind: Kind
     follows: bool | None = None
     stopped: Stopped | None = None
+    gone: tuple[Row, Row | None] | None = None
     users: tuple[Row, ...] = ()
 
 
@@ -55,6 +57,7 @@ class Why:
         traced: whether operations were recorded at all.
         imported: whether these are imported mount tables, so that there are no processes.
         diagnosis: what the answer stands on.
+        missing: namespaces of interest that the mounts did not come to, and why.
         remedy: how to take away those that are held, left or propagated, by the model; None if
             there are none.
     """
@@ -67,30 +70,34 @@ class Why:
     traced: bool = True
     imported: bool = False
     remedy: Remedy | None = None
+    missing: tuple[Missing, ...] = ()
 
 
 _KINDS: tuple[Kind, ...] = ("held", "residue", "leak", "")
 
 
-def why(run: Run, text: str) -> Why:
+def why(run: Run, text: str, within: str | None = None) -> Why:
     """Explain a mount; or of a namespace, what it has from others, and what others have from it.
 
     Args:
         run: the whole recording.
         text: as for :func:`mnttrace.analysis.query.targets.find`.
+        within: a namespace that is asked about, as its name or a pid; "host" is the recorder's.
+            None: that one and those that have the mount.
 
     Raises:
         BadInput: nothing in the recording matches.
     """
     target = find(run, text)
     known = known_mounts(run)
+    asked = None if within is None else namespaces_of(run, within)
     diagnosis = run.diagnosis
     if target.kind != "namespace":
         same = known.merge(target.mounts[IDENTITY].drop_duplicates(), on=IDENTITY)
     else:
-        asked = set(target.mounts["ns_id"])
-        from_it = known["mnt_id_unique"].isin(_propagated_from(run, asked))
-        same = known[known["present"] & (from_it | known["ns_id"].isin(asked))]
+        its = set(target.mounts["ns_id"])
+        from_it = known["mnt_id_unique"].isin(_propagated_from(run, its))
+        same = known[known["present"] & (from_it | known["ns_id"].isin(its))]
     names = diagnosis.namespaces
     users = _users(run)
     holders = [_holder(diagnosis, row, users) for row in rows(same)]
@@ -111,7 +118,20 @@ def why(run: Run, text: str) -> Why:
     traced, imported = bool(run.meta.get("traced")), "boot_id" not in run.meta
     subject = names.get(target.mounts["ns_id"].iloc[0], {})
     remedy = _remedy(diagnosis, holders)
-    return Why(target.kind, diagnosis, subject, holders, failed, traced, imported, remedy)
+    mounts = [one.mount for one in holders if one.mount["present"] and not one.kind]
+    lacking = diagnosis.missing(mounts, _of_interest(diagnosis, target, asked))
+    return Why(
+        target.kind, diagnosis, subject, holders, failed, traced, imported, remedy, tuple(lacking)
+    )
+
+
+def _of_interest(diagnosis: Diagnosis, target: Target, asked: set[int] | None) -> set[int]:
+    """The namespaces that a mount may be missed in: those asked about, else the host's."""
+    if asked is not None:
+        return asked
+    if target.kind == "namespace" or diagnosis.home is None:
+        return set()
+    return {diagnosis.home}
 
 
 def used_by(answer: Why, users: dict[int, list[Row]]) -> Why:
@@ -172,7 +192,9 @@ def _holder(diagnosis: Diagnosis, mount: Row, users: dict[int, list[Row]]) -> Ho
     kind = kind_of(diagnosis.story, steps) if mount["present"] else ""
     namespace = diagnosis.namespaces.get(mount["ns_id"], {})
     using = tuple(users.get(mount["mnt_id_unique"], ()))
-    return Holder(mount, namespace, steps, kind, users=using)
+    effect = None if mount["present"] else diagnosis.story.detached(mount["mnt_id_unique"])
+    gone = None if effect is None else (effect, diagnosis.story.operation(effect["seq"]))
+    return Holder(mount, namespace, steps, kind, gone=gone, users=using)
 
 
 def _users(run: Run) -> dict[int, list[Row]]:

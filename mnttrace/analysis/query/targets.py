@@ -129,6 +129,26 @@ def _namespaces(run: Run, text: str, number: int) -> set[int]:
     return found | set(processes.loc[processes["pid"] == number, "ns_id"])
 
 
+def namespaces_of(run: Run, text: str) -> set[int]:
+    """The namespaces that a text stands for.
+
+    Args:
+        run: the recording.
+        text: "host", for that of the recorder; the name or (the beginning of) the id of a
+            container, a unit's or a process's name, a pid, or an inode number.
+
+    Raises:
+        BadInput: none is called so.
+    """
+    home = run.meta.get("home_ns_id")
+    if text == "host" and home is not None:
+        return {home}
+    found = _namespaces(run, text, int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1)
+    if not found:
+        raise BadInput(f"no mount namespace is called {text!r}", "mnttrace info shows their names")
+    return found
+
+
 def _closest(run: Run, known: pd.DataFrame, text: str) -> str:
     names = run.namespaces
     words = {

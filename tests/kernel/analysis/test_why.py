@@ -15,7 +15,7 @@ until [ -s pid ]; do sleep 0.02; done
 umount data
 """
 REMEDY = """
-sh -ec "$(grep -o 'nsenter --target .*' answer)"
+sh -ec "$(grep -o 'umount -N .*' answer)"
 ! grep disk /proc/$(cat pid)/mountinfo
 """
 
@@ -32,7 +32,7 @@ def test_a_private_copy_is_held_and_the_remedy_frees_it(record, tmp_path: Path) 
     assert "HELD: inherited when the namespace was made; the original is gone" in answer
     [birth] = recorded.rows("operations", syscall="unshare")
     assert f"(operation {birth['seq']})" in answer
-    assert f"nsenter --target {(tmp_path / 'pid').read_text().strip()} --mount -- umount" in answer
+    assert f"umount -N {(tmp_path / 'pid').read_text().strip()} {tmp_path}/data" in answer
     assert "rslave in place of rprivate" in answer
 
 
@@ -48,6 +48,9 @@ def test_what_a_namespace_carried_to_the_host(record, tmp_path: Path) -> None:
         after="""
         $MNTTRACE why run.mnttrace inner >answer
         $MNTTRACE why --json run.mnttrace $PWD/volume/x >json
+        sed -n '/^What to do now/,/^[^W ]/{s/^    //p}' answer | sh -e
+        grep -c ' inner ' /proc/self/mountinfo >here || true
+        grep -c ' inner ' /proc/$(cat pid)/mountinfo >there || true
         """,
     )
     answer = (tmp_path / "answer").read_text()
@@ -62,8 +65,10 @@ def test_what_a_namespace_carried_to_the_host(record, tmp_path: Path) -> None:
     assert [step["how"] for step in told["holders"][0]["steps"]] == ["propagated", "mounted"]
     # The volume there was shared from the birth of its namespace on.
     assert told["holders"][0]["steps"][0]["shared_since"]["syscall"] == "unshare"
-    # The two are peers: the remedy says that it ends both.
-    assert "also unmounts the original" in answer
+    # The two are peers: without the first command the second would take both.
+    assert f"--make-private {tmp_path}/volume\n    umount {tmp_path}/volume/x\n" in answer
+    assert f"cut off from their peers: tmpfs volume at {tmp_path}/volume in process" in answer
+    assert [(tmp_path / "here").read_text(), (tmp_path / "there").read_text()] == ["0\n", "1\n"]
 
 
 def test_what_is_covered_needs_more_than_one_umount(record, tmp_path: Path) -> None:
@@ -80,19 +85,20 @@ def test_what_is_covered_needs_more_than_one_umount(record, tmp_path: Path) -> N
         for one in under middle over; do $MNTTRACE why run.mnttrace $one >$one; done
         $MNTTRACE why run.mnttrace $PWD/volume/x >all
         $MNTTRACE report run.mnttrace -o report.html
-        umount volume/x; umount volume/x; grep -c ' under ' /proc/self/mountinfo >left
-        umount volume/x; grep -c ' under ' /proc/self/mountinfo >>left || true
+        sed -n '/^What to do now/,/^[^W ]/{s/^    //p}' all >commands
+        sh -e commands
+        grep -c " $PWD/volume/x " /proc/self/mountinfo >here || true
+        grep -c " $PWD/volume/x " /proc/$(cat pid)/mountinfo >there || true
         """,
     )
-    assert (tmp_path / "left").read_text().split() == ["1", "0"]
-    umount = f"umount {tmp_path}/volume/x  # "
-    assert f"{umount}3 times: 2 mounts lie on top of it there" in (tmp_path / "under").read_text()
-    assert f"{umount}2 times: 1 mount lies on top of it there" in (tmp_path / "middle").read_text()
-    assert f"{umount}also unmounts the original" in (tmp_path / "over").read_text()
-    # Where all are to go, each has its own.
-    assert "times: " not in (tmp_path / "all").read_text()
-    report = (tmp_path / "report.html").read_text()
-    assert f"{umount}3 times: 2 mounts lie on top of it there" in report
+    place = f"{tmp_path}/volume/x"
+    assert [(tmp_path / "here").read_text(), (tmp_path / "there").read_text()] == ["0\n", "3\n"]
+    for name, number in (("under", 3), ("middle", 2), ("over", 1)):
+        answer = (tmp_path / name).read_text()
+        assert f"    umount {' '.join([place] * number)}\n" in answer
+        # What is above it goes, and of the uppermost the peer, whose parent has no path there.
+        assert "    # it also takes tmpfs over at " in answer
+    assert f"umount {place} {place} {place}\n" in (tmp_path / "report.html").read_text()
 
 
 def test_by_device_mount_id_namespace_and_process(record, mnttrace, tmp_path: Path) -> None:
