@@ -284,7 +284,7 @@ class Recording:
         """
         from mnttrace.analysis.diagnosis.situation import why
 
-        return why(self.whole, target, within)
+        return why(self.whole, self.diagnosis, target, within)
 
     def timeline(self, target: str | None = None) -> pd.DataFrame:
         """Operations and effects in order, see :mod:`mnttrace.analysis.frames.timeline`.

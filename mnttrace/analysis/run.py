@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pandas as pd
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
 
 
 class Run(Protocol):
@@ -81,7 +78,3 @@ class Run(Protocol):
     @property
     def refusals(self) -> pd.DataFrame:
         """What was refused, and why."""
-
-    @property
-    def diagnosis(self) -> Diagnosis:
-        """What answers about it stand on."""

@@ -54,12 +54,11 @@ def command(words: tuple[str, ...], live: bool, within: str | None, as_json: boo
 
 
 def _ask(recording: Path, target: str, within: str | None) -> Why:
-    from mnttrace.analysis.diagnosis.situation import why
     from mnttrace.analysis.recording import Recording
 
     run = Recording(recording)
     warn_of_losses(run.meta)
-    return why(run, target, within)
+    return run.why(target, within)
 
 
 def _ask_now(target: str, within: str | None) -> Why:

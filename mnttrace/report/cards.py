@@ -9,6 +9,7 @@ It has no style of its own, so that it fits the page around it.
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -232,7 +233,7 @@ class _LeakCards:
         remedy = self._diagnosis.remedy((one["ns_id"], one["mount_id"]) for one in there)
         if remedy is None:
             return later
-        commands = "\n".join(list(self._remedies.lines(remedy))[1:])
+        commands = textwrap.dedent("\n".join(list(self._remedies.lines(remedy))[1:]))
         return {"what to do now": f"<pre>{html.escape(commands)}</pre>"} | later
 
 

@@ -211,9 +211,12 @@ def _umount_recursively(tables: Tables, ns: Namespace, path: str, busy: Containe
 def from_inside(tables: Tables, mount: MountId) -> list[Mount]:
     """A mount and all that is on it, each after what is on it; in the order of umount -R, which
     takes those on one mount by their ids."""
-    children = sorted(tables.children(mount), key=lambda child: _number(child.id))
-    inner = [found for child in children for found in from_inside(tables, child.id)]
-    return [*inner, tables.mounts[mount]]
+    found: list[Mount] = []
+    pending = [tables.mounts[mount]]
+    while pending:
+        found.append(pending.pop())
+        pending += sorted(tables.children(found[-1].id), key=lambda child: _number(child.id))
+    return found[::-1]
 
 
 def _number(mount: MountId) -> int:

@@ -76,11 +76,12 @@ class Why:
 _KINDS: tuple[Kind, ...] = ("held", "residue", "leak", "")
 
 
-def why(run: Run, text: str, within: str | None = None) -> Why:
+def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) -> Why:
     """Explain a mount; or of a namespace, what it has from others, and what others have from it.
 
     Args:
         run: the whole recording.
+        diagnosis: of that.
         text: as for :func:`mnttrace.analysis.query.targets.find`.
         within: a namespace that is asked about, as its name or a pid; "host" is the recorder's.
             None: that one and those that have the mount.
@@ -91,7 +92,6 @@ def why(run: Run, text: str, within: str | None = None) -> Why:
     target = find(run, text)
     known = known_mounts(run)
     asked = None if within is None else namespaces_of(run, within)
-    diagnosis = run.diagnosis
     if target.kind != "namespace":
         same = known.merge(target.mounts[IDENTITY].drop_duplicates(), on=IDENTITY)
     else:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from mnttrace.analysis.dataframes import rows as records
 from mnttrace.analysis.diagnosis.origins import shared_since
+from mnttrace.analysis.diagnosis.story import Story
 from mnttrace.analysis.frames.propagations import COLUMNS as PROPAGATIONS
 from mnttrace.analysis.names import kinds, labels
 from mnttrace.analysis.run import Run
@@ -317,7 +318,7 @@ def _last_of_each(effects: pd.DataFrame) -> pd.DataFrame:
 
 def _with_via_seq(found: pd.DataFrame, run: Run) -> pd.DataFrame:
     """With the operations that made shared the mounts through which copies were propagated."""
-    story = run.diagnosis.story
+    story = Story(run)
     since = [
         cause["seq"] if (cause := shared_since(story, row["via_unique"], row["seq"])) else None
         for row in records(found, ["via_unique", "seq"])
