@@ -38,3 +38,16 @@ def kinds(run: Run) -> pd.Series:
     kind = namespaces["kind"].astype("string[pyarrow]")
     kind = kind.where(kind.isin(["container", "host"]), "other")
     return kind.mask(namespaces.index == run.meta.get("home_ns_id"), "host")
+
+
+def starters(run: Run) -> pd.Series:
+    """What starts the programs of a namespace, again and again: a container's or unit's name.
+
+    Other namespaces of processes, but for the host's, are not told apart: each start has another.
+
+    Returns:
+        A series of text, indexed by `ns_id`.
+    """
+    names = run.whole.namespaces.set_index("ns_id")
+    is_named = names["kind"].isin(["container", "unit"]).fillna(False).astype(bool)
+    return names["name"].where(is_named, "").mask(kinds(run) == "host", "host")

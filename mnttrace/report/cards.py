@@ -22,6 +22,7 @@ from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.errors import BadInput
 from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
+from mnttrace.report.names import against_growth, growth
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
 from mnttrace.report.why import advice
@@ -78,17 +79,15 @@ def leaks(run: Recording, numbers: Iterable[int]) -> Iterator[Card]:
 def doubling(row: Row) -> Card:
     """A row of `run.doublings`: a bind that grows."""
     left = "not known" if row["left"] is None else f"at most {row['left']} (fs.mount-max)"
-    path = markup(row["path"])
+    starts = f", from {row['starts']} namespaces" if row["starts"] > 1 else ""
     lines = {
-        "in": f"mnt:[{row['ns']}], last at {_code(row['path'])}",
+        "in": f"mnt:[{row['ns']}], last at {_code(row['path'])}{starts}",
         "made": f"{markup(row['made'])} mounts (operations {markup(row['operations'])})",
         "mounts now": f"{row['total']} in the namespace",
         "more such binds": left,
-        "to keep it from growing": f"bind a directory that does not contain {path}, or without "
-        "the mounts below it (bind in place of rbind), and unmount before each restart",
+        "to keep it from growing": html.escape(against_growth(row)),
     }
-    title = f"{markup(row['comm'])} binds {_code(row['source_path'])} below itself"
-    return _card("doubling", title, lines)
+    return _card("doubling", html.escape(growth(row)), lines)
 
 
 def tree(run: Recording, namespace: str) -> Card:

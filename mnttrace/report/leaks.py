@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
 from mnttrace.report.calls import call_text
-from mnttrace.report.names import count
+from mnttrace.report.names import against_growth, count, growth
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
 
@@ -25,6 +25,7 @@ Row = dict[str, Any]
 # Columns of `run.leaks` with numbers of operations that are shown as calls.
 OPERATIONS = ("via_seq", "orphaned_seq", "freed_seq")
 _WITH_REMEDY = 10  # the worst leaks
+_IDS = 10  # mount ids that are listed
 _TITLES = {"held": "held, ", "race": "held for a while, "}
 
 
@@ -122,8 +123,7 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
     title = _TITLES.get(row["kind"], "") + row["direction"]
     lines = [
         f"{number}. {title}: {text('fstype')} at {text('mountpoint')}{what_is_left(row)}",
-        f"   in         {text('dst_name')} (mnt:[{row['dst_ns']}])"
-        + (f" as mount {row['mount_ids']}" if row["mount_ids"] else ""),
+        f"   in         {text('dst_name')} (mnt:[{row['dst_ns']}])" + _ids(row["mount_ids"]),
         f"   made by    {text('comm')}[{text('pid')}] in {text('src_name')} "
         f"(mnt:[{row['src_ns']}]): {text('syscall')} on {text('copy_of_path')} "
         f"(operation {row['seq']})",
@@ -144,6 +144,13 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
     if row["evidence"] == "ambiguous":
         lines.append("   ambiguous: other operations fit, too")
     return lines
+
+
+def _ids(text: str | None) -> str:
+    """The first of some mount ids."""
+    ids = text.split(",") if text else []
+    more = f" and {len(ids) - _IDS} more" if len(ids) > _IDS else ""
+    return f" as mount {', '.join(ids[:_IDS])}{more}" if ids else ""
 
 
 def _held(row: Row, calls: Calls) -> list[str]:
@@ -171,14 +178,13 @@ def _time(when: datetime) -> str:
 def doubling(row: Row) -> list[str]:
     """One row of `run.doublings`."""
     left = "" if row["left"] is None else f"; fs.mount-max allows at most {row['left']} more"
-    path = safe(row["path"])
+    starts = f" from {row['starts']} namespaces" if row["starts"] > 1 else ""
     return [
-        f"doubling: {safe(row['comm'])} binds {safe(row['source_path'])} below itself",
-        f"   in         mnt:[{row['ns']}], last at {path}",
-        f"   made       {row['made']} mounts (operations {row['operations']}); "
-        f"{row['total']} mounts in the namespace{left}",
-        f"   to keep it from growing: bind a directory that does not contain {path}, or without "
-        "the mounts below it (bind in place of rbind), and unmount before each restart",
+        f"doubling: {growth(row)}",
+        f"   in         mnt:[{row['ns']}]{starts}",
+        f"   made       {safe(row['made'])} mounts (operations {safe(row['operations'])})",
+        f"   now        {row['total']} mounts in the namespace{left}",
+        f"   to keep it from growing: {against_growth(row)}",
     ]
 
 

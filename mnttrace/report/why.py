@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from mnttrace.analysis.diagnosis.diagnosis import Missing, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step
 from mnttrace.analysis.diagnosis.situation import Holder, Why
+from mnttrace.report.leaks import doubling
 from mnttrace.report.names import count, operation, title
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
 
 _SHOWN = 20  # holders, failures, users and commands that are listed
+_SHOWN_OF_GROWTH = 2  # of mounts that are all alike
 _KINDS = {
     "held": "HELD: inherited when the namespace was made; the original is gone, this copy stays",
     "residue": "RESIDUE: propagated there; the original is gone, this copy stays",
@@ -36,11 +38,15 @@ def lines(answer: Why) -> Iterator[str]:
     yield f"  {count(len(there), 'mount')} in {count(_namespaces(there), 'mount namespace')}" + (
         f"; {len(gone)} more were there and are gone" if gone else ""
     )
-    for holder in there[:_SHOWN]:
+    for row in answer.growth:
+        yield ""
+        yield from doubling(row)
+    shown = _SHOWN_OF_GROWTH if answer.growth else _SHOWN
+    for holder in there[:shown]:
         yield ""
         yield from _holder(holder)
-    if len(there) > _SHOWN:
-        yield f"\n{len(there) - _SHOWN} more: --json has all of them"
+    if len(there) > shown:
+        yield f"\n{len(there) - shown} more: --json has all of them"
     for holder in gone if not there else []:
         if holder.mount["ns_id"] == answer.diagnosis.home or holder is gone[-1]:
             yield ""

@@ -29,7 +29,7 @@ TOLD = {
     "02-how-a-mount-travels": ["shared-and-slave", "/srv/travel/disk/late", "namespace-death"],
     "03-hunting-a-leak": [
         "HELD: inherited when the namespace was made",
-        "nsenter --target",
+        "umount -N ",
         "processes use it",
     ],
     "04-before-and-after-a-fix": ["residue", "gone"],

@@ -90,7 +90,7 @@ def test_a_service_with_private_mounts_holds_what_the_host_unmounts(
 ) -> None:
     with own_cgroups() as cgroups:
         script = SERVICE.replace("PROPAGATION", propagation)
-        remedy = """sh -ec "$(grep -o 'nsenter .*' answer)"; ! grep disk /proc/[0-9]*/mountinfo"""
+        remedy = """sh -ec "$(grep -o 'umount -N .*' answer)"; ! grep disk /proc/[0-9]*/mountinfo"""
         in_namespace(script + (remedy if propagation == "private" else ""), CGROUPS=cgroups)
     leaks = Recording(tmp_path / "run.mnttrace").leaks
     held = leaks[(leaks["source"] == "disk") & (leaks["kind"] == "held")]
@@ -217,7 +217,7 @@ $MNTTRACE record -o run.mnttrace -- sh -ec '
 $MNTTRACE leaks run.mnttrace >leaks
 $MNTTRACE why run.mnttrace {NAME} >answer
 $MNTTRACE why run.mnttrace $PWD/volume/pods/web/volumes >volumes
-sh -ec "$(grep -o 'nsenter .*' volumes)"
+sh -ec "$(grep -o 'umount -N .*' volumes)"
 ! grep pod-volume /proc/[0-9]*/mountinfo
 echo go >volume/gate
 """

@@ -41,7 +41,7 @@ $MNTTRACE record -o run.mnttrace -- sh -ec '
     umount volume/data'
 $MNTTRACE leaks run.mnttrace >leaks
 $MNTTRACE why run.mnttrace $PWD/volume/data >answer
-sh -ec "$(grep -o 'nsenter --target .*' answer)"
+sh -ec "$(grep -o 'umount -N .*' answer)"
 echo go >volume/gate
 until [ -e volume/done ]; do sleep .02; done
 cp volume/after after
@@ -102,7 +102,7 @@ def test_what_a_container_mounted_outlives_it(
 
 # Nothing is wrong yet: the host has its mount still.
 SOUND = HELD.replace("umount volume/data", "true").replace(
-    """sh -ec "$(grep -o 'nsenter --target .*' answer)"\n""",
+    """sh -ec "$(grep -o 'umount -N .*' answer)"\n""",
     "$MNTTRACE why run.mnttrace web >web\n$MNTTRACE why run.mnttrace $PWD/bundle/rootfs >root\n",
 )
 

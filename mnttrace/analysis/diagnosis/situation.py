@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from mnttrace.analysis.dataframes import Row, rows
@@ -58,6 +59,7 @@ class Why:
         imported: whether these are imported mount tables, so that there are no processes.
         diagnosis: what the answer stands on.
         missing: namespaces of interest that the mounts did not come to, and why.
+        growth: rows of `run.doublings` that are about these mounts.
         remedy: how to take away those that are held, left or propagated, by the model; None if
             there are none.
     """
@@ -71,6 +73,7 @@ class Why:
     imported: bool = False
     remedy: Remedy | None = None
     missing: tuple[Missing, ...] = ()
+    growth: tuple[Row, ...] = ()
 
 
 _KINDS: tuple[Kind, ...] = ("held", "residue", "leak", "")
@@ -120,9 +123,27 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     remedy = _remedy(diagnosis, holders)
     mounts = [one.mount for one in holders if one.mount["present"] and not one.kind]
     lacking = diagnosis.missing(mounts, _of_interest(diagnosis, target, asked))
+    grown = tuple(_growth(run, places))
     return Why(
-        target.kind, diagnosis, subject, holders, failed, traced, imported, remedy, tuple(lacking)
+        target.kind,
+        diagnosis,
+        subject,
+        holders,
+        failed,
+        traced,
+        imported,
+        remedy,
+        tuple(lacking),
+        grown,
     )
+
+
+def _growth(run: Run, places: set[tuple[int, str]]) -> Iterator[Row]:
+    """The binds that grow, of which one of these places is the source or a target."""
+    for row in rows(run.doublings):
+        paths = (row["source_path"], *row["targets"].split(", "))
+        if any((row["ns_id"], path) in places for path in paths):
+            yield row
 
 
 def _of_interest(diagnosis: Diagnosis, target: Target, asked: set[int] | None) -> set[int]:

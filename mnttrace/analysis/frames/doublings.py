@@ -1,11 +1,13 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Binds that grow: a tree that is bound recursively below itself, again and again.
+"""Binds that grow: of one source, again and again, each of more mounts than the one before.
 
-Each bind copies what the last one made, so the mounts double with every restart of the program. If
-the tree is shared each copy is propagated to all others, too, and they grow faster: until the
-kernel refuses more with ENOSPC (`fs.mount-max`, proc_sys_fs(5)).
+A tree that is bound recursively below itself doubles with every restart of the program, since each
+bind copies what the last one made. If source and targets are in one peer group, each bind is copied
+to the places of all earlier ones, recursive or not. Where it is sent to other namespaces it grows
+there, though each start of the program has a namespace of its own. It ends when the kernel refuses
+more with ENOSPC (`fs.mount-max`, proc_sys_fs(5)).
 """
 
 from __future__ import annotations
@@ -17,50 +19,86 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mnttrace.analysis.names import starters
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.linux.flags import MOUNT
 
-COLUMNS = ["ns_id", "ns", "comm", "source_path", "path", "operations", "made", "total", "left"]
+COLUMNS = ["ns_id", "ns", "comm", "source_path", "path", "targets", "starts", "operations", "made"]
+COLUMNS += ["total", "left", "group", "is_below"]
 _DTYPES: dict[str, Any] = dict.fromkeys(COLUMNS, "string[pyarrow]") | {
     "ns_id": "UInt64",
     "ns": "UInt32",
+    "starts": "Int64",
     "total": "Int64",
     "left": "Int64",
+    "group": "Int64",
+    "is_below": "boolean",
 }
 _BINDS = 3  # at least as many, each of more mounts than the one before
 _GROWTH = 1.5  # at least so many times as many mounts as the one before
 
 
 def doublings(run: Run) -> pd.DataFrame:
-    """The binds of one source into one namespace that made more and more mounts.
+    """The binds of one source that made more and more mounts in one namespace.
 
     Returns:
-        A row a program, source and namespace, with COLUMNS: `operations` are the numbers of the
-        binds, `made` how many mounts each made in its own namespace, as "21, 42, 84", `path` the
-        target of the last one, `total` how many mounts the namespace has at the end, `left` how
-        many more such binds `fs.mount-max` allows at most, null if that is not known.
+        A row a program, source and namespace with the mounts, with COLUMNS: `operations` are the
+        numbers of the binds, `made` how many mounts each made in that namespace, as "21, 42, 84",
+        `path` the target of the last one, `targets` all of them, as ", " between them, `starts` how
+        many namespaces they were done in, `total` how many mounts the namespace has at the end,
+        `left` how many more such binds `fs.mount-max` allows at most, null if that is not known;
+        `group` the peer group through which the last one was copied, null if it was not,
+        `is_below` whether a target is below the source.
     """
     effects, operations = run.effects, run.operations
     binds = operations[_are_binds(operations)]
     is_made = (effects["action"] == "attach") & effects["seq"].isin(binds["seq"])
-    own = effects.loc[is_made, ["seq", "ns_id"]].merge(binds[["seq", "ns_id"]])
-    counts = own.groupby("seq").size()
-    binds = binds[binds["seq"].isin(counts.index)]
-    binds = binds.assign(made=binds["seq"].map(counts))
-    found = []
+    made = effects.loc[is_made, ["seq", "ns_id", "ns", "via_group"]]
+    counts = made.groupby(["seq", "ns_id"], sort=False).agg(
+        made=("ns", "size"), ns=("ns", "first"), group=("via_group", "last")
+    )
+    counts = counts.reset_index().merge(
+        binds[["seq", "comm", "source_path", "path", "ns_id"]].rename(columns={"ns_id": "by"}),
+        on="seq",
+    )
+    counts = counts.assign(starter=counts["by"].map(starters(run)).fillna("")).sort_values("seq")
     keys = ["ns_id", "ns", "comm", "source_path"]
-    for key, group in binds.groupby(keys, observed=True, sort=False):
-        sizes = group["made"].to_list()
-        grows = len(sizes) >= _BINDS and all(
-            later >= _GROWTH * earlier for earlier, later in pairwise(sizes)
-        )
-        if grows:
-            total = _mounts_at_end(run, group["ns_id"].iloc[-1])
-            numbers = ", ".join(map(str, group["seq"])), ", ".join(map(str, sizes))
-            left = _left(run.meta.get("mount_max"), total, sizes[-1] / sizes[-2])
-            found.append((*key, group["path"].iloc[-1], *numbers, total, left))
+    found = [
+        (*key[:4], *_row(run, growing))
+        for key, group in counts.groupby([*keys, "starter"], observed=True, sort=False)
+        if len(growing := _growing(group)) >= _BINDS
+    ]
     return pd.DataFrame(found, columns=COLUMNS).astype(_DTYPES)
+
+
+def _growing(binds: pd.DataFrame) -> pd.DataFrame:
+    """The last binds of a group, as far back as each made more than the one before."""
+    sizes = binds["made"].to_list()
+    count = 1
+    for earlier, later in reversed(list(pairwise(sizes))):
+        if later < _GROWTH * earlier:
+            break
+        count += 1
+    return binds.tail(count)
+
+
+def _row(run: Run, binds: pd.DataFrame) -> tuple[Any, ...]:
+    """The columns from `path` on."""
+    source, sizes = binds["source_path"].iloc[-1], binds["made"].to_list()
+    targets = list(dict.fromkeys(binds["path"]))
+    total = _mounts_at_end(run, binds["ns_id"].iloc[-1])
+    return (
+        targets[-1],
+        ", ".join(targets),
+        binds["by"].nunique(),
+        ", ".join(map(str, binds["seq"])),
+        ", ".join(map(str, sizes)),
+        total,
+        _left(run.meta.get("mount_max"), total, sizes[-1] / sizes[-2]),
+        binds["group"].iloc[-1],
+        any(target.startswith(source.rstrip("/") + "/") for target in targets),
+    )
 
 
 def _are_binds(operations: pd.DataFrame) -> pd.Series:

@@ -15,7 +15,7 @@ from mnttrace.analysis.dataframes import rows as records
 from mnttrace.analysis.diagnosis.origins import shared_since
 from mnttrace.analysis.diagnosis.story import Story
 from mnttrace.analysis.frames.propagations import COLUMNS as PROPAGATIONS
-from mnttrace.analysis.names import kinds, labels
+from mnttrace.analysis.names import kinds, labels, starters
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.mount_tables import last_tables
 
@@ -152,7 +152,7 @@ def leaks(run: Run) -> pd.DataFrame:
     narrow = narrow.assign(residue=narrow["present"] & narrow["copy_of_unique"].isin(gone))
     # A tree came as one: what carried it is the group that its root came through.
     root = _roots(narrow)
-    narrow["starter"] = narrow["src_ns_id"].map(_starters(whole))
+    narrow["starter"] = narrow["src_ns_id"].map(starters(whole)).fillna("")
     narrow[_CAUSE] = narrow[_CAUSE].iloc[root].set_axis(narrow.index)
     order = np.lexsort(
         (
@@ -180,9 +180,10 @@ def leaks(run: Run) -> pd.DataFrame:
 
 def _roots(copies: pd.DataFrame) -> np.ndarray:
     """For each copy the position of the root of its tree: of copies on copies, by one program."""
-    known = copies["mnt_id_unique"].drop_duplicates()
-    parents = pd.Index(known).get_indexer(copies["receiver_unique"])
-    parent = np.where(parents < 0, -1, known.index.to_numpy()[parents])
+    first = np.flatnonzero(~copies["mnt_id_unique"].duplicated())
+    known = pd.Index(copies["mnt_id_unique"].iloc[first])
+    found = known.get_indexer(copies["receiver_unique"])
+    parent = np.where(found < 0, -1, first[found])
     program = copies.groupby(["comm", "dst_ns_id"], dropna=False, observed=True).ngroup().to_numpy()
     root: np.ndarray = np.arange(len(copies))
     is_inner = (parent >= 0) & (program[parent] == program)
@@ -190,16 +191,6 @@ def _roots(copies: pd.DataFrame) -> np.ndarray:
     while not np.array_equal(further := root[root], root):
         root = further
     return root
-
-
-def _starters(run: Run) -> pd.Series:
-    """What starts the programs of a namespace, again and again: a container's or unit's name.
-
-    Other namespaces of processes, but for the host's, are not told apart: each start has another.
-    """
-    names, kind = run.namespaces.set_index("ns_id"), kinds(run)
-    is_named = names["kind"].isin(["container", "unit"])
-    return names["name"].where(is_named, "").mask(kind == "host", "host")
 
 
 def _by_cause(copies: pd.DataFrame) -> pd.DataFrame:
