@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,11 +66,22 @@ def _ask_now(target: str, within: str | None) -> Why:
     from mnttrace.analysis.diagnosis.situation import used_by
     from mnttrace.capture.snapshot import take_snapshot
 
+    target, within = _namespace_now(target), within and _namespace_now(within)
     with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
         recording = Path(directory) / "now.mnttrace"
         take_snapshot(recording)
         answer = _ask(recording, target, within)
         return used_by(answer, _users(answer))
+
+
+def _namespace_now(text: str) -> str:
+    """The mount namespace of a process, as "mnt:[N]"; any other text as it is."""
+    if not text.isdecimal():
+        return text
+    try:
+        return os.readlink(f"/proc/{text}/ns/mnt")
+    except OSError:
+        return text
 
 
 def _users(answer: Why) -> dict[int, list[dict[str, Any]]]:

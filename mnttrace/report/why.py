@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from mnttrace.analysis.diagnosis.diagnosis import Missing, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step
 from mnttrace.analysis.diagnosis.situation import Holder, Why
+from mnttrace.analysis.query.targets import IDENTITY
 from mnttrace.report.leaks import doubling
 from mnttrace.report.names import count, operation, title
 from mnttrace.report.remedies import Remedies
@@ -27,14 +28,44 @@ _KINDS = {
 def lines(answer: Why) -> Iterator[str]:
     """The answer of `run.why`, line by line."""
     if answer.target_kind == "namespace":
-        yield f"{title(answer.namespace)}: what it has from others, and what others have from it"
+        if answer.traced:
+            yield f"{title(answer.namespace)}: what it has from others, and others from it"
+            nothing = "no mount was propagated to it or from it, and it holds none"
+        else:
+            yield f"{title(answer.namespace)}: what it has mounted and the host has not"
+            nothing = "all its file systems are mounted on the host, too"
         if not answer.holders:
-            yield "  nothing: no mount was propagated to it or from it, and it holds none"
+            yield f"  nothing: {nothing}"
             return
-    else:
-        yield _what(answer)
+        yield from _mounts(answer, answer.holders)
+    for number, holders in enumerate(_file_systems(answer)):
+        yield ("\n" if number else "") + _what(answer, holders[0])
+        yield from _mounts(answer, holders)
+    for missing in answer.missing[:_SHOWN]:
+        yield f"\n{_missing(missing)}"
+    for row in answer.failed[-_SHOWN:]:
+        yield f"\nfailed: {operation(row)}"
+        if row.get("reason"):
+            way = f": {safe(row['in_the_way'])}" if row["in_the_way"] else ""
+            yield f"    because {safe(row['reason'])}{way}"
+    if not answer.traced:
+        yield "\nThese are only mount tables: mnttrace record shows who mounted what, and when."
     there = [one for one in answer.holders if one.mount["present"]]
-    gone = [one for one in answer.holders if not one.mount["present"]]
+    yield from _remedies(answer, there, Remedies(answer.diagnosis, answer.imported))
+
+
+def _file_systems(answer: Why) -> Iterator[list[Holder]]:
+    """The mounts that were asked for by what they show; none of a namespace."""
+    found: dict[tuple[object, ...], list[Holder]] = {}
+    for one in answer.holders if answer.target_kind != "namespace" else []:
+        found.setdefault(tuple(one.mount[name] for name in IDENTITY), []).append(one)
+    yield from found.values()
+
+
+def _mounts(answer: Why, holders: list[Holder]) -> Iterator[str]:
+    """Some mounts: how many there are, and each with how it came and went."""
+    there = [one for one in holders if one.mount["present"]]
+    gone = [one for one in holders if not one.mount["present"]]
     yield f"  {count(len(there), 'mount')} in {count(_namespaces(there), 'mount namespace')}" + (
         f"; {len(gone)} more were there and are gone" if gone else ""
     )
@@ -51,20 +82,10 @@ def lines(answer: Why) -> Iterator[str]:
         if holder.mount["ns_id"] == answer.diagnosis.home or holder is gone[-1]:
             yield ""
             yield from _holder(holder)
-    for missing in answer.missing[:_SHOWN]:
-        yield f"\n{_missing(missing)}"
-    for row in answer.failed[-_SHOWN:]:
-        yield f"\nfailed: {operation(row)}"
-        if row.get("reason"):
-            way = f": {safe(row['in_the_way'])}" if row["in_the_way"] else ""
-            yield f"    because {safe(row['reason'])}{way}"
-    if not answer.traced:
-        yield "\nThese are only mount tables: mnttrace record shows who mounted what, and when."
-    yield from _remedies(answer, there, Remedies(answer.diagnosis, answer.imported))
 
 
-def _what(answer: Why) -> str:
-    mount = answer.holders[0].mount
+def _what(answer: Why, holder: Holder) -> str:
+    mount = holder.mount
     root = "" if mount["root"] in ("/", None) else f", of which {safe(mount['root'])}"
     what = f"{safe(mount['fstype'])} {safe(mount['source'])}, device {safe(mount['device'])}"
     return f"{what}{root} ({answer.target_kind})"

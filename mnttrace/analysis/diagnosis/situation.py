@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+import pandas as pd
+
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped
 from mnttrace.analysis.diagnosis.origins import Kind, Step, kind_of, steps_of
@@ -101,10 +103,12 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         its = set(target.mounts["ns_id"])
         from_it = known["mnt_id_unique"].isin(_propagated_from(run, its))
         same = known[known["present"] & (from_it | known["ns_id"].isin(its))]
+        if not run.meta.get("traced"):
+            same = _not_on_the_host(same, known, diagnosis.home)
     names = diagnosis.namespaces
     users = _users(run)
     holders = [_holder(diagnosis, row, users) for row in rows(same)]
-    if target.kind == "namespace":
+    if target.kind == "namespace" and run.meta.get("traced"):
         holders = [one for one in holders if one.kind]
     there = [one for one in holders if one.mount["present"]]
     at_home = [one for one in there if one.mount["ns_id"] == diagnosis.home]
@@ -136,6 +140,12 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         tuple(lacking),
         grown,
     )
+
+
+def _not_on_the_host(mounts: pd.DataFrame, known: pd.DataFrame, home: int | None) -> pd.DataFrame:
+    """Of some mounts those of file systems that the host has not mounted."""
+    is_there = known["present"] & (known["ns_id"] == home)
+    return mounts[~mounts["device"].isin(known.loc[is_there, "device"])]
 
 
 def _growth(run: Run, places: set[tuple[int, str]]) -> Iterator[Row]:

@@ -77,7 +77,7 @@ def find(run: Run, text: str) -> Target:
     Args:
         run: the recording.
         text: a path, "8:1", a source such as /dev/loop0, a mount id, the name or (the beginning of)
-            the id of a container, a unit's or a process's name, or a pid.
+            the id of a container, a unit's or a process's name, a pid, or "mnt:[4026531841]".
 
     Raises:
         BadInput: nothing in the recording matches; the hint names what is most like it.
@@ -104,10 +104,16 @@ def _readings(run: Run, known: pd.DataFrame, text: str) -> list[tuple[str, pd.Da
 
 
 def _at(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
-    """The mounts at a path; in the host's namespace, if there are any."""
+    """The mounts at a path. If the host has any, those that others have on the same directory."""
     there = known[known["mountpoint"] == path]
     at_home = there[there["ns_id"] == run.meta.get("home_ns_id")]
-    return at_home if len(at_home) else there
+    if at_home.empty:
+        return there
+    devices = known.drop_duplicates(["ns_id", "mount_id"], keep="last")
+    devices = devices.set_index(["ns_id", "mount_id"])["device"]
+    parents = pd.MultiIndex.from_frame(there[["ns_id", "parent_id"]])
+    above = pd.Series(devices.reindex(parents).array, there.index)
+    return there[there.index.isin(at_home.index) | above.isin(above[at_home.index].dropna())]
 
 
 def _below(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
@@ -120,13 +126,28 @@ def _below(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
 
 def _namespaces(run: Run, text: str, number: int) -> set[int]:
     names = run.namespaces
-    is_it = (names["name"] == text) | (names["unit"] == text) | (names["pid"] == number)
-    is_it |= names["ns"] == number
+    if link := re.fullmatch(r"mnt:\[([0-9]+)\]", text):
+        return set(names.loc[names["ns"] == int(link[1]), "ns_id"])
+    is_it = (names["name"] == text) | (names["unit"] == text) | (names["ns"] == number)
     if len(text) >= 4:
         is_it |= names["id"].str.startswith(text)
-    found = set(names.loc[is_it.fillna(False), "ns_id"])
-    processes = run.processes
-    return found | set(processes.loc[processes["pid"] == number, "ns_id"])
+    return set(names.loc[is_it.fillna(False), "ns_id"]) or _of_process(run, number)
+
+
+def _of_process(run: Run, pid: int) -> set[int]:
+    """The namespace that a process was in last; empty if it is not known."""
+    calls = run.operations
+    made = calls["syscall"].isin(["clone", "clone3"])
+    # A thread that makes or enters a namespace is in it then; of a clone that is the child.
+    moved = calls[~made & (calls["pid"] == pid) & (calls["error"] == "")]
+    born = calls[made & (calls["child"] == pid).fillna(False)]
+    last = pd.concat([born, moved])[["ns_id", "ns_target_id"]].tail(1)
+    found = set(last["ns_target_id"].fillna(last["ns_id"]).dropna())
+    if not found:
+        names, processes = run.namespaces, run.processes
+        found = set(names.loc[names["pid"] == pid, "ns_id"])
+        found = found or set(processes.loc[processes["pid"] == pid, "ns_id"].dropna())
+    return found
 
 
 def namespaces_of(run: Run, text: str) -> set[int]:

@@ -351,3 +351,35 @@ def test_what_went_with_a_bind_is_told_as_lost(record: Record, mnttrace, tmp_pat
     assert cause["seq"] == umount["seq"]
     told = mnttrace("why", "run.mnttrace", tmp_path / "srv/a/b").stdout
     assert f"LOST: it went with {tmp_path}/srv/copy/b" in told
+
+
+def test_two_file_systems_at_one_path_are_two(record: Record, mnttrace, tmp_path: Path) -> None:
+    recorded = record(
+        hold("private", "umount srv/x; mount -t tmpfs new srv/x") + "umount srv/x",
+        before=BEFORE + "mount -t tmpfs old srv/x",
+        after="$MNTTRACE why --live $PWD/srv/x >live",
+    )
+    holders = recorded.run.why(f"{tmp_path}/srv/x").holders
+    told = {(one.mount["source"], one.mount["ns_id"] == recorded.home): one for one in holders}
+    assert told.keys() == {("new", False), ("old", True), ("old", False)}
+    assert told["new", False].mount["present"]
+    assert not told["old", True].mount["present"]
+    text = mnttrace("why", "run.mnttrace", tmp_path / "srv/x").stdout
+    assert text.startswith("tmpfs new, device ")
+    assert "\ntmpfs old, device " in text
+    assert (tmp_path / "live").read_text().startswith("tmpfs new, device ")
+
+
+def test_any_process_of_a_namespace_stands_for_it(record: Record, mnttrace, tmp_path: Path) -> None:
+    """Also the one that left another namespace; now, too, where it made no call."""
+    recorded = record(
+        hold("private", "sleep 1000 & echo $! >pid2;") + "umount srv/x",
+        before=BEFORE + DISK,
+        after="for pid in $(cat pid pid2); do $MNTTRACE why --live $pid; done >live",
+    )
+    pid = (tmp_path / "pid").read_text().strip()
+    [held] = recorded.run.why(pid).holders
+    assert (held.kind, held.mount["source"]) == ("held", "disk")
+    live = (tmp_path / "live").read_text()
+    assert live.count("what it has mounted and the host has not") == 2
+    assert live.count(f"{tmp_path}/srv/x as mount {held.mount['mount_id']}") == 2
