@@ -188,7 +188,8 @@ def _key(mount: Row) -> int:
 def _with_reach(diagnosis: Diagnosis, holder: Holder, at_home: list[Holder]) -> Holder:
     """With why a umount did not take it, or would not when the host's mount is unmounted."""
     if holder.kind in ("held", "residue"):
-        original = (holder.steps[0].effect or {}).get("copy_of_unique")
+        came = next(step for step in holder.steps if step.how != "bound")
+        original = (came.effect or {}).get("copy_of_unique")
         stopped = diagnosis.why_umount_stopped(original, holder.mount["mnt_id_unique"])
         return replace(holder, stopped=stopped)
     if not at_home or holder in at_home or not holder.mount["present"]:

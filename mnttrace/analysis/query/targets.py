@@ -109,8 +109,8 @@ def _at(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
     at_home = there[there["ns_id"] == run.meta.get("home_ns_id")]
     if at_home.empty:
         return there
-    devices = known.drop_duplicates(["ns_id", "mount_id"], keep="last")
-    devices = devices.set_index(["ns_id", "mount_id"])["device"]
+    last = known.drop_duplicates(["ns_id", "mount_id"], keep="last")
+    devices = last.set_index(["ns_id", "mount_id"])["device"]
     parents = pd.MultiIndex.from_frame(there[["ns_id", "parent_id"]])
     above = pd.Series(devices.reindex(parents).array, there.index)
     return there[there.index.isin(at_home.index) | above.isin(above[at_home.index].dropna())]
