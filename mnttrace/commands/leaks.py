@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
 _BIRTHS_SHOWN = 8
+_SHOWN = 20  # leaks, and refused operations
 _FOUND = 3  # exit status
 
 
 @click.command("leaks")
 @RECORDING
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@click.option("--all", "shows_all", is_flag=True, help=f"Show all; else the {_SHOWN} worst.")
 @click.option(
     "--fail-on",
     metavar="KIND[,KIND]",
@@ -32,7 +34,7 @@ _FOUND = 3  # exit status
     help="Exit with status 3 if there is a leak of one of these kinds: held, residue, escape, "
     "container-to-container, host-to-container, doubling, race, refused, other, any.",
 )
-def command(recording: Path, as_json: bool, fail_on: str) -> None:
+def command(recording: Path, as_json: bool, shows_all: bool, fail_on: str) -> None:
     """Show which mounts reached other mount namespaces, how, and who made them."""
     from mnttrace.analysis.recording import Recording
     from mnttrace.report.leaks import unknowable
@@ -49,7 +51,7 @@ def command(recording: Path, as_json: bool, fail_on: str) -> None:
         ]
         click.echo(json.dumps([row for one in tables for row in one], indent=1))
     else:
-        _show(run)
+        _show(run, None if shows_all else _SHOWN)
     if kinds & {kind for one in frames for kind in one["kind"]}:
         sys.exit(_FOUND)
     if kinds and (why := unknowable(run)):
@@ -74,16 +76,17 @@ def _kinds(text: str) -> set[str]:
     return set(KINDS) if "any" in asked else asked
 
 
-def _show(run: Recording) -> None:
+def _show(run: Recording, most: int | None) -> None:
     from mnttrace.analysis.dataframes import rows
     from mnttrace.report.leaks import birth, none, paragraphs
 
     if run.leaks.empty:
         click.echo(none(run))
-    for number, lines in enumerate(paragraphs(run)):
+    for number, lines in enumerate(paragraphs(run, most)):
         click.echo(("\n" if number else "") + "\n".join(lines))
     births = run.births
-    for row in rows(births.head(_BIRTHS_SHOWN)):
+    shown = births if most is None else births.head(_BIRTHS_SHOWN)
+    for row in rows(shown):
         click.echo(birth(row))
-    if len(births) > _BIRTHS_SHOWN:
-        click.echo(f"{len(births) - _BIRTHS_SHOWN} more namespaces were made.")
+    if len(births) > len(shown):
+        click.echo(f"{len(births) - len(shown)} more namespaces were made.")

@@ -29,22 +29,35 @@ _IDS = 10  # mount ids that are listed
 _TITLES = {"held": "held, ", "race": "held for a while, "}
 
 
-def paragraphs(run: Recording) -> Iterator[list[str]]:
-    """Each leak as lines, the worst first; then binds that grow, then refused operations."""
+def paragraphs(run: Recording, most: int | None = None) -> Iterator[list[str]]:
+    """Each leak as lines, the worst first; then binds that grow, then refused operations.
+
+    Args:
+        run: the recording.
+        most: of each of these three; None: all.
+    """
     leaks, refusals = run.leaks, run.refusals
     calls = Calls(
         run, *(leaks[name] for name in OPERATIONS), refusals["seq"], refusals["since_seq"]
     )
     remedies = Remedies(run.diagnosis, "boot_id" not in run.meta)
-    for number, row in enumerate(rows(leaks), 1):
+    for number, row in enumerate(rows(leaks.head(most or len(leaks))), 1):
         lines = leak(number, row, calls)
         if number <= _WITH_REMEDY and is_unwanted(row):
             lines += (f"   {line}" for line in remedies.lines(_remedy(run, row)))
         yield lines
-    for row in rows(run.doublings):
+    yield from _more(len(leaks), most, "leak")
+    for row in rows(run.doublings.head(most or len(run.doublings))):
         yield doubling(row)
-    for row in rows(refusals):
+    yield from _more(len(run.doublings), most, "bind that grows")
+    for row in rows(refusals.head(most or len(refusals))):
         yield refusal(row, calls)
+    yield from _more(len(refusals), most, "refused operation")
+
+
+def _more(count_: int, most: int | None, what: str) -> Iterator[list[str]]:
+    if most is not None and count_ > most:
+        yield [f"{count(count_ - most, what)} more: --all shows them"]
 
 
 def is_unwanted(row: Row) -> bool:

@@ -82,8 +82,10 @@ class Remedies:
 
     def _end(self, command: EndNamespace) -> str:
         row = self._namespace(command.ns)
-        pid = f", such as {row['pid']}" if row.get("pid") and not self._imported else ""
-        return f"# end the processes of {title(row)}{pid}: all its mounts go with it"
+        if row.get("kind") in ("container", "unit"):
+            return f"# stop {title(row)}: all its mounts go with it"
+        name, ns = safe(row.get("name") or "?"), row.get("ns")
+        return f"# end {name} and what else runs in mnt:[{ns}]: all its mounts go with it"
 
     def _mounts(self, mounts: Iterable[Mount]) -> str:
         listed = list(mounts)

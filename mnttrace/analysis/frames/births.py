@@ -77,10 +77,15 @@ def births(run: Run) -> pd.DataFrame:
 
 
 def _changes_before_use(effects: pd.DataFrame, copied: pd.DataFrame) -> pd.DataFrame:
-    """The changes of copied mounts before the first mount was attached in their namespace."""
+    """The changes of the propagation type of copied mounts, before the first mount was attached in
+    their namespace."""
     is_change = (effects["action"] == "change") & (effects["via"] != "namespace-copy")
     is_change &= effects["mnt_id_unique"].isin(copied["mnt_id_unique"])
-    changes = effects.loc[is_change, _EFFECTS]
+    both = pd.concat([copied[_EFFECTS], effects.loc[is_change, _EFFECTS]])
+    before = both.groupby("mnt_id_unique")["propagation"].shift().astype("string[pyarrow]")
+    # A remount changes other things.
+    is_typed = before.notna() & (before != both["propagation"].astype("string[pyarrow]"))
+    changes = both[is_typed.fillna(False)]
     is_use = (effects["action"] == "attach") & (effects["via"] == "direct")
     is_use &= effects["ns_id"].isin(copied["ns_id"].unique())
     used = effects.loc[is_use, ["ns_id", "seq"]].groupby("ns_id")["seq"].first()

@@ -383,3 +383,39 @@ def test_any_process_of_a_namespace_stands_for_it(record: Record, mnttrace, tmp_
     live = (tmp_path / "live").read_text()
     assert live.count("what it has mounted and the host has not") == 2
     assert live.count(f"{tmp_path}/srv/x as mount {held.mount['mount_id']}") == 2
+
+
+def test_a_remount_isolates_nothing(record: Record) -> None:
+    recorded = record(hold("private", "mount -o remount,bind,ro srv"), before=BEFORE)
+    [private] = recorded.rows("operations", syscall="mount", propagation="private")
+    [birth] = recorded.rows("births", became="private")
+    assert birth["isolated_by"] == private["seq"]
+
+
+def test_a_tree_that_was_bound_was_carried_by_the_group_of_what_it_is_on(record: Record) -> None:
+    recorded = record(
+        hold("slave") + "mount --rbind srv/src srv/dst",
+        before=BEFORE + "mkdir srv/src srv/dst; mount -t tmpfs src srv/src; mkdir srv/src/sub\n"
+        "mount -t tmpfs sub srv/src/sub; mount --make-rprivate srv/src",
+        after="cat /proc/self/mountinfo >host",
+    )
+    [row] = recorded.run.leaks.to_dict("records")
+    assert (row["mounts"], row["present"]) == (2, 2)
+    place = f"{recorded.folder}/srv"
+    [group] = {line.shared for line in recorded.table("host") if line.mountpoint == place}
+    assert (row["via_group"], row["via_path"]) == (group, place)
+
+
+def test_shared_since_is_one_call_in_leaks_and_why(record: Record) -> None:
+    recorded = record(
+        "mount --make-shared srv/top" + hold("unchanged") + "mount -t tmpfs x srv/top/x",
+        before=BEFORE + "mkdir srv/top; mount --make-private srv; mount -t tmpfs top srv/top\n"
+        "mkdir srv/top/x",
+    )
+    [made] = recorded.rows("operations", syscall="mount", propagation="shared")
+    leaks = recorded.run.leaks
+    [row] = leaks[leaks["source"] == "x"].to_dict("records")
+    assert row["via_seq"] == made["seq"]
+    holders = recorded.run.why("x").holders
+    [since] = [step.shared_since for one in holders for step in one.steps if step.shared_since]
+    assert since["seq"] == made["seq"]
