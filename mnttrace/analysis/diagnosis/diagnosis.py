@@ -13,11 +13,12 @@ import numpy as np
 
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis.barriers import Barrier, of_umount, on_the_way
+from mnttrace.analysis.diagnosis.commands import where
 from mnttrace.analysis.diagnosis.now import Now, locked_mounts, tables_of
 from mnttrace.analysis.diagnosis.origins import Step, kind_of, steps_of
 from mnttrace.analysis.diagnosis.remedies import Remedy, find_remedy
 from mnttrace.analysis.diagnosis.story import Story
-from mnttrace.analysis.model.mounts import Mount, MountId, lies_under
+from mnttrace.analysis.model.mounts import Mount, MountId, Refused, lies_under
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.moments import History
@@ -143,6 +144,17 @@ class Diagnosis:
 
     def _is_wrong(self, mount: MountId) -> bool:
         return kind_of(self.story, steps_of(self.story, mount)) in ("held", "residue")
+
+    def asked_to_unmount(self, operation: Row) -> set[tuple[int, int]]:
+        """The mount that is now where a umount was asked for: its namespace and mount id."""
+        if operation["syscall"] != "umount2":
+            return set()
+        try:
+            spot = where(self.now.tables, operation["ns_id"], operation["path"])
+        except (KeyError, Refused):
+            return set()
+        row = self.now.facts[spot.mount]
+        return {(row["ns_id"], row["mount_id"])}
 
     def why_umount_stopped(self, original: object, copy: object) -> Stopped | None:
         """Why the umount of one mount did not take a copy of it away; None if it is not known.

@@ -124,7 +124,7 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     ]
     traced, imported = bool(run.meta.get("traced")), "boot_id" not in run.meta
     subject = names.get(target.mounts["ns_id"].iloc[0], {})
-    remedy = _remedy(diagnosis, holders)
+    remedy = _remedy(diagnosis, holders, failed)
     mounts = [one.mount for one in holders if one.mount["present"] and not one.kind]
     lacking = diagnosis.missing(mounts, _of_interest(diagnosis, target, asked))
     grown = tuple(_growth(run, places))
@@ -178,7 +178,8 @@ def used_by(answer: Why, users: dict[int, list[Row]]) -> Why:
         )
         for one in answer.holders
     ]
-    return replace(answer, holders=holders, remedy=_remedy(answer.diagnosis, holders))
+    remedy = _remedy(answer.diagnosis, holders, answer.failed)
+    return replace(answer, holders=holders, remedy=remedy)
 
 
 def _key(mount: Row) -> int:
@@ -198,13 +199,16 @@ def _with_reach(diagnosis: Diagnosis, holder: Holder, at_home: list[Holder]) -> 
     return replace(holder, follows=any(way is None for way in ways))
 
 
-def _remedy(diagnosis: Diagnosis, holders: list[Holder]) -> Remedy | None:
-    """How to take away what is held, left, or came to the host."""
+def _remedy(diagnosis: Diagnosis, holders: list[Holder], failed: list[Row]) -> Remedy | None:
+    """How to take away what is held, left, or came to the host; else what the last umount that was
+    refused as it was busy should have taken."""
     wrong = [one for one in holders if one.kind and one.mount["present"] and not _is_wanted(one)]
     places = {(one.mount["ns_id"], one.mount["mount_id"]) for one in wrong}
     for one in wrong:
         if one.kind != "leak":
             places |= diagnosis.came_along(one.mount, one.steps)
+    if not wrong and failed and failed[-1]["error"] == "EBUSY":
+        places = diagnosis.asked_to_unmount(failed[-1])
     busy = [
         id
         for one in holders

@@ -163,14 +163,23 @@ class _Trial:
         if row["error"] == "ENOSPC":
             return self._too_many(tables, row)
         if row["syscall"] == "umount2" and row["error"] == "EBUSY":
-            reason = "processes use it: as working or root directory, or through open files"
-            return Refusal(row["seq"], reason, (), _listed(self._users_of(row)))
+            return Refusal(
+                row["seq"], self._how_busy(tables, row), (), _listed(self._users_of(row))
+            )
         return None
 
     def _mount(self, tables: Tables, mount: MountId) -> str:
         found = tables.mounts[mount]
         where = self._names.get(found.ns, "")
         return f"{tables.path(mount)} in {where}" if where else tables.path(mount)
+
+    def _how_busy(self, tables: Tables, row: Row) -> str:
+        target = tables.top(_spot(tables, row, "path")).mount
+        used = {user["mnt_id_unique"] for user in self._users.get(row["seq"], [])}
+        what = "it"
+        if used and target not in used:
+            what = "a copy of it that the umount would take along, not this mount"
+        return f"processes use {what}: as working or root directory, or through open files"
 
     def _users_of(self, row: Row) -> list[str]:
         users = self._users.get(row["seq"], [])

@@ -419,3 +419,24 @@ def test_shared_since_is_one_call_in_leaks_and_why(record: Record) -> None:
     holders = recorded.run.why("x").holders
     [since] = [step.shared_since for one in holders for step in one.steps if step.shared_since]
     assert since["seq"] == made["seq"]
+
+
+def test_a_copy_below_that_is_used_is_told_apart_and_cut_off_first(
+    record: Record, tmp_path: Path
+) -> None:
+    recorded = record(
+        """
+        sh -c 'echo $$ >pid; exec sleep 1000' <srv/x/y/f &
+        until [ -s pid ]; do sleep .02; done
+        mount --rbind srv/x srv/x; umount srv/x/y || true
+        """,
+        before=BEFORE + DISK + "mkdir srv/x/y; mount -t tmpfs i srv/x/y; touch srv/x/y/f",
+        after=AFTER.replace("$WAY", "0").replace("$ASKED", "srv/x/y"),
+    )
+    [refused] = recorded.rows("refusals", error="EBUSY")
+    assert refused["reason"].startswith("processes use a copy of it that the umount would take")
+    answer = recorded.run.why(f"{tmp_path}/srv/x/y")
+    assert answer.remedy is not None
+    assert_left(recorded, answer.remedy.trial, answer.diagnosis, set())
+    left = [line for line in recorded.table("host") if line.mountpoint == f"{tmp_path}/srv/x/y"]
+    assert len(left) == 1
