@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnttrace.analysis.dataframes import rows as records
-from mnttrace.analysis.diagnosis.origins import shared_since
-from mnttrace.analysis.diagnosis.story import Story
 from mnttrace.analysis.frames.propagations import COLUMNS as PROPAGATIONS
 from mnttrace.analysis.names import kinds, labels, starters
 from mnttrace.analysis.run import Run
+from mnttrace.analysis.settings import are_shared
 from mnttrace.analysis.state.mount_tables import last_tables
 
 # Directions, from the kinds of the two namespaces; the first ones are the worst.
@@ -309,12 +307,20 @@ def _last_of_each(effects: pd.DataFrame) -> pd.DataFrame:
 
 def _with_via_seq(found: pd.DataFrame, run: Run) -> pd.DataFrame:
     """With the operations that made shared the mounts through which copies were propagated."""
-    story = Story(run)
-    since = [
-        cause["seq"] if (cause := shared_since(story, row["via_unique"], row["seq"])) else None
-        for row in records(found, ["via_unique", "seq"])
-    ]
-    return found.assign(via_seq=pd.array(since, "UInt64"))
+    effects = run.effects
+    is_made = (effects["action"] == "attach") | (
+        (effects["action"] == "change") & ~are_shared(effects["before"])
+    )
+    is_made &= effects["shared"].notna() & effects["seq"].notna()
+    is_made &= effects["mnt_id_unique"].isin(found["via_unique"])
+    made = effects.loc[is_made, ["mnt_id_unique", "seq"]].astype("int64").sort_values("seq")
+    made = made.rename(columns={"mnt_id_unique": "via_unique", "seq": "via_seq"})
+    asked = found[["via_unique", "seq"]].dropna().astype("int64").reset_index()
+    since = pd.merge_asof(
+        asked.sort_values("seq"), made, left_on="seq", right_on="via_seq", by="via_unique"
+    )
+    column = since.set_index("index")["via_seq"].astype("UInt64")
+    return found.assign(via_seq=column.reindex(found.index))
 
 
 def _with_names(found: pd.DataFrame, run: Run) -> pd.DataFrame:
