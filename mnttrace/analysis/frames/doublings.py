@@ -62,7 +62,9 @@ def doublings(run: Run) -> pd.DataFrame:
         binds[["seq", "comm", "source_path", "path", "ns_id"]].rename(columns={"ns_id": "by"}),
         on="seq",
     )
-    counts = counts.assign(starter=counts["by"].map(starters(run)).fillna("")).sort_values("seq")
+    counts = counts.assign(
+        starter=counts["by"].map(starters(run)).astype("string[pyarrow]").fillna("")
+    ).sort_values("seq")
     keys = ["ns_id", "ns", "comm", "source_path"]
     found = [
         (*key[:4], *_row(run, growing))

@@ -150,7 +150,9 @@ def leaks(run: Run) -> pd.DataFrame:
     narrow = narrow.assign(residue=narrow["present"] & narrow["copy_of_unique"].isin(gone))
     # A tree came as one: what carried it is the group that its root came through.
     root = _roots(narrow)
-    narrow["starter"] = narrow["src_ns_id"].map(starters(whole)).fillna("")
+    narrow["starter"] = (
+        narrow["src_ns_id"].map(starters(whole)).astype("string[pyarrow]").fillna("")
+    )
     narrow[_CAUSE] = narrow[_CAUSE].iloc[root].set_axis(narrow.index)
     order = np.lexsort(
         (
