@@ -77,7 +77,8 @@ class Witness:
         late: how many operations are let pass before the recorder looks: 0, it looks after each.
             If it looks late, it cannot always know when a mount lost its master by what was done
             in another namespace, or by the end of a detached tree: changes are not compared. Nor
-            can it know what was moved or carried in a namespace that has lived between two looks.
+            can it know what was moved or carried in a namespace that has lived between two looks,
+            or that was born since the last one, and is not watched yet.
         backend: as of :class:`mnttrace.probes.kernel.KernelProbes`.
     """
 
@@ -177,7 +178,7 @@ class Witness:
             self.score.right += (effects & step.truth).total()
             self.score.by_action.update(action for action, _ in step.truth.elements())
             more, less = (
-                self._counted(found, alive)
+                self._counted(found, alive & self.watched)
                 for found in (effects - step.truth, step.truth - effects)
             )
             if more or less:
@@ -189,7 +190,7 @@ class Witness:
         self.rows["effects"].clear()
         self.rows["operations"].clear()
 
-    def _counted(self, found: Counter[What], alive: set[int]) -> Counter[What]:
+    def _counted(self, found: Counter[What], watched: set[int]) -> Counter[What]:
         """What can be known: see `late`."""
         if not self.late:
             return found
@@ -197,7 +198,7 @@ class Witness:
             {
                 (action, id): n
                 for (action, id), n in found.items()
-                if action != "change" and not (action == "move" and self.homes[id] not in alive)
+                if action != "change" and not (action == "move" and self.homes[id] not in watched)
             }
         )
 
