@@ -17,6 +17,7 @@ from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
 
 _SHOWN = 20  # holders, failures, users and commands that are listed
+_SHOWN_CHANGES = 3
 _SHOWN_OF_GROWTH = 2  # of mounts that are all alike
 _KINDS = {
     "held": "HELD: inherited when the namespace was made; the original is gone, this copy stays",
@@ -110,6 +111,7 @@ def _holder(holder: Holder) -> Iterator[str]:
             if holder.follows
             else "a umount on the host does not propagate to it: it keeps the file system busy"
         )
+    yield from (f"    {line}" for line in _changes(holder))
     for step in holder.steps:
         yield from (f"    {line}" for line in _step(step))
     for user in holder.users[:_SHOWN]:
@@ -120,6 +122,15 @@ def _holder(holder: Holder) -> Iterator[str]:
         )
     if len(holder.users) > _SHOWN:
         yield f"    and {len(holder.users) - _SHOWN} more uses of it"
+
+
+def _changes(holder: Holder) -> Iterator[str]:
+    """What changed it, the last change first."""
+    for effect, cause in holder.changes[: -_SHOWN_CHANGES - 1 : -1]:
+        by = operation(cause) if cause else "an unknown process"
+        yield f"{safe(effect['after'])} since {by}; before {safe(effect['before'])}"
+    if len(holder.changes) > _SHOWN_CHANGES:
+        yield f"and {len(holder.changes) - _SHOWN_CHANGES} changes before"
 
 
 def _step(step: Step) -> Iterator[str]:

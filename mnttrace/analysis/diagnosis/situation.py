@@ -33,6 +33,8 @@ class Holder:
             their parents; None if the host has no such mount.
         stopped: for "held" and "residue", why the umount of its original did not take it, where
             that is known.
+        changes: each change of its options or propagation since it was attached, or while it was
+            recorded: the effect, and the operation, where that is known.
         gone: the effect that detached it, and the operation, where they are known.
         users: processes that use it, rows of `users`, from when a umount was refused, or of now.
     """
@@ -43,6 +45,7 @@ class Holder:
     kind: Kind
     follows: bool | None = None
     stopped: Stopped | None = None
+    changes: tuple[tuple[Row, Row | None], ...] = ()
     gone: tuple[Row, Row | None] | None = None
     users: tuple[Row, ...] = ()
 
@@ -230,7 +233,12 @@ def _holder(diagnosis: Diagnosis, mount: Row, users: dict[int, list[Row]]) -> Ho
     using = tuple(users.get(mount["mnt_id_unique"], ()))
     effect = None if mount["present"] else diagnosis.story.detached(mount["mnt_id_unique"])
     gone = None if effect is None else (effect, diagnosis.story.operation(effect["seq"]))
-    return Holder(mount, namespace, steps, kind, gone=gone, users=using)
+    changes = tuple(
+        (row, diagnosis.story.operation(row["seq"]))
+        for row in diagnosis.story.of(mount["mnt_id_unique"])
+        if row["action"] == "change" and row["before"] != row["after"]
+    )
+    return Holder(mount, namespace, steps, kind, changes=changes, gone=gone, users=using)
 
 
 def _users(run: Run) -> dict[int, list[Row]]:
