@@ -35,11 +35,11 @@ def dot(run: Recording) -> Iterator[str]:
         yield f"    label={_for_dot(title)}"
         yield from (f"    {name} [label={_for_dot(text)}]" for name, text in mounts.items())
         yield "  }"
-    for group in dict.fromkeys(row["group"] for row in members):
-        yield f'  g{group} [label="peer group {group}", shape=ellipse]'
+    for name, group in {_group(row): row["group"] for row in members}.items():
+        yield f'  {name} [label="peer group {group}", shape=ellipse]'
     for row in members:
         style = " [dir=none]" if row["role"] == "peer" else ""
-        yield f"  g{row['group']} -> {_name(row)}{style}"
+        yield f"  {_group(row)} -> {_name(row)}{style}"
     yield "}"
 
 
@@ -51,11 +51,11 @@ def mermaid(run: Recording) -> Iterator[str]:
         yield f"  subgraph n{ns_id}[{_for_mermaid(title)}]"
         yield from (f"    {name}[{_for_mermaid(text)}]" for name, text in mounts.items())
         yield "  end"
-    for group in dict.fromkeys(row["group"] for row in members):
-        yield f'  g{group}(["peer group {group}"])'
+    for name, group in {_group(row): row["group"] for row in members}.items():
+        yield f'  {name}(["peer group {group}"])'
     for row in members:
         line = "---" if row["role"] == "peer" else "-->"
-        yield f"  g{row['group']} {line} {_name(row)}"
+        yield f"  {_group(row)} {line} {_name(row)}"
 
 
 def _graph(run: Recording) -> tuple[dict[int, tuple[str, dict[str, str]]], list[Row]]:
@@ -64,7 +64,7 @@ def _graph(run: Recording) -> tuple[dict[int, tuple[str, dict[str, str]]], list[
     label = labels(run)
     gone = set(tables.loc[tables["gone"], "ns_id"])
     boxes: dict[int, tuple[str, dict[str, str]]] = {}
-    members = list(rows(peer_groups(tables)))
+    members = list(rows(peer_groups(run, tables)))
     for row in members:
         ns_id = row["ns_id"]
         if ns_id not in boxes:
@@ -72,6 +72,10 @@ def _graph(run: Recording) -> tuple[dict[int, tuple[str, dict[str, str]]], list[
             boxes[ns_id] = (title + ", gone by the end" if ns_id in gone else title, {})
         boxes[ns_id][1][_name(row)] = f"{row['mountpoint']} (mount {row['mount_id']})"
     return boxes, members
+
+
+def _group(row: Row) -> str:
+    return f"g{row['group']}" + (f"_{row['life']}" if row["life"] else "")
 
 
 def _name(row: Row) -> str:

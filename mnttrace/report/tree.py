@@ -38,7 +38,7 @@ def render(run: Recording, file: TextIO) -> None:
         tree = Tree(Text(title, style="bold"))
         _grow(tree, rows)
         console.print(tree)
-    _show_groups(console, peer_groups(tables), names)
+    _show_groups(console, peer_groups(run, tables), names)
 
 
 def _grow(tree: Tree, rows: list[Row]) -> None:
@@ -72,8 +72,10 @@ def _show_groups(console: Console, groups: pd.DataFrame, names: dict[Any, str]) 
     if groups.empty:
         return
     tree = Tree(Text("peer groups with more than one member or slave", style="bold"))
-    for group, members in groups.groupby("group", sort=False):
-        branch = tree.add(Text(f"group {group}", style="green"))
+    for _, members in groups.groupby(["group", "life"], sort=False):
+        group, life = members["group"].iloc[0], members["life"].iloc[0]
+        again = f", the number again ({life + 1})" if life else ""
+        branch = tree.add(Text(f"group {group}{again}", style="green"))
         for row in members.to_dict("records"):
             name = safe(names.get(row["ns_id"], "?"))
             branch.add(Text(f"{row['role']:5} {name}: {safe(row['mountpoint'])}"))

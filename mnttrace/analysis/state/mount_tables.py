@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from mnttrace.analysis.run import Run
+
+# What a mount and its clones have in common.
+_CLONED = ["device", "fstype", "source"]
+_FOR_EVER = np.iinfo(np.int64).max
 
 
 def last_tables(run: Run) -> pd.DataFrame:
@@ -27,23 +32,50 @@ def last_tables(run: Run) -> pd.DataFrame:
     return last.assign(gone=last["ns_id"].isin(gone)).reset_index(drop=True)
 
 
-def peer_groups(tables: pd.DataFrame) -> pd.DataFrame:
+def peer_groups(run: Run, tables: pd.DataFrame) -> pd.DataFrame:
     """The members and slaves of peer groups, but for groups with a single one.
 
+    Numbers of groups are used again. Members of one group are clones of each other, so they have
+    one device, type and source (clone_mnt() in fs/namespace.c), and the times in which they were
+    there hang together. What has a number later, or another file system, is of another group.
+
     Args:
+        run: the recording.
         tables: of :func:`last_tables`.
 
     Returns:
-        A row a member or slave: group, role (peer or slave), ns_id, ns, mountpoint, mount_id.
+        A row a member or slave: group, life (0 for the first group of that number, and so on), role
+        (peer or slave), ns_id, ns, mountpoint, mount_id.
     """
+    tables = tables.assign(**_lifetimes(run, tables))
+    kept = [*_CLONED, "since", "until", "ns_id", "ns", "mountpoint", "mount_id"]
     parts = [
-        tables.loc[tables[tag].notna(), [tag, "ns_id", "ns", "mountpoint", "mount_id"]]
+        tables.loc[tables[tag].notna(), [tag, *kept]]
         .rename(columns={tag: "group"})
         .assign(role=role)
         for tag, role in (("shared", "peer"), ("master", "slave"))
     ]
     members = pd.concat(parts, ignore_index=True)
-    sizes = members.groupby("group")["mount_id"].transform("size")
-    members = members[sizes > 1].sort_values(["group", "role", "ns_id"], kind="stable")
-    columns = ["group", "role", "ns_id", "ns", "mountpoint", "mount_id"]
+    members = members.sort_values(["group", *_CLONED, "since"], kind="stable")
+    same = members.groupby(["group", *_CLONED], observed=True, dropna=False, sort=False)
+    reached = same["until"].cummax().groupby(same.ngroup()).shift(fill_value=-1)
+    is_first = reached < members["since"]
+    members["life"] = is_first.groupby(members["group"]).cumsum() - 1
+    sizes = members.groupby(["group", "life"])["mount_id"].transform("size")
+    members = members[sizes > 1].sort_values(["group", "life", "role", "ns_id"], kind="stable")
+    columns = ["group", "life", "role", "ns_id", "ns", "mountpoint", "mount_id"]
     return members[columns].reset_index(drop=True)
+
+
+def _lifetimes(run: Run, tables: pd.DataFrame) -> dict[str, pd.Series]:
+    """From when to when mounts were there, CLOCK_MONOTONIC in ns: from 0 on if they were before the
+    recording, and without an end if they still are."""
+    effects = run.effects
+    made = effects[effects["action"] == "attach"].drop_duplicates("mnt_id_unique")
+    since = tables["mnt_id_unique"].map(made.set_index("mnt_id_unique")["monotonic"])
+    died = effects[effects["via"] == "namespace-death"]
+    until = tables["ns_id"].map(died.groupby("ns_id")["monotonic"].max())
+    return {
+        "since": since.astype("Int64").fillna(0).astype("int64"),
+        "until": until.where(tables["gone"]).astype("Int64").fillna(_FOR_EVER).astype("int64"),
+    }

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mnttrace.analysis.state.mount_tables import last_tables, peer_groups
 from tests.kernel.analysis.situations import BEFORE, DISK, hold
 from tests.kernel.recordings import Record, Recorded
 
@@ -202,3 +203,35 @@ def test_each_change_of_a_mount_is_told_with_its_call(
 
 def cause_pid(holder: Any) -> int:
     return int(holder.changes[-1][1]["pid"])
+
+
+def test_groups_that_had_one_number_one_after_the_other_are_two(record: Record) -> None:
+    """The number of a group that ends is free for the next one."""
+    recorded = record(
+        """
+        number() { sed -n "s|.* $PWD/srv/x .* shared:\\([0-9]*\\) .*|\\1|p" /proc/self/mountinfo; }
+        first=$(number | head -1)
+        unshare -m --propagation unchanged sh -c '
+            touch ready; until [ -e end ]; do sleep .02; done' &
+        until [ -e ready ]; do sleep .02; done
+        umount srv/x; umount srv/x; touch end; wait
+        for n in $(seq 100); do
+            mount -t tmpfs --make-shared q srv/x
+            if [ "$(number)" = "$first" ]; then break; fi
+            umount srv/x; sleep .05
+        done
+        mount --bind srv/x srv/x
+        """,
+        before=BEFORE.replace("--make-shared", "--make-private")
+        + "mount -t tmpfs --make-shared k srv/x; mount --bind srv/x srv/x",
+    )
+    tables = last_tables(recorded.run)
+    here = tables[(tables["ns_id"] == recorded.home) & (tables["source"] == "q")]
+    far = tables[tables["source"] == "k"]
+    [number] = set(here["shared"])
+    assert set(far["shared"]) == {number}
+    groups = peer_groups(recorded.run, tables)
+    same = groups[(groups["group"] == number) & groups["ns_id"].isin(recorded.namespaces)]
+    lives = same.groupby("ns_id")["life"].agg(set)
+    assert all(len(one) == 1 for one in lives)
+    assert len({min(one) for one in lives}) == len(lives)
