@@ -78,10 +78,14 @@ def _kinds(text: str) -> set[str]:
 
 def _show(run: Recording, most: int | None) -> None:
     from mnttrace.analysis.dataframes import rows
-    from mnttrace.report.leaks import birth, none, paragraphs
+    from mnttrace.report.leaks import birth, none, paragraphs, tables_alone
 
     if run.leaks.empty:
         click.echo(none(run))
+    if not run.meta.get("traced"):
+        for number, line in enumerate(tables_alone(run)):
+            if most is None or number < most:
+                click.echo(line)
     for number, lines in enumerate(paragraphs(run, most)):
         click.echo(("\n" if number else "") + "\n".join(lines))
     births = run.births

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
+from mnttrace.analysis.names import labels
+from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.report.calls import call_text
 from mnttrace.report.names import against_growth, count, growth
 from mnttrace.report.remedies import Remedies
@@ -25,6 +27,7 @@ Row = dict[str, Any]
 # Columns of `run.leaks` with numbers of operations that are shown as calls.
 OPERATIONS = ("via_seq", "orphaned_seq", "freed_seq")
 _WITH_REMEDY = 10  # the worst leaks
+_DEVICES = 4  # file systems that are named
 _IDS = 10  # mount ids that are listed
 _TITLES = {"held": "held, ", "race": "held for a while, "}
 
@@ -82,10 +85,32 @@ def none(run: Recording) -> str:
     return "No mount reached another mount namespace."
 
 
+def tables_alone(run: Recording) -> Iterator[str]:
+    """What mount tables tell without history: which namespaces have what the host has not."""
+    known = mounts_there(run)
+    is_home = known["ns_id"] == run.meta.get("home_ns_id")
+    if not is_home.any():
+        yield "No table is the host's: what others have and the host has not is not known."
+        return
+    others = known[~is_home & ~known["device"].isin(known.loc[is_home, "device"])]
+    names = labels(run)
+    for ns_id, table in others.groupby("ns_id", sort=False):
+        first = table.drop_duplicates("device")
+        shown = ", ".join(
+            f"{safe(row['fstype'])} {safe(row['source'])} at {safe(row['mountpoint'])}"
+            for row in rows(first.head(_DEVICES))
+        )
+        more = f" and {len(first) - _DEVICES} more" if len(first) > _DEVICES else ""
+        what = f"{safe(names.get(ns_id, '?'))} has {count(len(first), 'file system')}"
+        yield f"{what} that the host has not (held, or its own): {shown}{more}"
+
+
 def unknowable(run: Recording) -> str:
     """Why a recording does not show whether there were leaks; "" if it does."""
     if run.meta.get("backend") == "none":
         return "calls were not recorded"
+    if not run.meta.get("traced"):
+        return "these are only mount tables"
     if "effects" in run.meta.get("missing_tables", ()):
         return "the file of the table effects is gone"
     return ""

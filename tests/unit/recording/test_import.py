@@ -55,7 +55,28 @@ def test_tables_become_a_recording_to_ask(files: Path, mnttrace, form: str) -> N
     assert "a umount on the host does not propagate to it: it keeps" in answer
     assert "rslave in place of rprivate" in answer
     assert "mnttrace record shows who mounted what" in answer
-    assert mnttrace("leaks", "i.mnttrace").returncode == 0
+
+
+def test_leaks_say_what_tables_tell_and_that_they_do_not_tell_the_rest(
+    files: Path, mnttrace
+) -> None:
+    # The host has unmounted the volume.
+    (files / "host.txt").write_text(HOST.splitlines()[0] + "\n")
+    mnttrace("import", "-o", "i.mnttrace", files)
+    done = mnttrace("leaks", "i.mnttrace")
+    assert done.returncode == 0
+    assert (
+        "No mount is known to have reached another mount namespace: these are only" in done.stdout
+    )
+    place = "/rootfs/var/lib/kubelet/pods/a/volumes/x"
+    has = "exporter has 2 file systems that the host has not (held, or its own): "
+    assert f"{has}overlay overlay at /, tmpfs tmpfs at {place}\n" in done.stdout
+    done = mnttrace("leaks", "i.mnttrace", "--fail-on", "any")
+    assert done.returncode == 5
+    assert "does not show whether there were leaks: these are only mount tables" in done.stderr
+    (files / "host.txt").unlink()
+    mnttrace("import", "--force", "-o", "i.mnttrace", files)
+    assert "No table is the host's" in mnttrace("leaks", "i.mnttrace").stdout
 
 
 @pytest.mark.parametrize(
