@@ -39,6 +39,8 @@ def lines(answer: Why) -> Iterator[str]:
             yield f"  nothing: {nothing}"
             return
         yield from _mounts(answer, answer.holders)
+    elif not answer.holders:
+        yield "nothing was mounted there while this was recorded"
     for number, holders in enumerate(_file_systems(answer)):
         yield ("\n" if number else "") + _what(answer, holders[0])
         yield from _mounts(answer, holders)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,7 @@ from mnttrace.analysis.diagnosis.origins import Kind, Step, kind_of, steps_of
 from mnttrace.analysis.diagnosis.remedies import Remedy
 from mnttrace.analysis.query.targets import IDENTITY, Target, find, known_mounts, namespaces_of
 from mnttrace.analysis.run import Run
+from mnttrace.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,9 @@ class Why:
         target_kind: what the target is, see :class:`mnttrace.analysis.query.targets.Target`.
         namespace: that of the first mount, or the one that is the target.
         holders: the mounts; those that are present first, the worst of them first.
-        failed: operations at these mount points that failed, rows of `operations`, with `reason`
-            and `in_the_way` where :mod:`mnttrace.analysis.frames.refusals` has them.
+        failed: operations at these mount points that failed, or in any namespace at the path that
+            was asked for; rows of `operations`, with `reason` and `in_the_way` where
+            :mod:`mnttrace.analysis.frames.refusals` has them.
         traced: whether operations were recorded at all.
         imported: whether these are imported mount tables, so that there are no processes.
         diagnosis: what the answer stands on.
@@ -97,7 +100,13 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     Raises:
         BadInput: nothing in the recording matches.
     """
-    target = find(run, text)
+    try:
+        target = find(run, text)
+    except BadInput:
+        failed = _failed(run, set(), text)
+        if not failed:
+            raise
+        return Why("path", diagnosis, {}, [], failed, traced=True)
     known = known_mounts(run)
     asked = None if within is None else namespaces_of(run, within)
     if target.kind != "namespace":
@@ -117,14 +126,8 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     at_home = [one for one in there if one.mount["ns_id"] == diagnosis.home]
     holders = [_with_reach(diagnosis, one, at_home) for one in holders]
     holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
-    operations = run.operations
     places = {(one.mount["ns_id"], one.mount["mountpoint"]) for one in holders}
-    reasons = {row["seq"]: row for row in rows(run.refusals, ["seq", "reason", "in_the_way"])}
-    failed = [
-        row | reasons.get(row["seq"], {})
-        for row in rows(operations[operations["error"] != ""])
-        if (row["ns_id"], row["path"]) in places
-    ]
+    failed = _failed(run, places, text)
     traced, imported = bool(run.meta.get("traced")), "boot_id" not in run.meta
     subject = names.get(target.mounts["ns_id"].iloc[0], {})
     remedy = _remedy(diagnosis, holders, failed)
@@ -166,6 +169,20 @@ def _of_interest(diagnosis: Diagnosis, target: Target, asked: set[int] | None) -
     if target.kind == "namespace" or diagnosis.home is None:
         return set()
     return {diagnosis.home}
+
+
+def _failed(run: Run, places: set[tuple[int, str]], path: str) -> list[Row]:
+    """The operations that failed at some mount points, or, whatever the namespace, at a path."""
+    operations = run.operations
+    failed = operations[operations["error"] != ""]
+    asked = os.path.normpath(path)
+    failed = failed[failed["path"].isin({place for _, place in places} | {asked})]
+    reasons = {row["seq"]: row for row in rows(run.refusals, ["seq", "reason", "in_the_way"])}
+    return [
+        row | reasons.get(row["seq"], {})
+        for row in rows(failed)
+        if row["path"] == asked or (row["ns_id"], row["path"]) in places
+    ]
 
 
 def used_by(answer: Why, users: dict[int, list[Row]]) -> Why:

@@ -235,3 +235,17 @@ def test_groups_that_had_one_number_one_after_the_other_are_two(record: Record) 
     lives = same.groupby("ns_id")["life"].agg(set)
     assert all(len(one) == 1 for one in lives)
     assert len({min(one) for one in lives}) == len(lives)
+
+
+def test_what_failed_at_a_path_is_told_though_nothing_was_mounted_there(
+    record: Record, mnttrace, tmp_path: Path
+) -> None:
+    recorded = record(
+        "mount -t tmpfs -o size=nonsense x plain || true; mount --bind nothing srv/x || true",
+        before=BEFORE + "mkdir plain",
+    )
+    for path in ("plain", "srv/x"):
+        [failed] = recorded.rows("operations", syscall="mount", path=f"{tmp_path}/{path}")
+        text = mnttrace("why", "run.mnttrace", tmp_path / path).stdout
+        assert f"(operation {failed['seq']})" in text.partition("\nfailed: ")[2], path
+    assert "nothing was mounted there" in mnttrace("why", "run.mnttrace", tmp_path / "plain").stdout
