@@ -64,15 +64,18 @@ class Remedies:
         if command.ns == self._diagnosis.home:
             caution = "  # if it is empty" if isinstance(command, RemoveDirectory) else ""
             return line(command, None) + caution
-        return line(command, self._process(command.ns)) + self._restart(command)
+        process = self._process(command.ns)
+        if process is None:
+            ns = self._namespace(command.ns).get("ns")
+            return f"# find what keeps mnt:[{ns}] alive, and end it: it has no process"
+        return line(command, process) + self._restart(command)
 
-    def _process(self, ns: object) -> str:
-        """A process of a namespace, as a word."""
+    def _process(self, ns: object) -> str | None:
+        """A process of a namespace, as a word; None if there is none."""
         row = self._namespace(ns)
-        name = shlex.quote(safe(row.get("name") or "?"))
-        if row.get("pid") and not self._imported:
-            return str(row["pid"])
-        return f'"$(pidof {name})"'
+        if self._imported:
+            return f'"$(pidof {shlex.quote(safe(row.get("name") or "?"))})"'
+        return str(row["pid"]) if row.get("pid") else None
 
     def _restart(self, command: Command) -> str:
         row = self._namespace(command.ns)
