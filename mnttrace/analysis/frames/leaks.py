@@ -148,11 +148,11 @@ def leaks(run: Run) -> pd.DataFrame:
         return none
     gone = whole.effects.loc[whole.effects["action"] == "detach", "mnt_id_unique"]
     narrow = narrow.assign(residue=narrow["present"] & narrow["copy_of_unique"].isin(gone))
-    # A tree came as one: what carried it is the group that its root came through.
-    root = _roots(narrow)
     narrow["starter"] = (
         narrow["src_ns_id"].map(starters(whole)).astype("string[pyarrow]").fillna("")
     )
+    # A tree came as one: what carried it is the group that its root came through.
+    root = _roots(narrow)
     narrow[_CAUSE] = narrow[_CAUSE].iloc[root].set_axis(narrow.index)
     order = np.lexsort(
         (
@@ -184,7 +184,8 @@ def _roots(copies: pd.DataFrame) -> np.ndarray:
     known = pd.Index(copies["mnt_id_unique"].iloc[first])
     found = known.get_indexer(copies["receiver_unique"])
     parent = np.where(found < 0, -1, first[found])
-    program = copies.groupby(["comm", "dst_ns_id"], dropna=False, observed=True).ngroup().to_numpy()
+    keys = ["starter", "comm", "dst_ns_id"]
+    program = copies.groupby(keys, dropna=False, observed=True).ngroup().to_numpy()
     root: np.ndarray = np.arange(len(copies))
     is_inner = (parent >= 0) & (program[parent] == program)
     root[is_inner] = parent[is_inner]
