@@ -8,9 +8,12 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
-from mnttrace.analysis.dataframes import Row, rows
+from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.run import Run
+
+Columns = dict[str, pd.api.extensions.ExtensionArray]
 
 
 class Story:
@@ -33,7 +36,7 @@ class Story:
         if not isinstance(mount, int):
             return []
         first, last = np.searchsorted(self._mounts, [mount, mount + 1])
-        return list(rows(self._effects.iloc[np.sort(self._order[first:last])]))
+        return [_row(self._effect_columns, at) for at in np.sort(self._order[first:last])]
 
     def attached(self, mount: object) -> Row | None:
         """The effect that attached a mount; None if it was there before, or if it is not known."""
@@ -49,8 +52,7 @@ class Story:
         place = np.searchsorted(self._seqs, seq) if seq is not None else len(self._seqs)
         if place == len(self._seqs) or self._seqs[place] != seq:
             return None
-        [row] = rows(self._operations.iloc[self._by_seq[place] : self._by_seq[place] + 1])
-        return row
+        return _row(self._operation_columns, self._by_seq[place])
 
     def typed_since(self, mount: object, until: int | None = None) -> Row | None:
         """The effect since which a mount has the propagation type that it had at a moment.
@@ -73,6 +75,14 @@ class Story:
                 same = is_first and _type(row["before"]) == row["propagation"]
                 found, last = (found if same else row), row["propagation"]
         return found
+
+    @cached_property
+    def _effect_columns(self) -> Columns:
+        return {str(name): self._effects[name].array for name in self._effects}
+
+    @cached_property
+    def _operation_columns(self) -> Columns:
+        return {str(name): self._operations[name].array for name in self._operations}
 
     @cached_property
     def _order(self) -> np.ndarray:
@@ -98,6 +108,18 @@ class Story:
     def _seqs(self) -> np.ndarray:
         seqs: np.ndarray = self._operations["seq"].to_numpy("int64")[self._by_seq]
         return seqs
+
+
+def _row(columns: Columns, at: int) -> Row:
+    """One row, as of :func:`mnttrace.analysis.dataframes.rows`; a slice of a frame takes far longer
+    to make."""
+    row: Row = {}
+    for name, column in columns.items():
+        value = column[at]
+        if value is pd.NA or value is pd.NaT:
+            value = None
+        row[name] = value.item() if isinstance(value, np.generic) else value
+    return row
 
 
 def _type(settings: str | None) -> str:
