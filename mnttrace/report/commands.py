@@ -34,8 +34,8 @@ def line(command: Umount | ChangeType | RemoveDirectory, pid: str | None) -> str
     Args:
         command: that one.
         pid: a process of the command's mount namespace, as a word; None: that is the one that the
-            line is given in. mount(8) and umount(8) have -N since util-linux 2.33; the namespace
-            needs no such programs then, only a /proc for -l and -R.
+            line is given in. With -N of mount(8) and umount(8), tried with util-linux 2.38,
+            the namespace needs no such programs, only a /proc for -l and -R.
     """
     there = [] if pid is None else ["-N", pid]
     match command:

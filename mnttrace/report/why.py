@@ -229,51 +229,43 @@ def _to_reach(holder: Holder) -> str:
 
 def _stopped(stopped: Stopped) -> str:
     """Why a umount did not take it."""
-    path = safe(stopped.mount.path)
-    match stopped.barrier.kind:
-        case "sends-nothing":
-            text = f"the umount was sent to nobody: {path} there was {stopped.mount.type}"
-        case "sends-nothing-up":
-            text = f"the umount was not sent up to here: {path} there was {stopped.mount.type}"
-        case "receives-nothing":
-            text = f"the umount did not come here: {path} here was {stopped.mount.type}"
-        case "other-group":
-            text = f"the umount did not come here: {path} there was in another peer group"
-        case "locked":
-            return "the umount came here, but this mount is locked"
-        case "mounts-on-it":
-            others = ", ".join(map(safe, stopped.others))
-            return f"the umount came here, and was stopped by what is mounted on it: {others}"
-    return text + _since(stopped.mount) + _receiver(stopped)
+    if stopped.barrier.kind == "locked":
+        return "the umount came here, but this mount is locked"
+    if stopped.barrier.kind == "mounts-on-it":
+        others = ", ".join(map(safe, stopped.others))
+        return f"the umount came here, and was stopped by what is mounted on it: {others}"
+    return f"the umount did not come here: {_way(stopped)}"
 
 
 def _missing(one: Missing) -> str:
     """Why a mount did not come to a namespace."""
-    stopped = one.stopped
-    path, kind = safe(stopped.mount.path), stopped.mount.type
-    match stopped.barrier.kind:
-        case "sends-nothing":
-            text = f"what is mounted on {path} there is sent to nobody: it is {kind}"
-        case "sends-nothing-up":
-            text = f"{path} there receives from here and sends nothing up: it is {kind}"
-        case "receives-nothing":
-            text = f"{path} here receives nothing: it is {kind}"
-        case _:
-            text = f"{path} there is in another peer group"
-    return f"not in {title(one.namespace)}: {text}{_since(stopped.mount)}{_receiver(stopped)}"
+    return f"not in {title(one.namespace)}: {_way(one.stopped)}"
+
+
+_WAYS = {
+    "sends-nothing": " and sends nothing to others",
+    "sends-nothing-up": " and sends nothing up",
+    "receives-nothing": " and receives nothing",
+}
+
+
+def _way(stopped: Stopped) -> str:
+    """Which mount cut it off, and since when."""
+    what = _WAYS.get(stopped.barrier.kind, ", but of another peer group,")
+    text = _typed(stopped.mount, what)
+    return text if stopped.receiver is None else f"{text}; and {_typed(stopped.receiver)}"
+
+
+def _typed(mount: Typed, what: str = "") -> str:
+    """Like "/srv in host is private and sends nothing to others since …"."""
+    where = f"{safe(mount.path)} in {title(mount.namespace)}"
+    return f"{where} is {mount.type}{what}{_since(mount)}"
 
 
 def _since(mount: Typed) -> str:
     if not mount.is_known:
         return ""
     return " since " + (operation(mount.since) if mount.since else "before the recording")
-
-
-def _receiver(stopped: Stopped) -> str:
-    """What would have kept it away all the same."""
-    if stopped.receiver is None:
-        return ""
-    return f"; and {safe(stopped.receiver.path)} here is private{_since(stopped.receiver)}"
 
 
 def _gone(holder: Holder) -> Iterator[str]:

@@ -33,12 +33,14 @@ class Typed:
 
     Attributes:
         path: its mount point, in its namespace.
+        namespace: the row of `namespaces` of that.
         type: the propagation type.
         since: the operation since which it had that; None if it was so before the recording.
         is_known: whether `since` is known: False if no operation is known to have made it so.
     """
 
     path: str
+    namespace: Row
     type: str
     since: Row | None = None
     is_known: bool = True
@@ -194,7 +196,8 @@ class Diagnosis:
         effect = self.story.typed_since(mount.id, seq)
         since = self.story.operation(effect["seq"]) if effect else None
         is_known = effect is None or since is not None
-        return Typed(tables.path(mount.id), mount.propagation, since, is_known)
+        row = self.namespaces.get(mount.ns, {}) if isinstance(mount.ns, int) else {}
+        return Typed(tables.path(mount.id), row, mount.propagation, since, is_known)
 
     def missing(self, mounts: Iterable[Row], namespaces: Collection[int]) -> list[Missing]:
         """To which namespaces some mounts of one file system did not come, and why.
