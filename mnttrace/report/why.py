@@ -234,12 +234,12 @@ def _stopped(stopped: Stopped) -> str:
     if stopped.barrier.kind == "mounts-on-it":
         others = ", ".join(map(safe, stopped.others))
         return f"the umount came here, and was stopped by what is mounted on it: {others}"
-    return f"the umount did not come here: {_way(stopped)}"
+    return f"the umount did not come here: {way(stopped)}"
 
 
 def _missing(one: Missing) -> str:
     """Why a mount did not come to a namespace."""
-    return f"not in {title(one.namespace)}: {_way(one.stopped)}"
+    return f"not in {title(one.namespace)}: {way(one.stopped)}"
 
 
 _WAYS = {
@@ -249,8 +249,8 @@ _WAYS = {
 }
 
 
-def _way(stopped: Stopped) -> str:
-    """Which mount cut it off, and since when."""
+def way(stopped: Stopped) -> str:
+    """Which mount cuts a namespace off, and since when."""
     what = _WAYS.get(stopped.barrier.kind, ", but of another peer group,")
     text = _typed(stopped.mount, what)
     return text if stopped.receiver is None else f"{text}; and {_typed(stopped.receiver)}"

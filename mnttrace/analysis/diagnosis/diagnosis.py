@@ -178,9 +178,9 @@ class Diagnosis:
             barrier = of_umount(tables, original, copy)
         except KeyError:
             return None
-        return None if barrier is None else self._stopped(tables, barrier, operation["seq"])
+        return None if barrier is None else self.stopped(tables, barrier, operation["seq"])
 
-    def _stopped(self, tables: Tables, barrier: Barrier, seq: int | None) -> Stopped:
+    def stopped(self, tables: Tables, barrier: Barrier, seq: int | None) -> Stopped:
         """A barrier with paths and operations.
 
         Args:
@@ -217,7 +217,7 @@ class Diagnosis:
             way = None if ns in has else self._barrier_to(ns, there)
             if way is not None:
                 row = self.namespaces.get(ns, {})
-                found.append(Missing(row, self._stopped(tables, way, None)))
+                found.append(Missing(row, self.stopped(tables, way, None)))
         return found
 
     def _mount_of(self, row: Row) -> MountId:
