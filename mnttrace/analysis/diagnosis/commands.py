@@ -181,7 +181,7 @@ def outcome(
     """
     try:
         for command in commands:
-            _apply(tables, command, busy)
+            apply(tables, command, busy)
         return _outcome(tables)
     finally:
         tables.undo()
@@ -197,7 +197,7 @@ def carry_out(
     """
     try:
         for command in commands:
-            _apply(tables, command, busy)
+            apply(tables, command, busy)
     except Refused:
         tables.undo()
         raise
@@ -218,7 +218,7 @@ def effects_of(
         KeyError: a namespace has no mounts.
     """
     try:
-        _apply(tables, command, busy)
+        apply(tables, command, busy)
     except (Refused, KeyError):
         tables.undo()
         raise
@@ -238,7 +238,17 @@ def _outcome(tables: Tables) -> Outcome:
     return Outcome(tuple(gone), tuple(changed))
 
 
-def _apply(tables: Tables, command: Command, busy: Container[MountId]) -> None:
+def apply(tables: Tables, command: Command, busy: Container[MountId] = ()) -> None:
+    """Carry out a command as a part of the running operation, which stays undoable.
+
+    Args:
+        tables, busy: as for :func:`outcome`.
+        command: the command.
+
+    Raises:
+        Refused: it would be; the tables are to be undone then.
+        KeyError: its namespace has no mounts.
+    """
     match command:
         case Umount(ns, paths, lazy, recursive):
             for path in paths:

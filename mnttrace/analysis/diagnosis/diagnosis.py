@@ -251,6 +251,15 @@ class Diagnosis:
             return None
         return on_the_way(tables, above, there)
 
+    @cached_property
+    def file_systems(self) -> dict[str, Row]:
+        """`fstype` and `source` of each device that was mounted; of the last one with a number."""
+        effects = self._run.effects[["device", "fstype", "source"]].dropna(subset=["device"])
+        last = effects.drop_duplicates("device", keep="last")
+        found = {row["device"]: row for row in rows(last)}
+        found |= {row["device"]: row for row in self.now.facts.values()}
+        return found
+
     def facts(self, mounts: Iterable[MountId]) -> list[Row]:
         """What the tables at the end say of some mounts."""
         return [self.now.facts[mount] for mount in mounts if mount in self.now.facts]

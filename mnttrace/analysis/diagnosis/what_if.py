@@ -13,9 +13,10 @@ import pandas as pd
 
 from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.diagnosis.barriers import Barrier, on_the_way
-from mnttrace.analysis.diagnosis.command_lines import parse
+from mnttrace.analysis.diagnosis.command_lines import NamespaceOf, parse
 from mnttrace.analysis.diagnosis.commands import Command, carry_out, effects_of
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped
+from mnttrace.analysis.diagnosis.otherwise import Histories, Otherwise, changes_of
 from mnttrace.analysis.model.mounts import Effect, Mount, MountId, Namespace, Refused, lies_under
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.query.targets import namespaces_of
@@ -162,14 +163,7 @@ def what_if(
     Raises:
         BadInput: a line is no command that is known, or a namespace is not known.
     """
-
-    def namespace_of(text: str) -> Namespace:
-        found = namespaces_of(run, resolved(text))
-        if len(found) > 1:
-            names = ", ".join(f"mnt:[{diagnosis.namespaces[one]['ns']}]" for one in sorted(found))
-            raise BadInput(f"{len(found)} namespaces are called {text!r}", f"they are {names}")
-        return found.pop()
-
+    namespace_of = _finder(run, diagnosis, resolved)
     ns = namespace_of(within)
     asked = _Asked(diagnosis)
     given = [
@@ -178,21 +172,53 @@ def what_if(
     return asked.answer([one for one, _ in given], [text for _, text in given])
 
 
+def replaced(run: Run, diagnosis: Diagnosis, lines: Sequence[str]) -> Otherwise:
+    """What the recorded history would have led to with some of its operations changed.
+
+    Args:
+        run: the whole recording.
+        diagnosis: of that.
+        lines: the changes, see :func:`mnttrace.analysis.diagnosis.otherwise.changes_of`.
+
+    Raises:
+        BadInput: a line is no change, or there is no such operation; too many follow it.
+    """
+    if not run.meta.get("traced"):
+        raise BadInput(
+            "these are only mount tables: there are no operations to be replaced",
+            "mnttrace record makes a recording that has them",
+        )
+    asked = _Asked(diagnosis)
+    changes = changes_of(run, lines, _finder(run, diagnosis, str), asked.device_of)
+    histories = Histories(run, diagnosis.now.tables, min(changes))
+    return histories.otherwise(changes)
+
+
+def _finder(run: Run, diagnosis: Diagnosis, resolved: Callable[[str], str]) -> NamespaceOf:
+    """Finds the one namespace that a name stands for."""
+
+    def namespace_of(text: str) -> Namespace:
+        found = namespaces_of(run, resolved(text))
+        if len(found) > 1:
+            names = ", ".join(f"mnt:[{diagnosis.namespaces[one]['ns']}]" for one in sorted(found))
+            raise BadInput(f"{len(found)} namespaces are called {text!r}", f"they are {names}")
+        return found.pop()
+
+    return namespace_of
+
+
 class _Asked:
     """Tries commands on tables of its own."""
 
     def __init__(self, diagnosis: Diagnosis) -> None:
         self._diagnosis = diagnosis
         self._tables = diagnosis.now.tables
-        self._facts: dict[str, Row] = {}
-        for row in diagnosis.now.facts.values():
-            self._facts.setdefault(row["device"], row)
         self._new: dict[str, Row] = {}
 
     def device_of(self, source: str) -> str:
         """The device of a source that is mounted already; else a new one."""
         if source.startswith("/dev/"):
-            for device, row in self._facts.items():
+            for device, row in self._diagnosis.file_systems.items():
                 if row["source"] == source:
                     return device
         device = f"new:{len(self._new)}"
@@ -242,7 +268,7 @@ class _Asked:
         return InTheWay(mount, self._tables.path(id), self._facts_of(mount))
 
     def _facts_of(self, mount: Mount) -> Row:
-        return self._new.get(mount.device) or self._facts.get(mount.device) or {}
+        return self._new.get(mount.device) or self._diagnosis.file_systems.get(mount.device) or {}
 
     def _absent(self, effects: Iterator[Effect]) -> Iterator[Absent]:
         """The namespaces that have the directory of a new mount, and get no copy."""
