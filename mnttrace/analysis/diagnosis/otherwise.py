@@ -57,6 +57,7 @@ class Otherwise:
             would not be there.
         elsewhere: those of operations that would find another mount at their paths: what lies
             below, if the path exists there, which tables do not tell.
+        attached: all mounts that would have been attached.
         differs: how many mounts the model has at the end, without a change, that the recording has
             not, or the other way round: none if it follows the recording.
     """
@@ -68,6 +69,7 @@ class Otherwise:
     refused: tuple[tuple[int, Refused], ...]
     impossible: tuple[int, ...]
     elsewhere: tuple[int, ...]
+    attached: tuple[Attached, ...]
     differs: int
 
 
@@ -78,6 +80,9 @@ class Histories:
         run: the whole recording.
         tables: those at its end.
         first: the number of the first operation that is to be changed.
+
+    Attributes:
+        differs: as in :class:`Otherwise`.
 
     Raises:
         BadInput: more than MOST operations follow.
@@ -92,7 +97,7 @@ class Histories:
             )
         self._history = History(run, first)
         self._recorded = self._history.rerun({})
-        self._differs = sum(
+        self.differs = sum(
             (Counter(_ends(tables)) - Counter(_ends(self._recorded.tables))).values()
         ) + sum((Counter(_ends(self._recorded.tables)) - Counter(_ends(tables))).values())
 
@@ -108,7 +113,8 @@ class Histories:
             tuple((seq, after.refused[seq]) for seq in sorted(refused)),
             tuple(sorted(after.impossible - before.impossible)),
             tuple(sorted(after.elsewhere - before.elsewhere - after.refused.keys())),
-            self._differs,
+            tuple(after.attached),
+            self.differs,
         )
 
 

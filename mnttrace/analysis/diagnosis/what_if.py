@@ -16,7 +16,7 @@ from mnttrace.analysis.diagnosis.barriers import Barrier, on_the_way
 from mnttrace.analysis.diagnosis.command_lines import NamespaceOf, parse
 from mnttrace.analysis.diagnosis.commands import Command, carry_out, effects_of
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped
-from mnttrace.analysis.diagnosis.otherwise import Histories, Otherwise, changes_of
+from mnttrace.analysis.diagnosis.otherwise import Otherwise, changes_of
 from mnttrace.analysis.model.mounts import Effect, Mount, MountId, Namespace, Refused, lies_under
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.query.targets import namespaces_of
@@ -190,7 +190,7 @@ def replaced(run: Run, diagnosis: Diagnosis, lines: Sequence[str]) -> Otherwise:
         )
     asked = _Asked(diagnosis)
     changes = changes_of(run, lines, _finder(run, diagnosis, str), asked.device_of)
-    histories = Histories(run, diagnosis.now.tables, min(changes))
+    histories = diagnosis.histories(min(changes))
     return histories.otherwise(changes)
 
 
