@@ -33,6 +33,8 @@ _SETTINGS: dict[Kind, str] = {
     "mountPropagation: None",
     "slave-copy": "a slave of what is bound, so that its umount takes nothing else",
     "bind-alone": "bind in place of rbind",
+    "bind-alone-and-private": "bind in place of rbind, and a private copy, which gets nothing of "
+    "later ones",
     "private-copy": "a private copy, which gets nothing of later ones",
 }
 

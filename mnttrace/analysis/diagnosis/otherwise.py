@@ -112,7 +112,7 @@ class Histories:
             _gone_before(before, after),
             tuple((seq, after.refused[seq]) for seq in sorted(refused)),
             tuple(sorted(after.impossible - before.impossible)),
-            tuple(sorted(after.elsewhere - before.elsewhere - after.refused.keys())),
+            tuple(sorted(after.elsewhere(before) - after.refused.keys())),
             tuple(after.attached),
             self.differs,
         )

@@ -38,6 +38,7 @@ Kind = Literal[
     "receives-nothing",  # the mount that received it is private
     "slave-copy",  # what was bound is a slave, so that its umount takes nothing else
     "bind-alone",  # without what is mounted on it
+    "bind-alone-and-private",  # so, and as the next one
     "private-copy",  # what was bound is private, so that later ones are not copied to it
 ]
 
@@ -284,15 +285,14 @@ class Preventions:
 
 def _of_growth(binds: list[Row], is_below: bool) -> list[tuple[Kind, Changes]]:
     """To bind without what is mounted on it, and to make private what was bound."""
-    alone: Changes = {
-        one["seq"]: (Bind(one["ns_id"], one["source_path"], one["path"]),) for one in binds
-    }
-    private: Changes = {
-        one["seq"]: (ITSELF, ChangeType(one["ns_id"], one["path"], "private", False))
-        for one in binds
-    }
-    found: list[tuple[Kind, Changes]] = [("bind-alone", alone), ("private-copy", private)]
-    return found if is_below else found[::-1]
+    alone = {one["seq"]: Bind(one["ns_id"], one["source_path"], one["path"]) for one in binds}
+    private = {one["seq"]: ChangeType(one["ns_id"], one["path"], "private", False) for one in binds}
+    found: list[tuple[Kind, Changes]] = [
+        ("bind-alone", {seq: (alone[seq],) for seq in alone}),
+        ("private-copy", {seq: (ITSELF, private[seq]) for seq in alone}),
+    ]
+    both: Changes = {seq: (alone[seq], private[seq]) for seq in alone}
+    return [*(found if is_below else found[::-1]), ("bind-alone-and-private", both)]
 
 
 def _helps(case: Case, otherwise: Otherwise) -> bool:
@@ -308,4 +308,5 @@ def _price(one: Prevention) -> tuple[int, int, int]:
     """The less, the better: what fails, what else does not come, what is to be changed."""
     otherwise = one.otherwise
     failing = len(otherwise.refused) + len(otherwise.impossible) + len(otherwise.elsewhere)
-    return failing, len(one.also), len(one.changes)
+    commands = sum(max(1, len(some)) for some in one.changes.values())
+    return failing, len(one.also), commands

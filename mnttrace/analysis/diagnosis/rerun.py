@@ -36,6 +36,8 @@ ITSELF = None  # among the commands of a change: the operation as it was recorde
 Changes = Mapping[int, tuple[Command | None, ...]]
 """What is done in place of operations, by their numbers."""
 
+WorkedOn = tuple[str, str] | None
+
 _OPERATIONS = ["seq", "monotonic", "syscall", "error", "ns_id", "root_unique", "path"]
 _OPERATIONS += ["source_path", "flags_value", "propagation"]
 _EFFECTS = ["seq", "monotonic", "ns_id", "action", "via", "mnt_id_unique", "parent_unique"]
@@ -70,7 +72,8 @@ class Rerun:
         ended: by namespace whose end was seen late, the operation before which it had ended.
         refused: operations that the model refuses, and commands in their place.
         impossible: operations of which a mount that they worked on is not there.
-        elsewhere: operations that find another mount at their paths, if these exist there.
+        worked_on: by operation, the directory that it attached a mount to, or what it unmounted:
+            device, and path within the file system.
     """
 
     tables: Tables
@@ -78,7 +81,15 @@ class Rerun:
     ended: dict[Namespace, int] = field(default_factory=dict)
     refused: dict[int, Refused] = field(default_factory=dict)
     impossible: set[int] = field(default_factory=set)
-    elsewhere: set[int] = field(default_factory=set)
+    worked_on: dict[int, WorkedOn] = field(default_factory=dict)
+
+    def elsewhere(self, before: Rerun) -> set[int]:
+        """The operations that find something else at their paths than in another rerun."""
+        return {
+            seq
+            for seq, spot in self.worked_on.items()
+            if spot is not None and before.worked_on.get(seq) not in (None, spot)
+        }
 
 
 class History:
@@ -193,10 +204,8 @@ class _Step:
         elif born := [one for one in recorded if one["via"] == "namespace-copy"]:
             found = _birth(self._tables, born)
         else:
-            is_elsewhere = _is_missing(self._tables, _worked_on(recorded))
             found = _call(self._tables, row, recorded)
-            if is_elsewhere:
-                self._done.elsewhere.add(row["seq"])
+            self._done.worked_on[row["seq"]] = _worked_on(self._tables, found)
         if self._before is None and recorded:
             found = self._without_ended(row["seq"], found, recorded)
         self._finish(row["seq"], found, recorded)
@@ -303,16 +312,14 @@ def _call(tables: Tables, row: Row, recorded: list[Row]) -> list[Effect]:
     return []
 
 
-def _is_missing(tables: Tables, mount: MountId) -> bool:
-    return mount is not None and mount not in tables.mounts
-
-
-def _worked_on(recorded: list[Row]) -> MountId:
-    """The mount that a call unmounted, or attached another one to; None for other calls."""
-    own = [one for one in recorded if one["via"] == "direct"]
-    for action, column in (("attach", "parent_unique"), ("detach", "mnt_id_unique")):
-        if some := [one for one in own if one["action"] == action]:
-            return _top(some)[column]  # type: ignore[no-any-return]
+def _worked_on(tables: Tables, effects: list[Effect]) -> WorkedOn:
+    """What a call that had effects attached a mount to, or unmounted."""
+    for effect in effects:
+        mount = effect.mount
+        if effect.via == "direct" and effect.action == "attach":
+            return tables.mounts[mount.parent].device, mount.place
+        if effect.via == "direct" and effect.action == "detach":
+            return mount.device, mount.root
     return None
 
 
