@@ -72,6 +72,17 @@ def action_of(row: Row) -> str:
     return flags.mount_action(row["flags_value"])
 
 
+def is_type_change(row: Row) -> bool:
+    """Whether an operation changes the propagation type of mounts that are there."""
+    return row["syscall"] in ("mount", "mount_setattr") and bool(row["propagation"])
+
+
+def is_recursive(row: Row) -> bool:
+    """Whether such a change is one of what is mounted on these, too."""
+    flag = MOUNT["MS_REC"] if row["syscall"] == "mount" else flags.AT["AT_RECURSIVE"]
+    return bool((row["flags_value"] or 0) & flag)
+
+
 class _Work(NamedTuple):
     """An operation of the model, with what it is to be given beside the tables."""
 

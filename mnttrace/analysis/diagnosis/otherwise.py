@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import cast, get_args
 
 from mnttrace.analysis.dataframes import Row, rows
+from mnttrace.analysis.diagnosis import calls
 from mnttrace.analysis.diagnosis.command_lines import DeviceOf, NamespaceOf, parse
 from mnttrace.analysis.diagnosis.commands import ChangeType, Command
 from mnttrace.analysis.diagnosis.rerun import ITSELF, Attached, Changes, History, Rerun
@@ -19,7 +20,6 @@ from mnttrace.analysis.model.mounts import Mount, PropagationType, Refused, is_m
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.run import Run
 from mnttrace.errors import BadInput
-from mnttrace.linux.flags import AT, MOUNT
 
 MOST = 20_000  # operations that are put through the model: some seconds
 _BIRTHS = ("unshare", "clone", "clone3")
@@ -211,15 +211,4 @@ def _typed(row: Row, to: PropagationType, recursive: bool) -> tuple[Command | No
     if not row["path"].startswith("/"):
         raise BadInput(f"operation {row['seq']} has no mount point", _USAGE)
     change = ChangeType(row["ns_id"], row["path"], to, recursive)
-    return (change,) if is_type_change(row) else (ITSELF, change)
-
-
-def is_type_change(row: Row) -> bool:
-    """Whether an operation changes the propagation type of mounts that are there."""
-    return row["syscall"] in ("mount", "mount_setattr") and bool(row["propagation"])
-
-
-def is_recursive(row: Row) -> bool:
-    """Whether such a change is one of what is mounted on these, too."""
-    flag = MOUNT["MS_REC"] if row["syscall"] == "mount" else AT["AT_RECURSIVE"]
-    return bool((row["flags_value"] or 0) & flag)
+    return (change,) if calls.is_type_change(row) else (ITSELF, change)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mnttrace.analysis.dataframes import Row, rows
+from mnttrace.analysis.diagnosis import calls
 from mnttrace.analysis.diagnosis.commands import Bind, ChangeType, Command
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step, steps_of
@@ -19,8 +20,6 @@ from mnttrace.analysis.diagnosis.otherwise import (
     Histories,
     Left,
     Otherwise,
-    is_recursive,
-    is_type_change,
 )
 from mnttrace.analysis.diagnosis.rerun import ITSELF, Changes
 from mnttrace.analysis.model.mounts import MountId
@@ -234,14 +233,14 @@ class Preventions:
         if typed is None or typed.namespace.get("ns_id") != ns:
             typed = stopped.receiver
         row = typed.since if typed else None
-        if row is None or not is_type_change(row):
+        if row is None or not calls.is_type_change(row):
             # They were private from the beginning: what made them so after the birth, if anything.
             changes = self._run.operations
             its = changes[(changes["ns_id"] == ns) & (changes["propagation"] == "private")]
             row = self._story.operation(int(its["seq"].iloc[0])) if len(its) else None
-        if row is None or not is_type_change(row):
+        if row is None or not calls.is_type_change(row):
             return {}
-        change = ChangeType(row["ns_id"], row["path"], "slave", is_recursive(row))
+        change = ChangeType(row["ns_id"], row["path"], "slave", calls.is_recursive(row))
         return {row["seq"]: (change,)}
 
     def _shared_before(self, effect: Row, stopped: Stopped) -> Changes:
@@ -261,8 +260,10 @@ class Preventions:
         source = effect["copy_of_ns_id"]
         birth = self._birth(source)
         if shared_since is not None and shared_since["ns_id"] == source:
-            change = ChangeType(source, shared_since["path"], "slave", is_recursive(shared_since))
-            if is_type_change(shared_since):
+            change = ChangeType(
+                source, shared_since["path"], "slave", calls.is_recursive(shared_since)
+            )
+            if calls.is_type_change(shared_since):
                 yield "not-shared", {shared_since["seq"]: (change,)}
         if birth is not None:
             slaves = ChangeType(source, "/", "slave", True)

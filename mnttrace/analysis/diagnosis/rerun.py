@@ -10,36 +10,31 @@ place of the same namespace; what was not recorded has a negative one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mnttrace.analysis.dataframes import Row, rows
-from mnttrace.analysis.diagnosis import calls
+from mnttrace.analysis.diagnosis import calls, recorded_calls
 from mnttrace.analysis.diagnosis.commands import Command, apply
 from mnttrace.analysis.model import propagation
 from mnttrace.analysis.model.mounts import (
     Effect,
-    Mount,
     MountId,
     Namespace,
     Refused,
     Spot,
-    lies_under,
 )
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.replay import Replay, mount_of
-from mnttrace.linux.flags import MOUNT, UMOUNT
 
 ITSELF = None  # among the commands of a change: the operation as it was recorded
 
 Changes = Mapping[int, tuple[Command | None, ...]]
 """What is done in place of operations, by their numbers."""
 
-WorkedOn = tuple[str, str] | None
-
 _OPERATIONS = ["seq", "monotonic", "syscall", "error", "ns_id", "root_unique", "path"]
-_OPERATIONS += ["source_path", "flags_value", "propagation"]
+_OPERATIONS += ["path_unique", "source_path", "flags_value", "propagation"]
 _EFFECTS = ["seq", "monotonic", "ns_id", "action", "via", "mnt_id_unique", "parent_unique"]
 _EFFECTS += ["parent_path", "mountpoint", "root", "device", "shared", "master", "unbindable"]
 _EFFECTS += ["locked", "copy_of_unique", "copy_of_ns_id"]
@@ -72,6 +67,7 @@ class Rerun:
         ended: by namespace whose end was seen late, the operation before which it had ended.
         refused: operations that the model refuses, and commands in their place.
         impossible: operations of which a mount that they worked on is not there.
+        changed: by operation, what it gave another propagation type.
         worked_on: by operation, the directory that it attached a mount to, or what it unmounted:
             device, and path within the file system.
     """
@@ -81,7 +77,8 @@ class Rerun:
     ended: dict[Namespace, int] = field(default_factory=dict)
     refused: dict[int, Refused] = field(default_factory=dict)
     impossible: set[int] = field(default_factory=set)
-    worked_on: dict[int, WorkedOn] = field(default_factory=dict)
+    changed: dict[int, Spot] = field(default_factory=dict)
+    worked_on: dict[int, recorded_calls.WorkedOn] = field(default_factory=dict)
 
     def elsewhere(self, before: Rerun) -> set[int]:
         """The operations that find something else at their paths than in another rerun."""
@@ -202,10 +199,12 @@ class _Step:
         if row["error"]:
             found = self._failed(row)
         elif born := [one for one in recorded if one["via"] == "namespace-copy"]:
-            found = _birth(self._tables, born)
+            found = recorded_calls.birth(self._tables, born)
+        elif calls.is_type_change(row):
+            found = self._change(row, recorded)
         else:
-            found = _call(self._tables, row, recorded)
-            self._done.worked_on[row["seq"]] = _worked_on(self._tables, found)
+            found = recorded_calls.call(self._tables, row, recorded)
+            self._done.worked_on[row["seq"]] = recorded_calls.worked_on(self._tables, found)
         if self._before is None and recorded:
             found = self._without_ended(row["seq"], found, recorded)
         self._finish(row["seq"], found, recorded)
@@ -218,6 +217,14 @@ class _Step:
             self._done.ended[ns] = seq
             propagation.end_namespace(self._tables, ns)
         return [one for one in effects if one.mount.ns not in ended]
+
+    def _change(self, row: Row, recorded: list[Row]) -> list[Effect]:
+        spot = self._before.changed.get(row["seq"]) if self._before else None
+        if spot is None or spot.mount not in self._tables.mounts:
+            spot = recorded_calls.spot_of_change(self._tables, row, recorded)
+        self._done.changed[row["seq"]] = spot
+        recursive = calls.is_recursive(row)
+        return propagation.change(self._tables, spot, row["propagation"], recursive=recursive)
 
     def _failed(self, row: Row) -> list[Effect]:
         if row["syscall"] not in calls.CALLS:
@@ -268,111 +275,3 @@ def _names(tables: Tables, attached: list[Effect], recorded: list[Row]) -> dict[
         if ids := known.get((mount.ns, is_copy, key)):
             found[mount.id] = ids.pop(0)
     return found
-
-
-def _birth(tables: Tables, born: list[Row]) -> list[Effect]:
-    """A namespace is made: a copy of another one."""
-    new, source = born[0]["ns_id"], born[0]["copy_of_ns_id"]
-    is_foreign = any(
-        row["locked"] and not tables.mounts[row["copy_of_unique"]].locked
-        for row in born
-        if row["copy_of_unique"] in tables.mounts
-    )
-    return propagation.copy_namespace(
-        tables,
-        source,
-        new,
-        owner=("owner", new) if is_foreign else None,
-        keeps_unbindable=any(row["unbindable"] for row in born),
-    )
-
-
-def _call(tables: Tables, row: Row, recorded: list[Row]) -> list[Effect]:
-    """Any other call that succeeded.
-
-    Where the effects show what it worked on, that is taken, as paths are not always known from the
-    root of the namespace.
-
-    Raises:
-        KeyError: that is not there.
-        Refused: it would be.
-    """
-    own = [one for one in recorded if one["via"] == "direct"]
-    attached = [one for one in own if one["action"] == "attach"]
-    detached = [one for one in own if one["action"] == "detach"]
-    removed = [one for one in recorded if one["via"] == "mountpoint-removed"]
-    if removed:
-        return _remove(tables, row, removed[0])
-    if attached:
-        return _attach(tables, row, attached)
-    if detached and row["syscall"] == "umount2":
-        return _umount(tables, row, _top(detached))
-    if row["syscall"] in calls.CALLS:
-        return calls.carry_out(tables, row)
-    return []
-
-
-def _worked_on(tables: Tables, effects: list[Effect]) -> WorkedOn:
-    """What a call that had effects attached a mount to, or unmounted."""
-    for effect in effects:
-        mount = effect.mount
-        if effect.via == "direct" and effect.action == "attach":
-            return tables.mounts[mount.parent].device, mount.place
-        if effect.via == "direct" and effect.action == "detach":
-            return mount.device, mount.root
-    return None
-
-
-def _top(effects: list[Row]) -> Row:
-    """The one of some mounts that is on none of them."""
-    ids = {one["mnt_id_unique"] for one in effects}
-    return next((one for one in effects if one["parent_unique"] not in ids), effects[0])
-
-
-def _attach(tables: Tables, row: Row, attached: list[Row]) -> list[Effect]:
-    top = _top(attached)
-    if top["parent_unique"] not in tables.mounts:
-        return calls.carry_out(tables, row, device=top["device"])
-    mount = mount_of(top, tables)
-    target = Spot(mount.parent, mount.place)
-    if top["copy_of_unique"] is None:
-        return propagation.mount(tables, target, mount.device, root=mount.root, id=mount.id)
-    source = _source(tables, row, mount) or Spot(
-        tables.mounts[top["copy_of_unique"]].id, mount.root
-    )
-    recursive = len(attached) > 1 or bool(row["flags_value"] & MOUNT["MS_REC"])
-    return propagation.bind(tables, source, target, recursive=recursive)
-
-
-def _source(tables: Tables, row: Row, mount: Mount) -> Spot | None:
-    """What was bound, by its path, if that shows what the new mount does."""
-    if not row["source_path"]:
-        return None
-    try:
-        spot = calls.spot_of(tables, row, "source_path")
-    except (Refused, KeyError):
-        return None
-    same = tables.mounts[spot.mount].device == mount.device and spot.place == mount.root
-    return spot if same else None
-
-
-def _umount(tables: Tables, row: Row, top: Row) -> list[Effect]:
-    mount = tables.mounts.get(top["mnt_id_unique"])
-    if mount is None:
-        return calls.carry_out(tables, row)
-    lazy = bool(row["flags_value"] & UMOUNT["MNT_DETACH"])
-    return propagation.umount(tables, Spot(mount.id, mount.root), lazy=lazy)
-
-
-def _remove(tables: Tables, row: Row, removed: Row) -> list[Effect]:
-    parent = tables.mounts[removed["parent_unique"]]
-    place = mount_of(removed, tables).place
-    for through in _with_directory(tables, row["ns_id"], parent, place):
-        return propagation.remove(tables, Spot(through.id, place))
-    return []
-
-
-def _with_directory(tables: Tables, ns: Namespace, parent: Mount, place: str) -> Iterator[Mount]:
-    for mount in tables.in_namespace(ns):
-        if mount.device == parent.device and lies_under(place, mount.root):
-            yield mount
