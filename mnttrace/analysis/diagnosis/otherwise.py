@@ -97,12 +97,19 @@ class Histories:
             )
         self._history = History(run, first)
         self._recorded = self._history.rerun({})
+        self._known: dict[tuple[object, ...], Otherwise] = {}
         self.differs = sum(
             (Counter(_ends(tables)) - Counter(_ends(self._recorded.tables))).values()
         ) + sum((Counter(_ends(self._recorded.tables)) - Counter(_ends(tables))).values())
 
     def otherwise(self, changes: Changes) -> Otherwise:
         """What changes would have led to."""
+        key = tuple(sorted(changes.items(), key=lambda change: change[0]))
+        if key not in self._known:
+            self._known[key] = self._otherwise(changes)
+        return self._known[key]
+
+    def _otherwise(self, changes: Changes) -> Otherwise:
         before, after = self._recorded, self._history.rerun(changes, self._recorded)
         refused = after.refused.keys() - before.refused.keys()
         return Otherwise(
