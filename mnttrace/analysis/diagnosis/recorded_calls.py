@@ -70,9 +70,36 @@ def call(tables: Tables, row: Row, recorded: list[Row]) -> list[Effect]:
         return _attach(tables, row, attached)
     if detached and row["syscall"] == "umount2":
         return _umount(tables, row, _top(detached))
+    moved = [
+        one for one in own if one["action"] == "move" and one["mnt_id_unique"] in tables.mounts
+    ]
+    if row["syscall"] == "pivot_root" and len(moved) > 1:
+        return _pivot_root(tables, moved)
     if row["syscall"] in calls.CALLS:
         return calls.carry_out(tables, row)
     return []
+
+
+def _pivot_root(tables: Tables, moved: list[Row]) -> list[Effect]:
+    """The old root was moved onto the new one, and that to where the old one was."""
+    ids = {one["mnt_id_unique"] for one in moved}
+    new = next(one for one in moved if one["parent_unique"] not in ids)
+    old = next(one for one in moved if one is not new)
+    spots = [_root_of(tables, one["mnt_id_unique"]) for one in (new, old)]
+    on = _place_of(tables, old)
+    if on.mount not in tables.mounts:
+        raise KeyError(on.mount)
+    return propagation.pivot_root(tables, spots[0], on, root=spots[1])
+
+
+def _root_of(tables: Tables, mount: MountId) -> Spot:
+    return Spot(mount, tables.mounts[mount].root)
+
+
+def _place_of(tables: Tables, effect: Row) -> Spot:
+    """Where an effect put its mount."""
+    mount = mount_of(effect, tables)
+    return Spot(mount.parent, mount.place)
 
 
 def spot_of_change(tables: Tables, row: Row, recorded: list[Row]) -> Spot:
