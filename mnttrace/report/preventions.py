@@ -21,6 +21,8 @@ _SHOWN = 3  # operations that are to be others, and mounts that would not come
 _SETTINGS: dict[Kind, str] = {
     "slaves": "slaves: unshare --propagation slave; MountFlags=slave; docker run -v …:rslave; "
     "mountPropagation: HostToContainer",
+    "slaves-throughout": "slaves: unshare --propagation slave; MountFlags=slave; "
+    "docker run -v …:rslave; mountPropagation: HostToContainer",
     "shared-before": "a shared mount, before the namespace is made",
     "shared-and-slaves": "a shared mount, before the namespace is made, and slaves there: "
     "MountFlags=slave; docker run -v …:rslave; mountPropagation: HostToContainer",

@@ -29,6 +29,7 @@ MOST = 2_000  # operations that are put through the model for one answer: a seco
 
 Kind = Literal[
     "slaves",  # the namespace gets slaves, where its copies are private or shared
+    "slaves-throughout",  # the same for all that it makes private
     "shared-before",  # what a namespace is made from is shared before it is made
     "shared-and-slaves",  # both
     "nothing-on-it",  # what stopped the umount is not mounted
@@ -144,7 +145,10 @@ class Preventions:
             for kind, changes in tried.items()
             if helps(otherwise := histories.otherwise(changes))
         ]
-        return min(found, key=_price, default=None)
+        best = min(found, key=_price, default=None)
+        if best is not None and best.otherwise.differs:
+            raise NotTried("the model does not follow this part of the recording")
+        return best
 
     def _also(self, otherwise: Otherwise, unwanted: Collection[MountId]) -> tuple[Left, ...]:
         return tuple(
@@ -193,10 +197,7 @@ class Preventions:
         follow = int((operations["seq"] >= first).sum())
         if follow > MOST:
             raise NotTried(f"{follow:,} operations follow")
-        histories = self._diagnosis.histories(first)
-        if histories.differs:
-            raise NotTried(f"the model has {histories.differs} mounts otherwise than recorded")
-        return histories
+        return self._diagnosis.histories(first)
 
     def _candidates(self, case: Case) -> Iterator[tuple[Kind, Changes]]:
         if case.lost is not None:
@@ -219,13 +220,16 @@ class Preventions:
                 yield "nothing-on-it", {one["seq"]: () for one in on_it if one}
             return
         slaves = self._slaves(effect["ns_id"], stopped)
+        throughout = self._slaves_throughout(effect["ns_id"])
         shared = self._shared_before(effect, stopped)
         if slaves:
             yield "slaves", slaves
+        if throughout:
+            yield "slaves-throughout", throughout
         if shared:
             yield "shared-before", shared
-        if slaves and shared:
-            yield "shared-and-slaves", {**slaves, **shared}
+        if throughout and shared:
+            yield "shared-and-slaves", {**throughout, **shared}
 
     def _slaves(self, ns: int, stopped: Stopped) -> Changes:
         """Slaves, in place of what made the copies of a namespace private."""
@@ -234,14 +238,15 @@ class Preventions:
             typed = stopped.receiver
         row = typed.since if typed else None
         if row is None or not calls.is_type_change(row):
-            # They were private from the beginning: what made them so after the birth, if anything.
-            changes = self._run.operations
-            its = changes[(changes["ns_id"] == ns) & (changes["propagation"] == "private")]
-            row = self._story.operation(int(its["seq"].iloc[0])) if len(its) else None
-        if row is None or not calls.is_type_change(row):
             return {}
-        change = ChangeType(row["ns_id"], row["path"], "slave", calls.is_recursive(row))
-        return {row["seq"]: (change,)}
+        return {row["seq"]: (_slave_instead(row),)}
+
+    def _slaves_throughout(self, ns: int) -> Changes:
+        """The same for each operation in the namespace that made something private."""
+        operations = self._run.operations
+        its = operations[(operations["ns_id"] == ns) & (operations["error"] == "")]
+        its = its[its["propagation"].isin(["private", "unbindable"])]
+        return {row["seq"]: (_slave_instead(row),) for row in rows(its)}
 
     def _shared_before(self, effect: Row, stopped: Stopped) -> Changes:
         """What carries a umount is made shared before the namespace is made."""
@@ -282,6 +287,10 @@ class Preventions:
         if row is not None and row["path"].startswith("/"):
             change = ChangeType(row["ns_id"], row["path"], "slave", True)
             yield "slave-copy", {row["seq"]: (ITSELF, change)}
+
+
+def _slave_instead(row: Row) -> ChangeType:
+    return ChangeType(row["ns_id"], row["path"], "slave", calls.is_recursive(row))
 
 
 def _of_growth(binds: list[Row], is_below: bool) -> list[tuple[Kind, Changes]]:
