@@ -12,7 +12,7 @@ import pandas as pd
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis import calls
 from mnttrace.analysis.diagnosis.calls import action_of, spot_of
-from mnttrace.analysis.model.mounts import MountId, Namespace, Refused, RefusedAsShared
+from mnttrace.analysis.model.mounts import MountId, Namespace, Refused
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.run import Run
@@ -156,7 +156,7 @@ class _Trial:
             in_the_way = [
                 self._mount(tables, mount) for mount in why.mounts if mount in tables.mounts
             ]
-            as_shared = isinstance(why, RefusedAsShared)
+            as_shared = why.kind == "shared"
             return Refusal(row["seq"], why.reason, why.mounts, _listed(in_the_way), as_shared)
         if row["error"] == "ENOSPC":
             return self._too_many(tables, row)
