@@ -178,8 +178,7 @@ class _Trial:
 
     def of(self, row: Row) -> Refusal | None:
         tables = self._replay.to(row["seq"], row["monotonic"])
-        in_chroot = row["root_unique"] is None and self._facts.tells_roots
-        row["chroot"] = self._facts.chroot(row) if in_chroot else None
+        row["chroot"] = self._facts.chroot(row) if row["root_unique"] is None else None
         attempt = Attempt(row, tables, self._facts)
         try:
             found = self._reason(attempt)

@@ -14,6 +14,7 @@ from mnttrace.analysis.model.mounts import (
     Detached,
     Mount,
     MountId,
+    Obstacle,
     Refused,
     Spot,
     is_mounted,
@@ -160,7 +161,10 @@ def pivot_root(tables: Tables, new_root: Spot, put_old: Spot, *, root: Spot | No
         new.id,
         kind="removed",
     )
-    refuse_if(old.id in (new.id, on.id), "EBUSY", "the new root or put_old is on the old root")
+    if old.id == new.id:
+        kind: Obstacle = "other" if is_root(tables, new_root) else "no-mount"
+        raise Refused("EBUSY", "the new root is on the old root", kind=kind)
+    refuse_if(old.id == on.id, "EBUSY", "put_old is on the old root")
     if not is_root(tables, root):
         reason = "the root directory is not the root of a mount"
         raise Refused("EINVAL", reason, old.id, kind="root-directory")

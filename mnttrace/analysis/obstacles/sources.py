@@ -61,15 +61,17 @@ def root_directory(attempt: Attempt) -> Reason | None:
     row = attempt.row
     if row["error"] != "EINVAL" or row["root_unique"] is not None:
         return None
-    if not attempt.facts.tells_roots or not _is_of_root(row):
-        return None
     path = row["chroot"]
+    if not (path or attempt.facts.tells_roots) or not _is_of_root(row):
+        return None
     refused = Refused("EINVAL", _no_mount(path), kind="root-directory")
     words = "make that directory a mount before the chroot"
     if path is None:
         return Reason(refused, Advice(words))
-    mount = attempt.tables.resolve(row["ns_id"], path).mount
-    refused.mounts = (mount,)
+    spot = attempt.tables.resolve(row["ns_id"], path)
+    if is_root(attempt.tables, spot):
+        return None  # an older recording, which does not tell roots
+    refused.mounts = (spot.mount,)
     return Reason(refused, Advice(words, (Command(("mount", "--bind", path, path)),)))
 
 
