@@ -102,15 +102,17 @@ class Attempt:
     def original(self, mount: MountId) -> Original | None:
         """The mount of a more privileged namespace that a locked one is a copy of: as recorded, or
         the host's mount at the same place."""
-        if (recorded := self.facts.original(mount)) is not None:
+        recorded = self.facts.original(mount)
+        if recorded is not None and not self.facts.is_less_privileged(recorded.ns_id):
             return recorded
-        found = self.tables.mounts.get(mount)
+        found = self.tables.mounts.get(mount if recorded is None else recorded.mount)
         parent = None if found is None else self.tables.mounts.get(found.parent)
-        if found is None or parent is None or self.facts.home is None:
+        home = self.facts.home
+        if found is None or parent is None or home is None:
             return None
         for same in self.tables.mounted_on(parent.device, found.place):
-            if same.ns == self.facts.home != found.ns and same.device == found.device:
-                return Original(self.facts.home, self.tables.path(same.id))
+            if same.ns == home != found.ns and same.device == found.device:
+                return Original(same.id, home, self.tables.path(same.id))
         return None
 
     def unmount_originals(self, mounts: tuple[MountId, ...]) -> Advice:

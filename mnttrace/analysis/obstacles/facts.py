@@ -46,10 +46,12 @@ class Original(NamedTuple):
     """The mount that one in a less privileged namespace is a copy of.
 
     Attributes:
+        mount: its unique id.
         ns_id: its namespace.
         path: where it was there.
     """
 
+    mount: MountId
     ns_id: int
     path: str
 
@@ -134,8 +136,17 @@ class Facts:
             born = self._birth(mount)
             if born is None or not born["locked"] or born["copy_of_path"] is None:
                 return found
-            found = Original(born["copy_of_ns_id"], born["copy_of_path"])
             mount = born["copy_of_unique"]
+            found = Original(mount, born["copy_of_ns_id"], born["copy_of_path"])
+
+    def is_less_privileged(self, ns_id: int) -> bool:
+        """Whether all that was seen to be done in a namespace was done in user namespaces other
+        than the initial one."""
+        operations = self._run.operations
+        # Of a call that made a namespace, the user namespace is that after the call.
+        is_here = (operations["ns_id"] == ns_id) & operations["ns_target_id"].isna()
+        users = operations.loc[is_here, "userns"]
+        return bool(len(users) and (users != INITIAL_USER_NS).all())
 
     def was_removed(self, mount: MountId) -> bool:
         """Whether a table that was read later shows that the root of a mount was removed."""
