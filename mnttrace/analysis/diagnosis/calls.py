@@ -30,13 +30,13 @@ def refusal(tables: Tables, row: Row) -> Refused | None:
 
     Args:
         tables: as they were when the call began.
-        row: its COLUMNS; `syscall` is one of CALLS.
+        row: its COLUMNS; `syscall` is one of TRIED.
 
     Raises:
         Refused: a path does not resolve.
         KeyError: its namespace, or a mount that it worked on, is not in the tables.
     """
-    work = CALLS[row["syscall"]](tables, row)
+    work = TRIED[row["syscall"]](tables, row)
     return work and refusal_of(tables, work.function, *work.arguments, **work.options)
 
 
@@ -72,6 +72,17 @@ def spot_of(tables: Tables, row: Row, column: str) -> Spot:
 def action_of(row: Row) -> str:
     """What a mount(2) is for, see :func:`mnttrace.linux.flags.mount_action`."""
     return flags.mount_action(row["flags_value"])
+
+
+def is_type_change(row: Row) -> bool:
+    """Whether an operation changes the propagation type of mounts that are there."""
+    return row["syscall"] in ("mount", "mount_setattr") and bool(row["propagation"])
+
+
+def is_recursive(row: Row) -> bool:
+    """Whether such a change is one of what is mounted on these, too."""
+    flag = MOUNT["MS_REC"] if row["syscall"] == "mount" else flags.AT["AT_RECURSIVE"]
+    return bool((row["flags_value"] or 0) & flag)
 
 
 class _Work(NamedTuple):
@@ -153,13 +164,13 @@ def _setattr(tables: Tables, row: Row) -> _Work | None:
     return _Work(propagation.change, arguments, {"recursive": recursive})
 
 
-# The calls that can be tried.
+# The calls that can be tried and carried out.
 CALLS: dict[str, Callable[[Tables, Row], _Work | None]] = {
     "mount": _mount,
     "mount_setattr": _setattr,
     "move_mount": _move_mount,
-    "open_tree": _open_tree,
-    "open_tree_attr": _open_tree,
     "pivot_root": _pivot_root,
     "umount2": _umount,
 }
+# Those that can be tried: what some of them make is nowhere until another call puts it there.
+TRIED = {**CALLS, "open_tree": _open_tree, "open_tree_attr": _open_tree}

@@ -34,7 +34,7 @@ COLUMNS = ["seq", "ts", "ns", "ns_id", "name", "pid", "comm", "syscall", "path",
 COLUMNS += ["error", "obstacle", "reason", "in_the_way", "since_seq", "advice", "commands"]
 # The errors that mount tables can explain.
 _ERRORS = {"EINVAL", "EBUSY", "ELOOP", "ENOSPC", "EPERM", "ENOENT"}
-_CALLS = {*calls.CALLS, *MAKES_NAMESPACES, "fsopen", "fsconfig", "fsmount"}
+_CALLS = {*calls.TRIED, *MAKES_NAMESPACES, "fsopen", "fsconfig", "fsmount"}
 _ASKED = ["seq", "monotonic", "error", "attributes", "pid", "parent", "pidns", "userns"]
 _ASKED += ["source", "fstype", "data", *calls.COLUMNS]
 # What other tables than those of the model explain; each is asked, the first that knows tells.
@@ -210,7 +210,7 @@ class _Trial:
         for reason in _REASONS:
             if (found := reason(attempt)) is not None:
                 return found
-        if row["syscall"] not in calls.CALLS:
+        if row["syscall"] not in calls.TRIED:
             return None
         if (refused := calls.refusal(attempt.tables, row)) is not None:
             return Reason(refused)
