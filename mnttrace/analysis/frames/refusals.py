@@ -16,7 +16,7 @@ from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.obstacles.advice import advice
 from mnttrace.analysis.obstacles.attempt import Advice, Attempt, Command, Reason
-from mnttrace.analysis.obstacles.facts import Facts, within
+from mnttrace.analysis.obstacles.facts import INITIAL_USER_NS, Facts, within
 from mnttrace.analysis.obstacles.limits import (
     MAKES_NAMESPACES,
     too_many_mounts,
@@ -86,7 +86,9 @@ def refused(run: Run, most: int | None = None) -> list[Refusal]:
         return []
     # Other namespaces matter only if one may have too many mounts, a directory that an overlay
     # wants, or the original of a mount that is locked in this one.
-    narrow = bool((failed["error"].isin(["EINVAL", "ELOOP", "ENOENT"])).all())
+    wide = (failed["error"] == "ENOSPC") | (failed["fstype"] == "overlay")
+    wide |= failed["userns"] != INITIAL_USER_NS
+    narrow = not wide.any()
     trial = _Trial(run, Replay(run, failed[["seq", "monotonic", "ns_id"]], narrow))
     return [one for row in rows(failed, _ASKED) if (one := trial.of(row))]
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os.path
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from mnttrace.analysis.dataframes import Row, rows
@@ -79,11 +80,7 @@ class Facts:
 
     def fstype(self, mount: MountId) -> str:
         """The type of a mount's file system; "" if it is not known."""
-        return str(self._last(mount, "fstype") or "")
-
-    def source(self, mount: MountId) -> str:
-        """What was mounted, as in mountinfo."""
-        return str(self._last(mount, "source") or "")
+        return self._fstypes.get(mount, "")
 
     def super_options(self, mount: MountId) -> str:
         """The options of its file system, as last read; "" if they were not."""
@@ -101,6 +98,15 @@ class Facts:
             return frozenset(table[-1]["options"].split(","))
         copied = self._copied(mount)
         return self.options(copied, before) if copied is not None else frozenset()
+
+    @cached_property
+    def _fstypes(self) -> dict[MountId, str]:
+        tables = (self._run.mounts, self._run.effects)
+        return {
+            mount: fstype
+            for table in tables
+            for mount, fstype in zip(table["mnt_id_unique"], table["fstype"], strict=True)
+        }
 
     def is_read_only(self, mount: MountId, before: int) -> bool:
         """Whether the mount or its file system was read-only before an operation, as far as is
@@ -251,33 +257,33 @@ class Facts:
         table = self._table_rows(mount)
         return frozenset(table[0]["options"].split(",")) if table else frozenset()
 
-    def _last(self, mount: MountId, column: Literal["fstype", "source", "device"]) -> str | None:
+    def _last(self, mount: MountId, column: str) -> str | None:
         for found in (self._effect_rows(mount), self._table_rows(mount)):
             if found:
                 return str(found[-1][column])
         return None
 
     def _effect_rows(self, mount: MountId) -> list[Row]:
-        effects = self._run.effects
-        return self._of(mount, effects, _EFFECTS, self._seen_effects)
+        at = self._effects_of.get(mount)
+        return [] if at is None else list(rows(self._run.effects.iloc[at], _EFFECTS))
 
     def _table_rows(self, mount: MountId) -> list[Row]:
-        mounts = self._run.mounts
-        return self._of(mount, mounts, _MOUNTS, self._seen_rows)
-
-    def _of(
-        self, mount: MountId, table: pd.DataFrame, columns: list[str], seen: dict[int, list[Row]]
-    ) -> list[Row]:
-        if not isinstance(mount, int):
-            return []
-        if mount not in seen:
-            seen[mount] = list(rows(table[table["mnt_id_unique"] == mount], columns))
-        return seen[mount]
+        at = self._lines_of.get(mount)
+        return [] if at is None else list(rows(self._run.mounts.iloc[at], _MOUNTS))
 
     @cached_property
-    def _seen_effects(self) -> dict[int, list[Row]]:
-        return {}
+    def _effects_of(self) -> dict[MountId, np.ndarray[Any, Any]]:
+        return _places(self._run.effects)
 
     @cached_property
-    def _seen_rows(self) -> dict[int, list[Row]]:
-        return {}
+    def _lines_of(self) -> dict[MountId, np.ndarray[Any, Any]]:
+        return _places(self._run.mounts)
+
+
+def _places(table: pd.DataFrame) -> dict[MountId, np.ndarray[Any, Any]]:
+    """Where the rows of each mount are, by its unique id."""
+    mounts = table["mnt_id_unique"].fillna(0).to_numpy(np.uint64)
+    order = np.argsort(mounts, kind="stable")
+    ids, begins = np.unique(mounts[order], return_index=True)
+    parts = np.split(order, begins[1:])
+    return dict(zip(ids.tolist(), parts, strict=False))

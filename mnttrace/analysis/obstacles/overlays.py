@@ -175,8 +175,11 @@ def _in_use(attempt: Attempt, layers: list[_Layer]) -> Reason | None:
     """Which other overlay uses a directory as its upper or working one (EBUSY)."""
     tables = attempt.tables
     wanted = {_identity(attempt, layer.spot): layer for layer in layers}
-    for device in {mount.device for mount in tables.mounts.values() if _is_overlay(attempt, mount)}:
-        of_it = [mount for mount in tables.mounts.values() if mount.device == device]
+    overlays: dict[str, list[Mount]] = {}
+    for mount in tables.mounts.values():
+        if attempt.facts.fstype(mount.id) == "overlay":
+            overlays.setdefault(mount.device, []).append(mount)
+    for of_it in overlays.values():
         for used in _layers_of(attempt, of_it[0]):
             layer = wanted.get(_identity(attempt, used.spot))
             if layer is None or used.option == "lowerdir":
@@ -201,10 +204,6 @@ def _in_use(attempt: Attempt, layers: list[_Layer]) -> Reason | None:
 
 def _identity(attempt: Attempt, spot: Spot) -> tuple[str, str]:
     return attempt.tables.mounts[spot.mount].device, spot.place
-
-
-def _is_overlay(attempt: Attempt, mount: Mount) -> bool:
-    return attempt.facts.fstype(mount.id) == "overlay"
 
 
 def _layers_of(attempt: Attempt, mount: Mount) -> Iterator[_Layer]:
