@@ -24,6 +24,7 @@ from mnttrace.analysis.obstacles.limits import (
 )
 from mnttrace.analysis.obstacles.locked_flags import locked_flags
 from mnttrace.analysis.obstacles.overlays import overlay
+from mnttrace.analysis.obstacles.owners import not_its_namespace
 from mnttrace.analysis.obstacles.sources import removed, root_directory
 from mnttrace.analysis.obstacles.visibility import not_visible
 from mnttrace.analysis.run import Run
@@ -38,7 +39,15 @@ _CALLS = {*calls.TRIED, *MAKES_NAMESPACES, "fsopen", "fsconfig", "fsmount"}
 _ASKED = ["seq", "monotonic", "error", "attributes", "pid", "parent", "pidns", "userns"]
 _ASKED += ["source", "fstype", "data", *calls.COLUMNS]
 # What other tables than those of the model explain; each is asked, the first that knows tells.
-_REASONS = (root_directory, removed, locked_flags, not_visible, overlay, too_many_namespaces)
+_REASONS = (
+    not_its_namespace,
+    root_directory,
+    removed,
+    locked_flags,
+    not_visible,
+    overlay,
+    too_many_namespaces,
+)
 _AS_SHARED = ("shared", "copy-in-use")  # what is in the way because it is shared
 _SHOWN = 5  # mounts or processes in the way that are named
 

@@ -145,6 +145,21 @@ class Facts:
             mount = born["copy_of_unique"]
             found = Original(mount, born["copy_of_ns_id"], born["copy_of_path"])
 
+    def is_of_the_host(self, ns_id: int) -> bool:
+        """Whether a mount namespace is the recorder's, or was made from that one for no other user
+        namespace."""
+        while ns_id != self.home:
+            parent = self._parent_namespaces.get(ns_id)
+            if parent is None or ns_id in self._foreign:
+                return False
+            ns_id = parent
+        return True
+
+    @cached_property
+    def _parent_namespaces(self) -> dict[int, int]:
+        made = self._run.namespaces.dropna(subset=["parent_ns_id"])
+        return dict(zip(made["ns_id"], made["parent_ns_id"], strict=True))
+
     def is_less_privileged(self, ns_id: int) -> bool:
         """Whether all that was seen to be done in a namespace was done in user namespaces other
         than the initial one."""
@@ -154,9 +169,13 @@ class Facts:
         users = operations.loc[is_here, "userns"]
         return bool(len(users) and (users != INITIAL_USER_NS).all())
 
-    def was_removed(self, mount: MountId) -> bool:
-        """Whether a table that was read later shows that the root of a mount was removed."""
-        return any(row["root"].endswith(DELETED) for row in self._table_rows(mount))
+    def was_removed(self, mount: MountId) -> bool | None:
+        """Whether a table that was read later shows that the root of a mount was removed; None if
+        the mount was gone by then."""
+        if any(row["root"].endswith(DELETED) for row in self._table_rows(mount)):
+            return True
+        went = any(row["action"] == "detach" for row in self._effect_rows(mount))
+        return None if went or not self._run.meta.get("complete") else False
 
     def mounting(self, mount: MountId) -> Row | None:
         """The operation that mounted a file system which is seen as some mount."""

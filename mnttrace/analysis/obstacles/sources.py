@@ -31,8 +31,10 @@ def removed(attempt: Attempt) -> Reason | None:
     mount = attempt.tables.mounts[spot.mount]
     if not is_root(attempt.tables, spot) or mount.root in ("/", ""):
         return None  # the root of a file system is not to be removed
-    is_certain = mount.root.endswith(DELETED) or attempt.facts.was_removed(mount.id)
-    was = "was" if is_certain else "may have been"
+    is_removed = mount.root.endswith(DELETED) or attempt.facts.was_removed(mount.id)
+    if is_removed is False:
+        return None
+    was = "was" if is_removed else "may have been"
     where = attempt.tables.path(mount.id)
     reason = f"what {where} shows, {mount.root.removesuffix(DELETED)} of its file system, {was} "
     refused = Refused("ENOENT", f"{reason}removed", mount.id, kind="removed")

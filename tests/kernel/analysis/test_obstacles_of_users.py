@@ -109,6 +109,23 @@ def test_proc_where_none_is_left(record, mnttrace) -> None:
     assert "no proc is mounted whole in this namespace" in told.reason(0)["reason"]
 
 
+def test_a_user_namespace_without_a_mount_namespace(record, mnttrace) -> None:
+    recorded = record(
+        f"""
+        unshare -Urpf mount -t proc proc p || true
+        unshare -Ur umount p || true
+        unshare -m unshare -Ur mount -o remount,bind,exec p || true
+        {python('call("fsopen", "tmpfs", 0)', under="unshare -Ur")}
+        unshare -Urm mount -t tmpfs own p
+        """,
+        before="mkdir p; mount -t tmpfs -o noexec p p; mount -t tmpfs cover /proc/bus",
+    )
+    told = Told(recorded, mnttrace)
+    assert told.kinds() == ["foreign"] * 4
+    for number in range(4):
+        assert told.reason(number)["reason"].startswith("the mount namespace belongs to a more")
+
+
 FLAGS = """
 mkdir -p given bound tree
 mount -t tmpfs -o nosuid,noexec given given
