@@ -47,8 +47,14 @@ def lines(answer: Why) -> Iterator[str]:
     for number, holders in enumerate(_file_systems(answer)):
         yield ("\n" if number else "") + _what(answer, holders[0])
         yield from _mounts(answer, holders)
-    for missing in answer.missing[:_SHOWN]:
-        yield f"\n{_missing(missing)}"
+    for absence in answer.missing:
+        yield f"\n{_missing(absence.missing)}"
+        if absence.prevention or absence.not_tried:
+            yield "To have it there:"
+            told = preventions.lines(absence.prevention, absence.not_tried, answer.diagnosis)
+            yield from (f"    {line}" for line in told)
+    if answer.missing_more:
+        yield f"nor in {count(answer.missing_more, 'more namespace')}: --in NAMESPACE says why"
     for row in answer.failed[-_SHOWN:]:
         yield f"\nfailed: {operation(row)}"
         if row.get("reason"):

@@ -71,10 +71,12 @@ class Missing:
     Attributes:
         namespace: its row of `namespaces`.
         stopped: why not.
+        mount: the mount.
     """
 
     namespace: Row
     stopped: Stopped
+    mount: Mount
 
 
 class Diagnosis:
@@ -209,14 +211,20 @@ class Diagnosis:
         """
         receiver = barrier.receiver and self._typed(tables, barrier.receiver, seq)
         others = tuple(tables.path(one.id) for one in barrier.others)
-        return Stopped(barrier, self._typed(tables, barrier.mount, seq), receiver, others)
+        as_slave = barrier.kind == "sends-nothing-up"
+        mount = self._typed(tables, barrier.mount, seq, as_slave=as_slave)
+        return Stopped(barrier, mount, receiver, others)
 
-    def _typed(self, tables: Tables, mount: Mount, seq: int | None) -> Typed:
-        effect = self.story.typed_since(mount.id, seq)
-        since = self.story.operation(effect["seq"]) if effect else None
-        is_known = effect is None or since is not None
+    def _typed(
+        self, tables: Tables, mount: Mount, seq: int | None, *, as_slave: bool = False
+    ) -> Typed:
+        """A mount with its type, and since when it has that; or is a slave, where that counts."""
+        since = self.story.slave_since if as_slave else self.story.typed_since
+        effect = since(mount.id, seq)
+        operation = self.story.operation(effect["seq"]) if effect else None
+        is_known = effect is None or operation is not None
         row = self.namespaces.get(mount.ns, {}) if isinstance(mount.ns, int) else {}
-        return Typed(tables.path(mount.id), row, mount.propagation, since, is_known)
+        return Typed(tables.path(mount.id), row, mount.propagation, operation, is_known)
 
     def missing(self, mounts: Iterable[Row], namespaces: Collection[int]) -> list[Missing]:
         """To which namespaces some mounts of one file system did not come, and why.
@@ -235,14 +243,16 @@ class Diagnosis:
         for ns in namespaces:
             way = None if ns in has else self._barrier_to(ns, there)
             if way is not None:
+                mount, barrier = way
                 row = self.namespaces.get(ns, {})
-                found.append(Missing(row, self.stopped(tables, way, None)))
+                found.append(Missing(row, self.stopped(tables, barrier, None), mount))
         return found
 
     def _mount_of(self, row: Row) -> MountId:
         return self.mount(row["ns_id"], row["mount_id"])
 
-    def _barrier_to(self, ns: int, mounts: Iterable[Mount]) -> Barrier | None:
+    def _barrier_to(self, ns: int, mounts: Iterable[Mount]) -> tuple[Mount, Barrier] | None:
+        """The mount that could have come to a namespace, and why it did not."""
         tables = self.now.tables
         for mount in mounts:
             parent = tables.mounts.get(mount.parent)
@@ -250,7 +260,8 @@ class Diagnosis:
                 continue
             for receiver in tables.in_namespace(ns):
                 if receiver.device == parent.device and lies_under(mount.place, receiver.root):
-                    return on_the_way(tables, parent.id, receiver.id)
+                    barrier = on_the_way(tables, parent.id, receiver.id)
+                    return None if barrier is None else (mount, barrier)
         return None
 
     def barrier_now(self, sender: Row, receiver: Row) -> Barrier | None:

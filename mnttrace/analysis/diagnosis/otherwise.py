@@ -59,7 +59,8 @@ class Otherwise:
             below, if the path exists there, which tables do not tell.
         attached: all mounts that would have been attached.
         differs: how many mounts the model has at the end, without a change, that the recording has
-            not, or the other way round: none if it follows the recording.
+            not, or the other way round, in the namespaces that this is about: none if it follows
+            the recording.
     """
 
     changes: Changes
@@ -81,9 +82,6 @@ class Histories:
         tables: those at its end.
         first: the number of the first operation that is to be changed.
 
-    Attributes:
-        differs: as in :class:`Otherwise`.
-
     Raises:
         BadInput: more than MOST operations follow.
     """
@@ -98,9 +96,8 @@ class Histories:
         self._history = History(run, first)
         self._recorded = self._history.rerun({})
         self._known: dict[tuple[object, ...], Otherwise] = {}
-        self.differs = sum(
-            (Counter(_ends(tables)) - Counter(_ends(self._recorded.tables))).values()
-        ) + sum((Counter(_ends(self._recorded.tables)) - Counter(_ends(tables))).values())
+        now, ends = Counter(_ends(tables)), Counter(_ends(self._recorded.tables))
+        self._differs = Counter(one[0] for one in ((now - ends) + (ends - now)).elements())
 
     def otherwise(self, changes: Changes) -> Otherwise:
         """What changes would have led to."""
@@ -112,16 +109,19 @@ class Histories:
     def _otherwise(self, changes: Changes) -> Otherwise:
         before, after = self._recorded, self._history.rerun(changes, self._recorded)
         refused = after.refused.keys() - before.refused.keys()
+        gone, more = _only(before.tables, after.tables), _only(after.tables, before.tables)
+        concerned = {one.mount.ns for one in (*gone, *more)}
+        concerned |= {one.ns for some in changes.values() for one in some if one is not ITSELF}
         return Otherwise(
             changes,
-            _only(before.tables, after.tables),
-            _only(after.tables, before.tables),
+            gone,
+            more,
             _gone_before(before, after),
             tuple((seq, after.refused[seq]) for seq in sorted(refused)),
             tuple(sorted(after.impossible - before.impossible)),
             tuple(sorted(after.elsewhere(before) - after.refused.keys())),
             tuple(after.attached),
-            self.differs,
+            sum(self._differs[ns] for ns in concerned),
         )
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis import calls
 from mnttrace.analysis.diagnosis.commands import Bind, ChangeType, Command
-from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped, Typed
+from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step, steps_of
 from mnttrace.analysis.diagnosis.otherwise import (
     Histories,
@@ -29,6 +29,7 @@ MOST = 2_000  # operations that are put through the model for one answer: a seco
 
 Kind = Literal[
     "slaves",  # the namespace gets slaves, where its copies are private or shared
+    "slaves-throughout",  # the same for all that it makes private
     "shared-before",  # what a namespace is made from is shared before it is made
     "shared-and-slaves",  # both
     "nothing-on-it",  # what stopped the umount is not mounted
@@ -39,6 +40,10 @@ Kind = Literal[
     "bind-alone",  # without what is mounted on it
     "bind-alone-and-private",  # so, and as the next one
     "private-copy",  # what was bound is private, so that later ones are not copied to it
+    "sends",  # what it is mounted on stays shared with others, so that they get it
+    "sends-throughout",  # the same for all that its namespace makes a slave or private
+    "receives",  # the namespace has a slave, or a peer, where its copy is private
+    "sends-and-receives",  # both
 ]
 
 
@@ -80,12 +85,14 @@ class Case:
         steps: how it came there, the last step first.
         stopped: why the umount of its original did not take it, where that is known.
         lost: the effect that took it, if it is one that is missed.
+        missing: a namespace that it did not come to, and why.
     """
 
     mount: int
     steps: tuple[Step, ...]
     stopped: Stopped | None = None
     lost: Row | None = None
+    missing: Missing | None = None
 
 
 class Preventions:
@@ -144,7 +151,10 @@ class Preventions:
             for kind, changes in tried.items()
             if helps(otherwise := histories.otherwise(changes))
         ]
-        return min(found, key=_price, default=None)
+        best = min(found, key=_price, default=None)
+        if best is not None and best.otherwise.differs:
+            raise NotTried("the model does not follow this part of the recording")
+        return best
 
     def _also(self, otherwise: Otherwise, unwanted: Collection[MountId]) -> tuple[Left, ...]:
         return tuple(
@@ -193,14 +203,14 @@ class Preventions:
         follow = int((operations["seq"] >= first).sum())
         if follow > MOST:
             raise NotTried(f"{follow:,} operations follow")
-        histories = self._diagnosis.histories(first)
-        if histories.differs:
-            raise NotTried(f"the model has {histories.differs} mounts otherwise than recorded")
-        return histories
+        return self._diagnosis.histories(first)
 
     def _candidates(self, case: Case) -> Iterator[tuple[Kind, Changes]]:
         if case.lost is not None:
             yield from self._of_lost(case.lost)
+            return
+        if case.missing is not None:
+            yield from self._of_missing(case.missing)
             return
         came = next((step for step in case.steps if step.how != "bound"), None)
         if came is None or came.effect is None or came.operation is None:
@@ -219,13 +229,16 @@ class Preventions:
                 yield "nothing-on-it", {one["seq"]: () for one in on_it if one}
             return
         slaves = self._slaves(effect["ns_id"], stopped)
+        throughout = self._slaves_throughout(effect["ns_id"])
         shared = self._shared_before(effect, stopped)
         if slaves:
             yield "slaves", slaves
+        if throughout:
+            yield "slaves-throughout", throughout
         if shared:
             yield "shared-before", shared
-        if slaves and shared:
-            yield "shared-and-slaves", {**slaves, **shared}
+        if throughout and shared:
+            yield "shared-and-slaves", {**throughout, **shared}
 
     def _slaves(self, ns: int, stopped: Stopped) -> Changes:
         """Slaves, in place of what made the copies of a namespace private."""
@@ -234,14 +247,15 @@ class Preventions:
             typed = stopped.receiver
         row = typed.since if typed else None
         if row is None or not calls.is_type_change(row):
-            # They were private from the beginning: what made them so after the birth, if anything.
-            changes = self._run.operations
-            its = changes[(changes["ns_id"] == ns) & (changes["propagation"] == "private")]
-            row = self._story.operation(int(its["seq"].iloc[0])) if len(its) else None
-        if row is None or not calls.is_type_change(row):
             return {}
-        change = ChangeType(row["ns_id"], row["path"], "slave", calls.is_recursive(row))
-        return {row["seq"]: (change,)}
+        return {row["seq"]: (_slave_instead(row),)}
+
+    def _slaves_throughout(self, ns: object) -> Changes:
+        """The same for each operation in the namespace that made something private."""
+        operations = self._run.operations
+        its = operations[(operations["ns_id"] == ns) & (operations["error"] == "")]
+        its = its[its["propagation"].isin(["private", "unbindable"])]
+        return {row["seq"]: (_slave_instead(row),) for row in rows(its)}
 
     def _shared_before(self, effect: Row, stopped: Stopped) -> Changes:
         """What carries a umount is made shared before the namespace is made."""
@@ -275,6 +289,47 @@ class Preventions:
             change = ChangeType(effect["ns_id"], effect["parent_path"], "private", False)
             yield "receives-nothing", {effect["seq"]: (change, ITSELF)}
 
+    def _of_missing(self, missing: Missing) -> Iterator[tuple[Kind, Changes]]:
+        """Other propagation types of what it is mounted on, and of what would receive it."""
+        stopped = missing.stopped
+        is_receiver = stopped.barrier.kind == "receives-nothing"
+        sender = None if is_receiver else stopped.mount
+        receiver = stopped.mount if is_receiver else stopped.receiver
+        sends = dict(self._shared(sender)) if sender else {}
+        receives = self._receiving(receiver) if receiver else {}
+        if sends:
+            yield "sends", sends
+        if sender and (throughout := self._left_out(sender.namespace.get("ns_id"))):
+            yield "sends-throughout", throughout
+        if receives:
+            yield "receives", receives
+        if sends and receives:
+            yield "sends-and-receives", {**sends, **receives}
+
+    def _left_out(self, ns: object) -> Changes:
+        """Without what a namespace makes a slave or private."""
+        operations = self._run.operations
+        its = operations[(operations["ns_id"] == ns) & (operations["error"] == "")]
+        its = its[its["propagation"].isin(["private", "unbindable", "slave"])]
+        return {int(seq): () for seq in its["seq"]}
+
+    def _shared(self, typed: Typed) -> Iterator[tuple[int, tuple[Command | None, ...]]]:
+        """Without what made a mount a slave or private; else shared before the others were made."""
+        if typed.since is not None and calls.is_type_change(typed.since):
+            yield typed.since["seq"], ()
+            return
+        ns = typed.namespace.get("ns_id")
+        effects = self._run.effects
+        births = effects[(effects["via"] == "namespace-copy") & (effects["copy_of_ns_id"] == ns)]
+        for seq in births["seq"].dropna().unique()[:1]:
+            yield int(seq), (ChangeType(ns, typed.path, "shared", False), ITSELF)
+
+    def _receiving(self, typed: Typed) -> Changes:
+        """A slave, in place of what made a mount private, or would have, if it was so before."""
+        if typed.since is not None and calls.is_type_change(typed.since):
+            return {typed.since["seq"]: (_slave_instead(typed.since),)}
+        return self._slaves_throughout(typed.namespace.get("ns_id"))
+
     def _of_lost(self, effect: Row) -> Iterator[tuple[Kind, Changes]]:
         """The mount that was unmounted was a copy: it is made a slave where it was bound."""
         bound = self._story.attached(effect["copy_of_unique"])
@@ -282,6 +337,10 @@ class Preventions:
         if row is not None and row["path"].startswith("/"):
             change = ChangeType(row["ns_id"], row["path"], "slave", True)
             yield "slave-copy", {row["seq"]: (ITSELF, change)}
+
+
+def _slave_instead(row: Row) -> ChangeType:
+    return ChangeType(row["ns_id"], row["path"], "slave", calls.is_recursive(row))
 
 
 def _of_growth(binds: list[Row], is_below: bool) -> list[tuple[Kind, Changes]]:
@@ -297,6 +356,12 @@ def _of_growth(binds: list[Row], is_below: bool) -> list[tuple[Kind, Changes]]:
 
 
 def _helps(case: Case, otherwise: Otherwise) -> bool:
+    if case.missing is not None:
+        ns, mount = case.missing.namespace.get("ns_id"), case.missing.mount
+        return any(
+            (one.mount.ns, one.mount.device, one.mount.root) == (ns, mount.device, mount.root)
+            for one in otherwise.more
+        )
     if case.lost is not None:
         return any(
             (one.mount.ns, one.path) == (case.lost["ns_id"], case.lost["mountpoint"])

@@ -67,6 +67,7 @@ class Rerun:
         ended: by namespace whose end was seen late, the operation before which it had ended.
         refused: operations that the model refuses, and commands in their place.
         impossible: operations of which a mount that they worked on is not there.
+        as_recorded: operations that the model does not follow: their recorded effects were taken.
         changed: by operation, what it gave another propagation type.
         worked_on: by operation, the directory that it attached a mount to, or what it unmounted:
             device, and path within the file system.
@@ -77,6 +78,7 @@ class Rerun:
     ended: dict[Namespace, int] = field(default_factory=dict)
     refused: dict[int, Refused] = field(default_factory=dict)
     impossible: set[int] = field(default_factory=set)
+    as_recorded: set[int] = field(default_factory=set)
     changed: dict[int, Spot] = field(default_factory=dict)
     worked_on: dict[int, recorded_calls.WorkedOn] = field(default_factory=dict)
 
@@ -171,14 +173,26 @@ class _Step:
                 else:
                     apply(self._tables, command)
                     self._finish(row["seq"], self._tables.effects(), recorded)
-            except Refused as why:
+            except (Refused, KeyError) as why:
                 self._tables.undo()
-                self._done.refused[row["seq"]] = why
-            except KeyError:
-                self._tables.undo()
-                self._done.impossible.add(row["seq"])
+                if self._before is None and not row["error"]:
+                    self._as_recorded(row["seq"], recorded)
+                elif isinstance(why, Refused):
+                    self._done.refused[row["seq"]] = why
+                else:
+                    self._done.impossible.add(row["seq"])
         for ns in dict.fromkeys(one["ns_id"] for one in recorded if _is_end(one)):
             propagation.end_namespace(self._tables, ns)
+
+    def _as_recorded(self, seq: int, recorded: list[Row]) -> None:
+        """Do what was recorded of a call that the model does not follow."""
+        self._done.as_recorded.add(seq)
+        for effect in recorded:
+            id = effect["mnt_id_unique"]
+            if effect["action"] == "detach":
+                self._tables.learn(id, None)
+            elif effect["parent_unique"] in self._tables.mounts:
+                self._tables.learn(id, mount_of(effect, self._tables))
 
     def without_operation(self, effect: Row) -> None:
         """What no operation did: the end of a namespace, or a mount that the kernel made."""
@@ -196,6 +210,9 @@ class _Step:
             self._finish(None, found, [effect])
 
     def _itself(self, row: Row, recorded: list[Row]) -> None:
+        if self._before is not None and row["seq"] in self._before.as_recorded:
+            self._as_recorded(row["seq"], recorded)
+            return
         if row["error"]:
             found = self._failed(row)
         elif born := [one for one in recorded if one["via"] == "namespace-copy"]:

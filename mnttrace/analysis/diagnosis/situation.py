@@ -68,6 +68,20 @@ class Growth:
 
 
 @dataclass(frozen=True)
+class Absence:
+    """A namespace that the mounts did not come to.
+
+    Attributes:
+        missing: which, and why.
+        prevention, not_tried: as for :class:`Why`: what would have brought them there.
+    """
+
+    missing: Missing
+    prevention: Prevention | None
+    not_tried: str = ""
+
+
+@dataclass(frozen=True)
 class Why:
     """The answer.
 
@@ -82,7 +96,8 @@ class Why:
         traced: whether operations were recorded at all.
         imported: whether these are imported mount tables, so that there are no processes.
         diagnosis: what the answer stands on.
-        missing: namespaces of interest that the mounts did not come to, and why.
+        missing: the first namespaces of interest that the mounts did not come to, and why.
+        missing_more: how many more there are.
         growth: the binds that grow and are about these mounts.
         remedy: how to take away those that are held, left or propagated, by the model; None if
             there are none.
@@ -99,7 +114,8 @@ class Why:
     traced: bool = True
     imported: bool = False
     remedy: Remedy | None = None
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[Absence, ...] = ()
+    missing_more: int = 0
     growth: tuple[Growth, ...] = ()
     prevention: Prevention | None = None
     not_tried: str = ""
@@ -107,6 +123,7 @@ class Why:
 
 _REASON = ["seq", "obstacle", "reason", "in_the_way", "since_seq", "advice", "commands"]
 _REASON += ["path_outside"]
+_MISSING = 3  # namespaces that are told to lack a mount
 _KINDS: tuple[Kind, ...] = ("held", "residue", "leak", "")
 
 
@@ -167,7 +184,8 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         traced,
         imported,
         remedy,
-        tuple(lacking),
+        tuple(_absence(run, diagnosis, one) for one in lacking[:_MISSING]),
+        max(0, len(lacking) - _MISSING),
         grown,
         prevention,
         not_tried,
@@ -208,6 +226,17 @@ def _prevention(
         return None, why.reason
 
 
+def _absence(run: Run, diagnosis: Diagnosis, missing: Missing) -> Absence:
+    mount = missing.mount.id
+    if not run.meta.get("traced") or not isinstance(mount, int):
+        return Absence(missing, None)
+    try:
+        found = Preventions(run, diagnosis).of([Case(mount, (), missing=missing)])
+    except NotTried as why:
+        return Absence(missing, None, why.reason)
+    return Absence(missing, found)
+
+
 def _case(holder: Holder) -> Case:
     return Case(holder.mount["mnt_id_unique"], tuple(holder.steps), holder.stopped, _lost(holder))
 
@@ -226,13 +255,15 @@ def _growing(run: Run, places: set[tuple[int, str]]) -> Iterator[Row]:
             yield row
 
 
-def _of_interest(diagnosis: Diagnosis, target: Target, asked: set[int] | None) -> set[int]:
-    """The namespaces that a mount may be missed in: those asked about, else the host's."""
+def _of_interest(diagnosis: Diagnosis, target: Target, asked: set[int] | None) -> list[int]:
+    """The namespaces that a mount may be missed in: those asked about, else all that are there, the
+    host's first."""
     if asked is not None:
-        return asked
-    if target.kind == "namespace" or diagnosis.home is None:
-        return set()
-    return {diagnosis.home}
+        return sorted(asked)
+    if target.kind == "namespace":
+        return []
+    there = [ns for ns in diagnosis.namespaces if diagnosis.now.tables.in_namespace(ns)]
+    return sorted(there, key=lambda ns: (ns != diagnosis.home, ns))
 
 
 def _failed(run: Run, places: set[tuple[int, str]], path: str) -> list[Row]:
