@@ -145,6 +145,13 @@ class Recording:
         return self._rows("doublings", doublings)
 
     @cached_property
+    def reasons(self) -> pd.DataFrame:
+        """Why operations failed, where that is known: :mod:`mnttrace.analysis.frames.refusals`."""
+        from mnttrace.analysis.frames.refusals import reasons
+
+        return self._rows("reasons", reasons)
+
+    @cached_property
     def refusals(self) -> pd.DataFrame:
         """Operations that were refused, and why, see :mod:`mnttrace.analysis.frames.refusals`."""
         from mnttrace.analysis.frames.refusals import refusals

@@ -76,5 +76,9 @@ class Run(Protocol):
         """Binds that grow."""
 
     @property
+    def reasons(self) -> pd.DataFrame:
+        """Why operations failed."""
+
+    @property
     def refusals(self) -> pd.DataFrame:
         """What was refused, and why."""

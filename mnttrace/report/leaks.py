@@ -18,6 +18,7 @@ from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.report import preventions
 from mnttrace.report.calls import call_text
 from mnttrace.report.names import count, growth
+from mnttrace.report.refusals import advice
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
 
@@ -59,7 +60,7 @@ def paragraphs(run: Recording, most: int | None = None) -> Iterator[list[str]]:
         yield doubling(growth_of(run, run.diagnosis, row), run.diagnosis)
     yield from _more(len(run.doublings), most, "bind that grows")
     for row in rows(refusals.head(most or len(refusals))):
-        yield refusal(row, calls)
+        yield refusal(row, calls, remedies)
     yield from _more(len(refusals), most, "refused operation")
 
 
@@ -246,7 +247,7 @@ def doubling(found: Growth, diagnosis: Diagnosis) -> list[str]:
     ]
 
 
-def refusal(row: Row, calls: Calls) -> list[str]:
+def refusal(row: Row, calls: Calls, remedies: Remedies) -> list[str]:
     """One row of `run.refusals`."""
     lines = [
         f"refused: {safe(row['comm'])}[{row['pid']}] in {safe(row['name'])} (mnt:[{row['ns']}]): "
@@ -258,6 +259,10 @@ def refusal(row: Row, calls: Calls) -> list[str]:
     by = calls.by(row["since_seq"])
     if by:
         lines.append(f"              since {by}")
+    label = "what to do"
+    for line in advice(row, remedies):
+        lines.append(f"   {label:10} {line}")
+        label = ""
     return lines
 
 

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.diagnosis.commands import Command, EndNamespace, RemoveDirectory, Umount
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
 from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
 from mnttrace.analysis.model.mounts import Mount
-from mnttrace.report.commands import line
+from mnttrace.report.commands import line, quoted
 from mnttrace.report.names import count, title
 from mnttrace.report.text import safe
 
@@ -69,6 +69,23 @@ class Remedies:
             ns = self._namespace(command.ns).get("ns")
             return f"# find what keeps mnt:[{ns}] alive, and end it: it has no process"
         return line(command, process) + self._restart(command)
+
+    def there(self, words: Sequence[str], ns_id: int | None) -> str:
+        """A command of util-linux for a namespace; None: the one where it is given.
+
+        Args:
+            words: the program and its arguments.
+            ns_id: the namespace.
+        """
+        program, *rest = map(quoted, words)
+        if ns_id is None:
+            return " ".join([program, *rest])
+        if ns_id == self._diagnosis.home:
+            return " ".join([program, *rest, " # on the host"])
+        process = self._process(ns_id)
+        if process is None:
+            return " ".join([program, *rest, f" # in mnt:[{self._namespace(ns_id).get('ns')}]"])
+        return " ".join([program, "-N", process, *rest])
 
     def _process(self, ns: object) -> str | None:
         """A process of a namespace, as a word; None if there is none."""

@@ -11,9 +11,10 @@ from mnttrace.analysis.diagnosis.diagnosis import Missing, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step
 from mnttrace.analysis.diagnosis.situation import Holder, Why, is_wrong
 from mnttrace.analysis.query.targets import IDENTITY
-from mnttrace.report import preventions
+from mnttrace.report import preventions, refusals
 from mnttrace.report.leaks import doubling
 from mnttrace.report.names import count, operation, title
+from mnttrace.report.refusals import because
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
 
@@ -29,6 +30,7 @@ _KINDS = {
 
 def lines(answer: Why) -> Iterator[str]:
     """The answer of `run.why`, line by line."""
+    remedies = Remedies(answer.diagnosis, answer.imported)
     if answer.target_kind == "namespace":
         if answer.traced:
             yield f"{title(answer.namespace)}: what it has from others, and others from it"
@@ -56,12 +58,14 @@ def lines(answer: Why) -> Iterator[str]:
     for row in answer.failed[-_SHOWN:]:
         yield f"\nfailed: {operation(row)}"
         if row.get("reason"):
-            way = f": {safe(row['in_the_way'])}" if row["in_the_way"] else ""
-            yield f"    because {safe(row['reason'])}{way}"
+            yield f"    because {because(row)}"
+            if row["since"]:
+                yield f"    since {operation(row['since'])}"
+            yield from (f"    {line}" for line in refusals.advice(row, remedies))
     if not answer.traced:
         yield "\nThese are only mount tables: mnttrace record shows who mounted what, and when."
     there = [one for one in answer.holders if one.mount["present"]]
-    yield from _remedies(answer, there, Remedies(answer.diagnosis, answer.imported))
+    yield from _remedies(answer, there, remedies)
 
 
 def _file_systems(answer: Why) -> Iterator[list[Holder]]:

@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.model import propagation
 from mnttrace.analysis.model.mounts import Effect, Refused, Spot
-from mnttrace.analysis.model.operation import refusal_of
+from mnttrace.analysis.model.operation import operation, refusal_of
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.linux import flags
 from mnttrace.linux.flags import MOUNT
 
-# What a row needs.
+# What a row needs. It may have `chroot`, too: the path of the caller's root directory, if that is
+# no mount and is known.
 COLUMNS = ["syscall", "ns_id", "root_unique", "path", "source_path", "flags_value", "propagation"]
+COLUMNS += ["fs_context"]
 
 
 def refusal(tables: Tables, row: Row) -> Refused | None:
@@ -28,13 +30,13 @@ def refusal(tables: Tables, row: Row) -> Refused | None:
 
     Args:
         tables: as they were when the call began.
-        row: its COLUMNS; `syscall` is one of CALLS.
+        row: its COLUMNS; `syscall` is one of TRIED.
 
     Raises:
         Refused: a path does not resolve.
         KeyError: its namespace, or a mount that it worked on, is not in the tables.
     """
-    work = CALLS[row["syscall"]](tables, row)
+    work = TRIED[row["syscall"]](tables, row)
     return work and refusal_of(tables, work.function, *work.arguments, **work.options)
 
 
@@ -91,11 +93,14 @@ class _Work(NamedTuple):
     options: dict[str, Any]
 
 
-def _has(row: Row, flag: int) -> bool:
+def has(row: Row, flag: int) -> bool:
+    """Whether a flag was given."""
     return bool(row["flags_value"] & flag)
 
 
 def _root(tables: Tables, row: Row) -> Spot | None:
+    if (chroot := row.get("chroot")) is not None:
+        return tables.resolve(row["ns_id"], chroot)
     root = tables.mounts.get(row["root_unique"])
     return Spot(root.id, root.root) if root else None
 
@@ -106,14 +111,14 @@ def _pivot_root(tables: Tables, row: Row) -> _Work:
 
 
 def _umount(tables: Tables, row: Row) -> _Work:
-    lazy = _has(row, flags.UMOUNT["MNT_DETACH"])
+    lazy = has(row, flags.UMOUNT["MNT_DETACH"])
     return _Work(propagation.umount, (spot_of(tables, row, "path"),), {"lazy": lazy})
 
 
 def _mount(tables: Tables, row: Row) -> _Work | None:
     action = action_of(row)
     target = spot_of(tables, row, "path")
-    recursive = {"recursive": _has(row, MOUNT["MS_REC"])}
+    recursive = {"recursive": has(row, MOUNT["MS_REC"])}
     if action == "new":
         return _Work(propagation.mount, (target,), {"device": ""})
     if action == "propagation":
@@ -127,20 +132,39 @@ def _mount(tables: Tables, row: Row) -> _Work | None:
 
 
 def _move_mount(tables: Tables, row: Row) -> _Work:
+    if row["fs_context"] is not None:  # of a file system, or a copy that is nowhere yet
+        return _Work(propagation.mount, (spot_of(tables, row, "path"),), {"device": ""})
     spots = spot_of(tables, row, "source_path"), spot_of(tables, row, "path")
-    beneath = _has(row, flags.MOVE_MOUNT["MOVE_MOUNT_BENEATH"])
+    if has(row, flags.MOVE_MOUNT["MOVE_MOUNT_SET_GROUP"]):
+        return _Work(propagation.set_group, spots, {})
+    beneath = has(row, flags.MOVE_MOUNT["MOVE_MOUNT_BENEATH"])
     return _Work(propagation.move, spots, {"beneath": beneath})
 
 
-def _setattr(tables: Tables, row: Row) -> _Work | None:
-    if not row["propagation"]:
+def _open_tree(tables: Tables, row: Row) -> _Work | None:
+    if not has(row, flags.OPEN_TREE["OPEN_TREE_CLONE"]):
         return None
-    recursive = _has(row, flags.AT["AT_RECURSIVE"])
+    recursive = has(row, flags.AT["AT_RECURSIVE"])
+    return _Work(_copy, (spot_of(tables, row, "path"),), {"recursive": recursive})
+
+
+@operation()
+def _copy(tables: Tables, source: Spot, *, recursive: bool) -> None:
+    """A detached copy: :func:`propagation.open_tree`, as an operation that can be undone."""
+    ns = tables.new_tree()
+    for copy in propagation.copied(tables, source, recursive).values():
+        tables.put(tables.mounts[copy]._replace(ns=ns))
+
+
+def _setattr(tables: Tables, row: Row) -> _Work | None:
+    if not row["propagation"] or row["fs_context"] is not None:
+        return None
+    recursive = has(row, flags.AT["AT_RECURSIVE"])
     arguments = spot_of(tables, row, "path"), row["propagation"]
     return _Work(propagation.change, arguments, {"recursive": recursive})
 
 
-# The calls that can be tried.
+# The calls that can be tried and carried out.
 CALLS: dict[str, Callable[[Tables, Row], _Work | None]] = {
     "mount": _mount,
     "mount_setattr": _setattr,
@@ -148,3 +172,5 @@ CALLS: dict[str, Callable[[Tables, Row], _Work | None]] = {
     "pivot_root": _pivot_root,
     "umount2": _umount,
 }
+# Those that can be tried: what some of them make is nowhere until another call puts it there.
+TRIED = {**CALLS, "open_tree": _open_tree, "open_tree_attr": _open_tree}

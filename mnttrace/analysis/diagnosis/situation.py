@@ -90,8 +90,9 @@ class Why:
         namespace: that of the first mount, or the one that is the target.
         holders: the mounts; those that are present first, the worst of them first.
         failed: operations at these mount points that failed, or in any namespace at the path that
-            was asked for; rows of `operations`, with `reason` and `in_the_way` where
-            :mod:`mnttrace.analysis.frames.refusals` has them.
+            was asked for; rows of `operations`, with the columns of
+            :func:`mnttrace.analysis.frames.refusals.reasons` where that has them, and `since`, the
+            operation `since_seq`.
         traced: whether operations were recorded at all.
         imported: whether these are imported mount tables, so that there are no processes.
         diagnosis: what the answer stands on.
@@ -120,6 +121,8 @@ class Why:
     not_tried: str = ""
 
 
+_REASON = ["seq", "obstacle", "reason", "in_the_way", "since_seq", "advice", "commands"]
+_REASON += ["path_outside"]
 _MISSING = 3  # namespaces that are told to lack a mount
 _KINDS: tuple[Kind, ...] = ("held", "residue", "leak", "")
 
@@ -267,14 +270,20 @@ def _failed(run: Run, places: set[tuple[int, str]], path: str) -> list[Row]:
     """The operations that failed at some mount points, or, whatever the namespace, at a path."""
     operations = run.operations
     failed = operations[operations["error"] != ""]
+    reasons = {row["seq"]: row for row in rows(run.reasons, _REASON)}
     asked = os.path.normpath(path)
-    failed = failed[failed["path"].isin({place for _, place in places} | {asked})]
-    reasons = {row["seq"]: row for row in rows(run.refusals, ["seq", "reason", "in_the_way"])}
-    return [
+    wanted = {place for _, place in places} | {asked}
+    path_of = failed["path"].map(os.path.normpath)
+    in_chroot = {seq for seq, row in reasons.items() if row["path_outside"] in wanted}
+    failed = failed.assign(path=path_of)[path_of.isin(wanted) | failed["seq"].isin(in_chroot)]
+    found = [
         row | reasons.get(row["seq"], {})
         for row in rows(failed)
-        if row["path"] == asked or (row["ns_id"], row["path"]) in places
+        if row["path"] == asked or row["seq"] in in_chroot or (row["ns_id"], row["path"]) in places
     ]
+    since = {row.get("since_seq") for row in found} - {None}
+    causes = {row["seq"]: row for row in rows(operations[operations["seq"].isin(since)])}
+    return [row | {"since": causes.get(row.get("since_seq"))} for row in found]
 
 
 def used_by(answer: Why, users: dict[int, list[Row]]) -> Why:

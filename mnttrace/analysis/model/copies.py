@@ -89,7 +89,7 @@ def _worth_copying(
 ) -> tuple[Mount, list[Mount]]:
     root = tables.mounts[source.mount]
     if root.unbindable and not unbindable:
-        raise Refused("EINVAL", "the source is unbindable")
+        raise Refused("EINVAL", "the source is unbindable", root.id, kind="unbindable")
     if is_namespace_file(source.place) and not namespace_files:
         raise Refused("EINVAL", "the mount of a mount namespace cannot be copied here")
     found = []
@@ -99,7 +99,8 @@ def _worth_copying(
         mount = pending.pop()
         if mount.unbindable and not unbindable:
             if mount.locked:
-                raise Refused("EPERM", "a mount in the tree is unbindable, and locked")
+                reason = "a mount in the tree is unbindable, and locked"
+                raise Refused("EPERM", reason, mount.id, kind="unbindable")
         elif not is_namespace_file(mount.root) or namespace_files:
             found.append(mount)
             pending.extend(reversed(tables.children(mount.id)))
@@ -123,7 +124,7 @@ def attach(tables: Tables, tree: MountId, target: Spot, actor: Namespace) -> Non
     """
     receiver = tables.mounts[target.mount]
     if _top(tables, tables.mounts[tree]).root.endswith(DELETED):
-        raise Refused("ENOENT", "what is to be attached was removed")
+        raise Refused("ENOENT", "what is to be attached was removed", kind="removed")
     copies: list[tuple[MountId, Mount]] = []
     if receiver.group is not None:
         plan = _Plan.of(tables, receiver, target.place)

@@ -16,6 +16,28 @@ Action = Literal["attach", "detach", "move", "change"]
 Via = Literal["direct", "peer", "slave", "namespace-copy", "namespace-death", "mountpoint-removed"]
 PropagationType = Literal["shared", "slave", "private", "unbindable"]
 
+# What stands in the way of a call that is refused.
+Obstacle = Literal[
+    "mounts-on-it",  # a umount is stopped by what is mounted there
+    "in-use",  # processes use it
+    "copy-in-use",  # processes use a copy that a umount would take along
+    "locked",  # it came from a more privileged namespace, and cannot be taken from where it is
+    "hidden",  # the same of a mount on it: what is under that would be shown
+    "shared",  # a mount is in a peer group, and must not be
+    "unbindable",
+    "no-mount",  # a path leads to a directory or file that nothing is mounted on
+    "root-directory",  # the caller's root directory is one: it is in a chroot
+    "within-itself",  # a tree would be put into itself
+    "removed",  # the directory or file that a mount shows
+    "locked-flags",  # flags that a less privileged namespace may not clear
+    "foreign",  # the file system belongs to a more privileged user namespace
+    "not-visible",  # no proc or sysfs of the namespace shows all of it
+    "overlay-in-use",  # another overlay uses a directory
+    "overlay-layers",  # the directories cannot be those of an overlay
+    "too-many",  # mounts, or namespaces
+    "other",
+]
+
 DELETED = "//deleted"  # what the kernel writes behind the root of a mount that was removed since
 
 
@@ -100,17 +122,15 @@ class Refused(Exception):
         errno: the name of the error, like "EINVAL".
         reason: why, in words.
         mounts: the mounts in the way.
+        kind: what stands in the way.
     """
 
-    def __init__(self, errno: str, reason: str, *mounts: MountId) -> None:
+    def __init__(self, errno: str, reason: str, *mounts: MountId, kind: Obstacle = "other") -> None:
         super().__init__(f"{errno}: {reason}")
         self.errno = errno
         self.reason = reason
         self.mounts = mounts
-
-
-class RefusedAsShared(Refused):
-    """The same, where the mounts are in the way because they are shared."""
+        self.kind = kind
 
 
 def lies_under(place: str, root: str) -> bool:

@@ -14,8 +14,8 @@ from mnttrace.analysis.model.mounts import (
     Detached,
     Mount,
     MountId,
+    Obstacle,
     Refused,
-    RefusedAsShared,
     Spot,
     is_mounted,
     lies_under,
@@ -34,7 +34,8 @@ def move(tables: Tables, source: Spot, target: Spot, *, beneath: bool = False) -
         target: where to.
         beneath: whether to put it beneath the mount there (MOVE_MOUNT_BENEATH, since 6.5).
     """
-    refuse_if(not is_root(tables, source), "EINVAL", "the source is not the root of a mount")
+    no_mount = not is_root(tables, source)
+    refuse_if(no_mount, "EINVAL", "the source is not the root of a mount", kind="no-mount")
     target = tables.top(target) if beneath else target_of(tables, target)
     old, to = tables.mounts[source.mount], tables.mounts[target.mount]
     if isinstance(old.ns, Detached):
@@ -42,10 +43,11 @@ def move(tables: Tables, source: Spot, target: Spot, *, beneath: bool = False) -
         refuse_if(old.ns == to.ns, "EINVAL", "source and target are in the same detached tree")
     else:
         refuse_if(old.parent is None, "EINVAL", "the source is the root of its namespace")
-        refuse_if(old.locked, "EINVAL", "the source is locked", old.id)
+        refuse_if(old.locked, "EINVAL", "the source is locked", old.id, kind="locked")
         parent = tables.mounts.get(old.parent)
         if parent is not None and parent.group is not None:
-            raise RefusedAsShared("EINVAL", "the parent of the source is shared", parent.id)
+            reason = "the parent of the source is shared"
+            raise Refused("EINVAL", reason, parent.id, kind="shared")
         refuse_if(old.ns != to.ns, "EINVAL", "the target is in another namespace")
     if beneath:
         target = _beneath(tables, source, target)
@@ -53,10 +55,11 @@ def move(tables: Tables, source: Spot, target: Spot, *, beneath: bool = False) -
     unbindable = (
         [mount.id for mount in tables.tree(old.id) if mount.unbindable] if to_shared else []
     )
-    refuse_if(
-        bool(unbindable), "EINVAL", "unbindable mounts cannot come to a shared mount", *unbindable
-    )
-    refuse_if(_contains(tables, old, target.mount), "ELOOP", "the target is within the source")
+    if unbindable:
+        reason = "unbindable mounts cannot come to a shared mount"
+        raise Refused("EINVAL", reason, *unbindable, kind="unbindable")
+    if _contains(tables, old, target.mount):
+        raise Refused("ELOOP", "the target is within the source", old.id, kind="within-itself")
     tree = [mount.id for mount in tables.tree(old.id)]
     for id in tree:
         tables.note_cause(id, "direct", tables.originals.get(id))
@@ -72,7 +75,7 @@ def _beneath(tables: Tables, source: Spot, target: Spot) -> Spot:
     parent = tables.mounts.get(to.parent)
     refuse_if(to.parent is None, "EINVAL", "the mount there is the root of its namespace")
     refuse_if(not is_root(tables, target), "EINVAL", "the target is not the root of a mount")
-    refuse_if(to.locked, "EINVAL", "the mount there is locked", to.id)
+    refuse_if(to.locked, "EINVAL", "the mount there is locked", to.id, kind="locked")
     refuse_if(tables.child(source) is not None, "EINVAL", "the source is covered")
     refuse_if(tables.roots.get(to.ns) == to.id, "EINVAL", "the mount there is the root directory")
     if parent is None or parent.parent is None:
@@ -119,7 +122,7 @@ def set_group(tables: Tables, source: Spot, target: Spot) -> None:
     refuse_if(not within, "EINVAL", "the target is not within what the source mounts")
     for child in tables.children(old.id):
         hides = child.locked and lies_under(child.place, to.root)
-        refuse_if(hides, "EINVAL", "a locked mount is there")
+        refuse_if(hides, "EINVAL", "a locked mount is there", child.id, kind="hidden")
     for mount, wanted in ((old, True), (to, False)):
         grouped = mount.group is not None or mount.master is not None
         refuse_if(grouped != wanted, "EINVAL", "only from a shared mount or a slave to another")
@@ -148,13 +151,26 @@ def pivot_root(tables: Tables, new_root: Spot, put_old: Spot, *, root: Spot | No
     for name, mounted in zip(names, (on, *parents), strict=True):
         if mounted is not None and mounted.group is not None:
             reason = f"{name}, {tables.path(mounted.id)}, is shared"
-            raise RefusedAsShared("EINVAL", reason, mounted.id)
+            raise Refused("EINVAL", reason, mounted.id, kind="shared")
     refuse_if(new.ns != old.ns, "EINVAL", "the new root is in another namespace")
-    refuse_if(new.locked, "EINVAL", "the new root is locked", new.id)
-    refuse_if(new_root.place.endswith(DELETED), "ENOENT", "the new root was removed")
-    refuse_if(old.id in (new.id, on.id), "EBUSY", "the new root or put_old is on the old root")
-    for spot, mounted in ((root, old), (new_root, new)):
-        refuse_if(not is_root(tables, spot), "EINVAL", "not the root of a mount")
+    refuse_if(new.locked, "EINVAL", "the new root is locked", new.id, kind="locked")
+    refuse_if(
+        new_root.place.endswith(DELETED),
+        "ENOENT",
+        "the new root was removed",
+        new.id,
+        kind="removed",
+    )
+    if old.id == new.id:
+        kind: Obstacle = "other" if is_root(tables, new_root) else "no-mount"
+        raise Refused("EBUSY", "the new root is on the old root", kind=kind)
+    refuse_if(old.id == on.id, "EBUSY", "put_old is on the old root")
+    if not is_root(tables, root):
+        reason = "the root directory is not the root of a mount"
+        raise Refused("EINVAL", reason, old.id, kind="root-directory")
+    if not is_root(tables, new_root):
+        raise Refused("EINVAL", "the new root is not the root of a mount", kind="no-mount")
+    for mounted in (old, new):
         refuse_if(mounted.parent is None, "EINVAL", "the root of its namespace")
     refuse_if(not _reaches(tables, new_root, put_old), "EINVAL", "put_old is not under new_root")
     refuse_if(not _reaches(tables, root, new_root), "EINVAL", "new_root is not under the root")

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
-from mnttrace.analysis.model.mounts import DELETED, Effect, MountId, Refused, Spot, Via
+from mnttrace.analysis.model.mounts import DELETED, Effect, MountId, Obstacle, Refused, Spot, Via
 from mnttrace.analysis.model.tables import Tables
 
 Arguments = ParamSpec("Arguments")
@@ -75,10 +75,12 @@ def go_on_with(
     function.__wrapped__(tables, *arguments, **options)  # type: ignore[attr-defined]
 
 
-def refuse_if(condition: bool, errno: str, reason: str, *mounts: MountId) -> None:
-    """Refuse an operation if the condition holds; `mounts` are the mounts in the way."""
+def refuse_if(
+    condition: bool, errno: str, reason: str, *mounts: MountId, kind: Obstacle = "other"
+) -> None:
+    """Refuse an operation if the condition holds; the rest as for :class:`Refused`."""
     if condition:
-        raise Refused(errno, reason, *mounts)
+        raise Refused(errno, reason, *mounts, kind=kind)
 
 
 def is_root(tables: Tables, spot: Spot) -> bool:
@@ -89,5 +91,5 @@ def is_root(tables: Tables, spot: Spot) -> bool:
 def target_of(tables: Tables, spot: Spot) -> Spot:
     """The spot that is covered by a mount on another spot: do_lock_mount()."""
     spot = tables.top(spot)
-    refuse_if(spot.place.endswith(DELETED), "ENOENT", "the mountpoint was removed")
+    refuse_if(spot.place.endswith(DELETED), "ENOENT", "the mountpoint was removed", kind="removed")
     return spot

@@ -40,6 +40,7 @@ __all__ = [
     "bind",
     "change",
     "close",
+    "copied",
     "copy_namespace",
     "end_namespace",
     "fsmount",
@@ -92,21 +93,23 @@ def bind(tables: Tables, source: Spot, target: Spot, *, recursive: bool = False)
     # Detached trees can be bound since 6.15.
     elsewhere = is_mounted(old) and old.ns != on.ns
     refuse_if(elsewhere, "EINVAL", "the source is in another namespace")
-    copies = _bound(tables, source, recursive)
+    copies = copied(tables, source, recursive)
     for original, copy in copies.items():
         tables.note_cause(copy, "direct", tables.originals.get(original, original))
     attach(tables, copies[old.id], target, on.ns)
 
 
-def _bound(tables: Tables, source: Spot, recursive: bool) -> dict[MountId, MountId]:
+def copied(tables: Tables, source: Spot, recursive: bool) -> dict[MountId, MountId]:
     """A copy of a mount or a tree, not yet attached: __do_loopback(); as copy_tree() returns it."""
     old = tables.mounts[source.mount]
-    refuse_if(old.unbindable, "EINVAL", "the source is unbindable", old.id)
+    unbindable = old.unbindable
+    refuse_if(unbindable, "EINVAL", "the source is unbindable", old.id, kind="unbindable")
     if recursive:
         return copy_tree(tables, source, namespace_files=True)
     for child in tables.children(old.id):
         hides = child.locked and lies_under(child.place, source.place)
-        refuse_if(hides, "EINVAL", "it would show what a locked mount hides", child.id)
+        reason = "it would show what a locked mount hides"
+        refuse_if(hides, "EINVAL", reason, child.id, kind="hidden")
     return {old.id: clone(tables, old, source.place).id}
 
 
@@ -119,7 +122,7 @@ def open_tree(tables: Tables, source: Spot, *, recursive: bool = False) -> Mount
         The root of the tree, for :func:`move` and :func:`close`.
     """
     try:
-        copies = _bound(tables, source, recursive)
+        copies = copied(tables, source, recursive)
     except Refused:
         tables.undo()
         raise
@@ -167,17 +170,19 @@ def umount(
         busy: mounts that processes use.
     """
     target = tables.top(target)  # LOOKUP_MOUNTPOINT in path_lookupat()
-    refuse_if(not is_root(tables, target), "EINVAL", "not the root of a mount")
+    no_mount = not is_root(tables, target)
+    refuse_if(no_mount, "EINVAL", "not the root of a mount", kind="no-mount")
     mount = tables.mounts[target.mount]
     refuse_if(not is_mounted(mount), "EINVAL", "it is in no namespace")
-    refuse_if(mount.locked, "EINVAL", "the mount is locked", mount.id)
+    refuse_if(mount.locked, "EINVAL", "the mount is locked", mount.id, kind="locked")
     if mount.id == tables.roots.get(mount.ns) and not lazy:
         return  # the root directory is only remounted read-only: do_umount()
     refuse_if(mount.parent is None, "EINVAL", "it is the root of its namespace")
     if not lazy:
         on_it = [child.id for child in tables.children(mount.id)]
-        refuse_if(bool(on_it), "EBUSY", "there are mounts on it", *on_it)
-        refuse_if(_in_use(tables, mount, busy), "EBUSY", "processes use it or a copy of it")
+        refuse_if(bool(on_it), "EBUSY", "there are mounts on it", *on_it, kind="mounts-on-it")
+        in_use = _in_use(tables, mount, busy)
+        refuse_if(in_use, "EBUSY", "processes use it or a copy of it", kind="in-use")
     detach_propagating(tables, mount.id)
 
 
@@ -229,7 +234,8 @@ def remove(tables: Tables, target: Spot) -> None:
 @operation()
 def change(tables: Tables, target: Spot, to: PropagationType, *, recursive: bool = False) -> None:
     """Change the propagation type: mount(2) with MS_SHARED and the like, or mount_setattr(2)."""
-    refuse_if(not is_root(tables, target), "EINVAL", "not the root of a mount")
+    no_mount = not is_root(tables, target)
+    refuse_if(no_mount, "EINVAL", "not the root of a mount", kind="no-mount")
     found = tables.tree(target.mount) if recursive else [tables.mounts[target.mount]]
     for mount in found:
         _change_one(tables, tables.mounts[mount.id], to)
