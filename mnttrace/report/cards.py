@@ -225,7 +225,8 @@ class _LeakCards:
 
     def _remedy(self, row: Row, there: list[Row]) -> dict[str, str]:
         """As in `why`: commands that take away what is there, and how to avoid the leak."""
-        unique = [one["mnt_id_unique"] for one in there if one["mnt_id_unique"] is not None]
+        ids = [self._diagnosis.mount(one["ns_id"], one["mount_id"]) for one in there]
+        unique = [one for one in ids if isinstance(one, int)]
         found, not_tried = prevention_of(self._run, self._diagnosis, unique)
         told = "\n".join(preventions.lines(found, not_tried, self._diagnosis))
         later = {"to keep it from happening again": f"<pre>{html.escape(told)}</pre>"}

@@ -103,9 +103,8 @@ def otherwise(found: Otherwise, diagnosis: Diagnosis) -> Iterator[str]:
     ):
         if some:
             yield f"{what}:"
-            files = diagnosis.file_systems
             texts = [
-                (f"{safe(one.path)}{_what(files.get(one.mount.device, {}))}", one.mount.ns)
+                (f"{safe(one.path)}{_what(diagnosis.file_system(one.mount))}", one.mount.ns)
                 for one in some
             ]
             yield from _alike(texts, diagnosis)

@@ -281,6 +281,15 @@ class Diagnosis:
             return None
         return on_the_way(tables, above, there)
 
+    def file_system(self, mount: Mount) -> Row:
+        """`fstype` and `source` of what is mounted, where they are known.
+
+        Of a mount that the model predicts they are those of the last file system with its device
+        number; others can have had that before.
+        """
+        known = self.now.facts.get(mount.id) or self.story.attached(mount.id)
+        return known or self.file_systems.get(mount.device, {})
+
     @cached_property
     def file_systems(self) -> dict[str, Row]:
         """`fstype` and `source` of each device that was mounted; of the last one with a number."""

@@ -268,7 +268,7 @@ class _Asked:
         return InTheWay(mount, self._tables.path(id), self._facts_of(mount))
 
     def _facts_of(self, mount: Mount) -> Row:
-        return self._new.get(mount.device) or self._diagnosis.file_systems.get(mount.device) or {}
+        return self._new.get(mount.device) or self._diagnosis.file_system(mount)
 
     def _absent(self, effects: Iterator[Effect]) -> Iterator[Absent]:
         """The namespaces that have the directory of a new mount, and get no copy."""

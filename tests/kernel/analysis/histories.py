@@ -95,7 +95,7 @@ class Scenario:
         return +found
 
     def _key(self, one: Left) -> tuple[str, str, str, str, str]:
-        files = self.run.diagnosis.file_systems.get(one.mount.device, {})
+        files = self.run.diagnosis.file_system(one.mount)
         ns = self.names[one.mount.ns]  # type: ignore[index]
         return ns, one.path, one.mount.root, files.get("fstype", ""), files.get("source", "")
 

@@ -203,7 +203,7 @@ def test_what_stays_of_a_namespace_is_one_leak_whose_remedy_leaves_nothing(
     after = """
         cat /proc/self/mountinfo >host.before
         $MNTTRACE leaks run.mnttrace >leaks
-        sed -n '/^   What to do now:/,/^ *\\(or\\|not\\):/{s/^       //p}' leaks >commands
+        sed -n '/^   What to do now:/,/^ *\\(or\\|not\\|To keep.*\\):/{s/^       //p}' leaks >commands
         bash -e commands
         cat /proc/self/mountinfo >host
     """
@@ -230,7 +230,7 @@ def test_each_start_leaves_more_and_all_is_one_leak(record: Record) -> None:
         after="""
         cat /proc/self/mountinfo >host.before
         $MNTTRACE leaks run.mnttrace >leaks
-        sed -n '/^   What to do now:/,/^$/{s/^       //p}' leaks >commands
+        sed -n '/^   What to do now:/,/To keep/{s/^       //p}' leaks >commands
         bash -e commands
         cat /proc/self/mountinfo >host
         """,

@@ -48,7 +48,7 @@ MISSING: dict[str, tuple[str, str, str, bool, str, Find]] = {
         "srv/x",
         False,
         "sends-nothing-up",
-        call("shared"),
+        call("slave"),
     ),
     "from a private mount": (
         "mkdir srv/p; mount -t tmpfs p srv/p; mkdir srv/p/late",
@@ -77,7 +77,7 @@ def test_what_did_not_arrive_is_told_with_the_mount_that_cuts_it(
     recorded = record(script, before=BEFORE + before)
     within = (tmp_path / "pid").read_text().strip() if in_holder else None
     answer = recorded.run.why(f"{tmp_path}/{asked}", within)
-    [one] = answer.missing
+    [one] = [absence.missing for absence in answer.missing]
     assert one.stopped.barrier.kind == barrier
     assert one.stopped.mount.path == str(tmp_path / asked.rpartition("/")[0])
     cause = one.stopped.mount.since
