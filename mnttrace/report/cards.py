@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.origins import Kind, Step
 from mnttrace.analysis.diagnosis.situation import Holder
-from mnttrace.analysis.names import labels
+from mnttrace.analysis.names import labels, with_inode
 from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.errors import BadInput
 from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
 from mnttrace.report.names import against_growth, growth
 from mnttrace.report.remedies import Remedies
-from mnttrace.report.text import safe
+from mnttrace.report.text import count, safe
 from mnttrace.report.why import advice
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def doubling(row: Row) -> Card:
     left = "not known" if row["left"] is None else f"at most {row['left']} (fs.mount-max)"
     starts = f", from {row['starts']} namespaces" if row["starts"] > 1 else ""
     lines = {
-        "in": f"mnt:[{row['ns']}], last at {_code(row['path'])}{starts}",
+        "in": f"{markup(with_inode(row['name'], row['ns']))}, last at {_code(row['path'])}{starts}",
         "made": f"{markup(row['made'])} mounts (operations {markup(row['operations'])})",
         "mounts now": f"{row['total']} in the namespace",
         "more such binds": left,
@@ -163,11 +163,11 @@ class _LeakCards:
     def leak(self, number: int, row: Row) -> Card:
         there = self._there(row)
         lines = {
-            "in": f"{markup(row['dst_name'])} <small>mnt:[{row['dst_ns']}]</small>",
-            "made by": f"{markup(row['comm'])}[{markup(row['pid'])}] in {markup(row['src_name'])} "
-            f"<small>mnt:[{row['src_ns']}]</small>: {markup(row['syscall'])} on "
+            "in": markup(with_inode(row["dst_name"], row["dst_ns"])),
+            "made by": f"{markup(row['comm'])}[{markup(row['pid'])}] in "
+            f"{markup(with_inode(row['src_name'], row['src_ns']))}: {markup(row['syscall'])} on "
             f"{_code(row['copy_of_path'])} <small>operation {markup(row['seq'])}</small>"
-            + (f"<br>{_code(row['command'])}" if row["command"] else ""),
+            + "".join(f"<br>{_code(line)}" for line in (row["command"] or "").split("\n") if line),
             **self._origin(row),
             "still there": _lines(
                 f"{_code(mount['mountpoint'])} <small>mount {mount['mount_id']}</small>"
@@ -258,9 +258,8 @@ def _moment(when: datetime, by: str | None) -> str:
 def _about(mounts: list[Row]) -> str:
     if not mounts:
         return "no mounts"
-    count = f"{len(mounts)} mount{'' if len(mounts) == 1 else 's'}"
     gone = ", gone by the end" if mounts[0]["gone"] else ""
-    return f"mnt:[{mounts[0]['ns']}], {count}{gone}"
+    return f"mnt:[{mounts[0]['ns']}], {count(len(mounts), 'mount')}{gone}"
 
 
 def _mount(row: Row, leak_number: int | None) -> str:

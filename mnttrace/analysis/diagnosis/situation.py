@@ -68,6 +68,7 @@ class Why:
         diagnosis: what the answer stands on.
         missing: namespaces of interest that the mounts did not come to, and why.
         growth: rows of `run.doublings` that are about these mounts.
+        notes: how the target was understood, where that is not certain, as sentences.
         remedy: how to take away those that are held, left or propagated, by the model; None if
             there are none.
     """
@@ -82,6 +83,7 @@ class Why:
     remedy: Remedy | None = None
     missing: tuple[Missing, ...] = ()
     growth: tuple[Row, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 _KINDS: tuple[Kind, ...] = ("held", "residue", "leak", "")
@@ -107,6 +109,8 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         if not failed:
             raise
         return Why("path", diagnosis, {}, [], failed, traced=True)
+    if target.kind == "mount of the path" and (failed := _failed(run, set(), text)):
+        return Why("path", diagnosis, {}, [], failed, traced=True, notes=target.notes)
     known = known_mounts(run)
     asked = None if within is None else namespaces_of(run, within)
     if target.kind != "namespace":
@@ -145,6 +149,7 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         remedy,
         tuple(lacking),
         grown,
+        target.notes,
     )
 
 
@@ -214,6 +219,8 @@ def _with_reach(diagnosis: Diagnosis, holder: Holder, at_home: list[Holder]) -> 
         stopped = diagnosis.why_umount_stopped(original, holder.mount["mnt_id_unique"])
         return replace(holder, stopped=stopped)
     if not at_home or holder in at_home or not holder.mount["present"]:
+        return holder
+    if holder.mount["mountpoint"] == "/":  # no umount takes the root of a namespace
         return holder
     ways = [diagnosis.barrier_now(one.mount, holder.mount) for one in at_home]
     return replace(holder, follows=any(way is None for way in ways))

@@ -76,6 +76,7 @@ class IdentityRegistry:
         self._out.add("processes", row)
         key = row["ns_id"] or row["ns"]
         namespace = self._namespaces.get(key)
+        self._rename(key, row)
         # What makes a container may be in that one's cgroup, and works from its maker's namespace,
         # as runc's first two processes do. So one that was there before is not called by it.
         if namespace is None or namespace.birth is None or namespace.row["kind"] in _NAMED:
@@ -133,7 +134,11 @@ class IdentityRegistry:
     def namespace_identified(self, key: int, identity: Identity) -> bool:
         """It became known whose a namespace is; whether that says more than was known."""
         namespace = self._namespaces.get(key)
-        if namespace is None or (namespace.is_written and identity.kind not in _NAMED):
+        if namespace is None:
+            return False
+        if namespace.is_written and identity.kind not in _NAMED:
+            if identity.comm and identity.pid == namespace.row["pid"]:
+                self._call(key, namespace, identity.name)
             return False
         row = _with_identity(namespace.row, identity)
         self._namespaces[key] = namespace._replace(is_written=True, row=row)
@@ -141,11 +146,36 @@ class IdentityRegistry:
         return True
 
     def last_seen(self, key: int, pid: int) -> None:
-        """Write that a process is in a namespace now; the one that was seen first may be gone."""
+        """Write that a process is in a namespace now; the one that was seen first may be gone, or
+        be executing something else. Where that process is all that there is to call the namespace
+        by, it is asked for its name."""
         namespace = self._namespaces.get(key)
-        if namespace and namespace.is_written and namespace.row["pid"] != pid:
+        if namespace is None or not namespace.is_written:
+            return
+        if namespace.row["pid"] != pid:
             row = namespace.row.copy()
             row["pid"] = pid
+            self._namespaces[key] = namespace._replace(row=row)
+            self._out.add("namespaces", row)
+        if namespace.row["kind"] not in _NAMED:
+            self._out.ask(IdentifyNamespace(key, pid, ProcessHints(ns=namespace.ns)))
+
+    def _rename(self, key: int, row: ProcessRow) -> None:
+        """A process in a namespace shows what the one is now by which that is called: mostly a
+        shell, which was executed by the unshare(1) that made it."""
+        namespace = self._namespaces.get(key)
+        if namespace is None or namespace.birth is None or namespace.row["kind"] in _NAMED:
+            return
+        pid = namespace.row["pid"]
+        comm = {row["parent"]: row["parent_comm"], row["pid"]: row["comm"]}.get(pid)
+        if namespace.is_written and pid and comm:
+            self._call(key, namespace, f"{comm}[{pid}]")
+
+    def _call(self, key: int, namespace: _Namespace, name: str) -> None:
+        """Write what a namespace is called now."""
+        if namespace.row["name"] != name:
+            row = namespace.row.copy()
+            row["name"] = name
             self._namespaces[key] = namespace._replace(row=row)
             self._out.add("namespaces", row)
 
