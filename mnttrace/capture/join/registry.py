@@ -57,6 +57,7 @@ class IdentityRegistry:
         self._processes: OrderedDict[int, _Process] = OrderedDict()
         self._process_of: dict[int, int] = {}
         self._namespaces: dict[int, _Namespace] = {}
+        self._asked_now: set[int] = set()  # namespaces of which it was asked what runs in them now
 
     def __contains__(self, key: int) -> bool:
         """Whether a namespace is known, and has not ended."""
@@ -137,7 +138,7 @@ class IdentityRegistry:
         if namespace is None:
             return False
         if namespace.is_written and identity.kind not in _NAMED:
-            if identity.comm and identity.pid == namespace.row["pid"]:
+            if key in self._asked_now and identity.comm:
                 self._call(key, namespace, identity.name)
             return False
         row = _with_identity(namespace.row, identity)
@@ -158,16 +159,21 @@ class IdentityRegistry:
             self._namespaces[key] = namespace._replace(row=row)
             self._out.add("namespaces", row)
         if namespace.row["kind"] not in _NAMED:
+            self._asked_now.add(key)
             self._out.ask(IdentifyNamespace(key, pid, ProcessHints(ns=namespace.ns)))
 
     def _rename(self, key: int, row: ProcessRow) -> None:
-        """A process in a namespace shows what the one is now by which that is called: mostly a
-        shell, which was executed by the unshare(1) that made it."""
+        """A process shows what the one is now by which its namespace is called: mostly a shell,
+        which was executed by the unshare(1) that made it. The process itself shows that only as
+        long as the namespace is called by what made it: it may be about to leave for another."""
         namespace = self._namespaces.get(key)
         if namespace is None or namespace.birth is None or namespace.row["kind"] in _NAMED:
             return
-        pid = namespace.row["pid"]
-        comm = {row["parent"]: row["parent_comm"], row["pid"]: row["comm"]}.get(pid)
+        pid, comm = namespace.row["pid"], None
+        if row["parent"] == pid:
+            comm = row["parent_comm"]
+        elif row["pid"] == pid and namespace.row["name"] == f"{namespace.birth['comm']}[{pid}]":
+            comm = row["comm"]
         if namespace.is_written and pid and comm:
             self._call(key, namespace, f"{comm}[{pid}]")
 
@@ -181,6 +187,7 @@ class IdentityRegistry:
 
     def forget(self, key: int) -> int | None:
         """A namespace has ended; its inode number, None if it was not known."""
+        self._asked_now.discard(key)
         namespace = self._namespaces.pop(key, None)
         if namespace is None:
             return None
