@@ -19,7 +19,7 @@ from mnttrace.analysis.diagnosis.origins import Kind, Step
 from mnttrace.analysis.diagnosis.situation import Holder
 from mnttrace.analysis.names import labels, with_inode
 from mnttrace.analysis.query.targets import mounts_there
-from mnttrace.analysis.state.mount_tables import last_tables
+from mnttrace.analysis.state.mount_tables import covered, last_tables
 from mnttrace.errors import BadInput
 from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
 from mnttrace.report.names import against_growth, growth
@@ -123,11 +123,13 @@ def mount_tree(
     """
     mounts = list(rows(table))
     known = {row["mount_id"] for row in mounts}
+    hidden = covered(table)
     children: dict[int | None, list[Row]] = {}
     for row in mounts:
         is_top = row["parent_id"] not in known or row["parent_id"] == row["mount_id"]
         children.setdefault(None if is_top else row["parent_id"], []).append(row)
-    parts = [f"<details class=tree{' open' if is_open else ''}><summary>{markup(name)} "]
+    title = with_inode(name, mounts[0]["ns"] if mounts else None)
+    parts = [f"<details class=tree{' open' if is_open else ''}><summary>{markup(title)} "]
     parts.append(f"<small>{_about(mounts)}</small></summary>")
     # A stack, as mounts can be nested deeper than Python recurses. None closes an element.
     left: list[Row | None] = [None, *reversed(children.get(None, []))]
@@ -137,6 +139,8 @@ def mount_tree(
             parts.append("</details>")
             continue
         line = _mount(mount, leaked.get((mount["ns_id"], mount["mount_id"])))
+        if mount["mount_id"] in hidden:
+            line += " <span class=covered>covered</span>"
         below = children.get(mount["mount_id"])
         if below is None:
             parts.append(f"<div class=mount>{line}</div>")
@@ -259,7 +263,7 @@ def _about(mounts: list[Row]) -> str:
     if not mounts:
         return "no mounts"
     gone = ", gone by the end" if mounts[0]["gone"] else ""
-    return f"mnt:[{mounts[0]['ns']}], {count(len(mounts), 'mount')}{gone}"
+    return count(len(mounts), "mount") + gone
 
 
 def _mount(row: Row, leak_number: int | None) -> str:

@@ -93,8 +93,11 @@ def _members(groups: pd.DataFrame, names: pd.Series) -> Iterator[tuple[str, Text
     for before, below, members in reversed(_branches("", lives)):
         group = f"group {members[0]['group']}"
         if members[0]["group"] in used_again:
-            group += f", {_time(members[0]['since'], 'from the beginning')}"
-            group += f" to {_time(members[0]['until'], 'the end')}: its number was used again"
+            since = _time(members[0]["since"], "the beginning")
+            until = _time(members[0]["until"], "the end")
+            group += (
+                f" of mounts that were there from {since} to {until}: its number was used again"
+            )
         yield before, Text(group, style="green")
         for branch, _, row in reversed(_branches(below, members)):
             name = safe(names.get(row["ns_id"], "?"))

@@ -99,7 +99,7 @@ def test_a_service_with_private_mounts_holds_what_the_host_unmounts(
         return
     assert set(held["dst_name"]) == {"clock.service"}
     answer = (tmp_path / "answer").read_text()
-    assert "unit clock.service, mnt:[" in answer
+    assert "clock.service (mnt:[" in answer
     assert "HELD: inherited when the namespace was made" in answer
     assert "  # or: systemctl restart clock.service" in answer
     assert "MountFlags=slave" in answer
@@ -235,7 +235,7 @@ def test_a_sidecar_keeps_the_volumes_of_all_pods(in_namespace: Run, tmp_path: Pa
     assert set(leaks["dst_name"]) == {NAME}
     assert set(leaks["kind"]) == {"held"}
     answer = (tmp_path / "answer").read_text()
-    assert f"container {NAME}: what it has from others" in answer
+    assert f"{NAME}: what it has from others" in answer
     assert "/volume/pods/web/volumes as mount" in answer
     assert "mountPropagation: HostToContainer" in (tmp_path / "volumes").read_text()
 

@@ -62,7 +62,7 @@ def test_a_container_holds_what_the_host_unmounted(
     assert set(held["dst_name"]) == {"web"}
     assert set(held["mountpoint"]) == {"/volume/data"}
     answer = (tmp_path / "answer").read_text()
-    assert "container web, mnt:" in answer
+    assert "web (mnt:[" in answer
     assert "HELD: inherited when the namespace was made; the original is gone" in answer
     assert f"bound from {tmp_path}/volume/data by " in answer
     assert f"inherited from {tmp_path}/volume/data in mnt:" in answer

@@ -127,7 +127,9 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     if target.kind == "namespace" and run.meta.get("traced"):
         holders = [one for one in holders if one.kind]
     there = [one for one in holders if one.mount["present"]]
-    at_home = [one for one in there if one.mount["ns_id"] == diagnosis.home]
+    # No umount takes the root of a namespace.
+    away = [one for one in there if one.mount["mountpoint"] != "/"]
+    at_home = [one for one in away if one.mount["ns_id"] == diagnosis.home]
     holders = [_with_reach(diagnosis, one, at_home) for one in holders]
     holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
     places = {(one.mount["ns_id"], one.mount["mountpoint"]) for one in holders}
@@ -220,7 +222,7 @@ def _with_reach(diagnosis: Diagnosis, holder: Holder, at_home: list[Holder]) -> 
         return replace(holder, stopped=stopped)
     if not at_home or holder in at_home or not holder.mount["present"]:
         return holder
-    if holder.mount["mountpoint"] == "/":  # no umount takes the root of a namespace
+    if holder.mount["mountpoint"] == "/":
         return holder
     ways = [diagnosis.barrier_now(one.mount, holder.mount) for one in at_home]
     return replace(holder, follows=any(way is None for way in ways))

@@ -41,8 +41,9 @@ class Happened:
     """What happened to a target.
 
     Attributes:
-        operations: rows of `operations`: those with effects on it, those that failed at its path,
-            and, of a namespace, those that were made in it.
+        operations: rows of `operations`: those with effects on it, those that were called at its
+            mount point, those that failed at that path in any namespace; of a namespace, those
+            that were made in it.
         effects: rows of `effects` that concern it.
         notes: how the target was understood, where that is not certain, as sentences.
     """
@@ -78,11 +79,18 @@ def happened(run: Run, target: str) -> Happened:
         is_its = operations["ns_id"].isin(spaces) | operations["ns_target_id"].isin(spaces)
         of_it = effects["ns_id"].isin(spaces) | effects["seq"].isin(operations.loc[is_its, "seq"])
     else:
-        is_its = failed
         known = known_mounts(run.whole).merge(found.mounts[IDENTITY].drop_duplicates())
+        is_its = failed | _called_at(operations, known)
         of_it = effects["mnt_id_unique"].isin(known["mnt_id_unique"].dropna())
     is_its |= operations["seq"].isin(effects.loc[of_it, "seq"].dropna())
     return Happened(operations[is_its], effects[of_it], found.notes)
+
+
+def _called_at(operations: pd.DataFrame, mounts: pd.DataFrame) -> pd.Series:
+    """Which operations name the mount point of one of some mounts in its namespace."""
+    places = pd.MultiIndex.from_frame(mounts[["ns_id", "mountpoint"]].drop_duplicates())
+    asked = pd.MultiIndex.from_frame(operations[["ns_id", "path"]])
+    return pd.Series(asked.isin(places), operations.index)
 
 
 def _failed_at(operations: pd.DataFrame, path: str) -> pd.Series:

@@ -96,8 +96,8 @@ def peer_groups(run: Run, tables: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a member or slave: group, life (0 for the first group of that number, and so on), role
-        (peer or slave), ns_id, ns, mountpoint, mount_id, fstype, source, and since and until, when
-        that group had members, as times: null if it had before the recording, or still has.
+        (peer or slave), ns_id, ns, mountpoint, mount_id, fstype, source, and since and until, from
+        when to when there were such mounts: null if before the recording, or still.
     """
     tables = tables.assign(**_lifetimes(run, tables))
     kept = [*_CLONED, "since", "until", "ns_id", "ns", "mountpoint", "mount_id"]
@@ -112,10 +112,15 @@ def peer_groups(run: Run, tables: pd.DataFrame) -> pd.DataFrame:
     same = members.groupby(["group", *_CLONED], observed=True, dropna=False, sort=False)
     reached = same["until"].cummax().groupby(same.ngroup()).shift(fill_value=-1)
     is_first = reached < members["since"]
-    members["life"] = is_first.groupby(members["group"]).cumsum() - 1
-    sizes = members.groupby(["group", "life"])["mount_id"].transform("size")
+    members["life"] = is_first.groupby(members["group"]).cumsum()
     lives = members.groupby(["group", "life"])
     bounds = {"since": lives["since"].transform("min"), "until": lives["until"].transform("max")}
+    sizes = lives["mount_id"].transform("size")
+    # In the order of time: until here they are in that of their file systems.
+    order = members.assign(since=bounds["since"]).drop_duplicates(["group", "life"])
+    order = order.sort_values(["group", "since", "life"]).set_index(["group", "life"])
+    numbers = order.groupby("group").cumcount()
+    members["life"] = numbers.reindex(pd.MultiIndex.from_frame(members[["group", "life"]])).array
     for name, found in bounds.items():
         known = found.where((found > 0) & (found < _FOR_EVER))
         wall = known.astype("Int64") + run.meta["wall_offset"]
