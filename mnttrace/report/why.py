@@ -44,17 +44,20 @@ def lines(answer: Why) -> Iterator[str]:
     elif not answer.holders and not answer.notes:
         yield "nothing was mounted there while this was recorded"
     for number, holders in enumerate(_file_systems(answer)):
-        yield ("\n" if number else "") + _what(answer, holders[0])
+        if number:
+            yield ""
+        yield _what(answer, holders[0])
         yield from _mounts(answer, holders)
     for missing in answer.missing[:_SHOWN]:
-        yield f"\n{_missing(missing)}"
+        yield from ("", _missing(missing))
     for row in answer.failed[-_SHOWN:]:
-        yield f"\nfailed: {operation(row)}"
+        yield from ("", f"failed: {operation(row)}")
         if row.get("reason"):
             way = f": {safe(row['in_the_way'])}" if row["in_the_way"] else ""
             yield f"    because {safe(row['reason'])}{way}"
     if not answer.traced:
-        yield "\nThese are only mount tables: mnttrace record shows who mounted what, and when."
+        yield ""
+        yield "These are only mount tables: mnttrace record shows who mounted what, and when."
     there = [one for one in answer.holders if one.mount["present"]]
     yield from _remedies(answer, there, Remedies(answer.diagnosis, answer.imported))
 
@@ -85,7 +88,7 @@ def _mounts(answer: Why, holders: list[Holder]) -> Iterator[str]:
         yield ""
         yield from _holder(holder, answer.diagnosis.namespaces)
     if len(there) > shown:
-        yield f"\n{len(there) - shown} more: --json has all of them"
+        yield from ("", f"{len(there) - shown} more: --json has all of them")
     for holder in gone if not there else []:
         if holder.mount["ns_id"] == answer.diagnosis.home or holder is gone[-1]:
             yield ""
@@ -191,11 +194,11 @@ def _remedies(answer: Why, there: list[Holder], remedies: Remedies) -> Iterator[
         f"{safe(user['comm'])}[{user['pid']}]" for one in there for user in one.users
     )
     if users:
-        yield "\nIt is busy until these processes end, or stop using it:"
+        yield from ("", "It is busy until these processes end, or stop using it:")
         yield f"    {', '.join(users)}"
     cut_off = [one for one in there if one.follows is False and not one.kind and not _is_root(one)]
     if cut_off:
-        yield "\nA umount on the host does not propagate to all of these. To change that:"
+        yield from ("", "A umount on the host does not propagate to all of these. To change that:")
         yield from (f"    {line}" for line in dict.fromkeys(_to_reach(one) for one in cut_off))
 
 
