@@ -95,9 +95,7 @@ def _members(groups: pd.DataFrame, names: pd.Series) -> Iterator[tuple[str, Text
         if members[0]["group"] in used_again:
             since = _time(members[0]["since"], "the beginning")
             until = _time(members[0]["until"], "the end")
-            group += (
-                f" of mounts that were there from {since} to {until}: its number was used again"
-            )
+            group += f" of mounts there from {since} to {until}: its number was used again"
         yield before, Text(group, style="green")
         for branch, _, row in reversed(_branches(below, members)):
             name = safe(names.get(row["ns_id"], "?"))

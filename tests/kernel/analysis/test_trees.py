@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import re
-
 from tests.kernel.analysis.situations import BEFORE, hold
 from tests.kernel.recordings import Record
 
@@ -51,34 +49,6 @@ def test_what_is_covered_is_marked(record: Record, mnttrace) -> None:
         if f" tmpfs {name} " in line
     }
     assert marked == {"under": True, "inside": True, "over": False, "seen": False}
-
-
-def test_groups_with_one_number_are_told_apart_by_their_time(record: Record, mnttrace) -> None:
-    recorded = record(
-        """
-        unshare -m --propagation unchanged sh -ec 'echo >made; read -r go <gate' &
-        until [ -e made ]; do sleep .02; done
-        umount one two; echo go >gate; wait
-        for try in $(seq 200); do  # until the number is free
-            mount -t tmpfs later one; mount --make-shared one
-            if grep -q " $PWD/one .* shared:$(cat group) " /proc/self/mountinfo; then break; fi
-            umount one
-        done
-        mount --bind one two
-        """,
-        before="""
-        mount --make-rprivate /; mkdir one two; mkfifo gate
-        mount -t tmpfs first one; mount --make-shared one; mount --bind one two
-        sed -n "s:.* $PWD/one .* shared\\:\\([0-9]*\\) .*:\\1:p" /proc/self/mountinfo >group
-        """,
-    )
-    group = int((recorded.folder / "group").read_text())
-    assert recorded.rows("effects", source="later", shared=group)
-    text = mnttrace("tree", "run.mnttrace").stdout
-    assert "joined by number, file system and time" in text
-    first, *_, second = re.findall(f"group {group} of mounts that were there from (.*)", text)
-    assert not first.endswith(" to the end: its number was used again")
-    assert second.endswith(" to the end: its number was used again")
 
 
 def test_namespaces_and_peers_have_one_name(record: Record, mnttrace) -> None:

@@ -118,9 +118,9 @@ def test_by_device_mount_id_namespace_and_process(record, mnttrace, tmp_path: Pa
 
 def test_an_unknown_target_gets_what_is_most_like_it(record, mnttrace) -> None:
     recorded = record("mount -t tmpfs disk data", before="mkdir data")
-    done = mnttrace("why", recorded.folder / "run.mnttrace", str(recorded.folder / "dato"))
+    done = mnttrace("why", recorded.folder / "run.mnttrace", "dusk")
     assert done.returncode == 2
-    assert f"is it '{recorded.folder}/data'" in done.stderr
+    assert "is it 'disk'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
