@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.frames.refusals import refused
 from mnttrace.analysis.frames.removals import removed
-from mnttrace.analysis.frames.timeline import Happened, happened, idle
+from mnttrace.analysis.frames.timeline import happened, idle
 from mnttrace.analysis.names import labels
 from mnttrace.report.operations import Row, Timeline
 from mnttrace.report.text import safe
@@ -35,9 +35,7 @@ def write(
         BadInput: nothing in the recording matches the target.
         RecordingError: a table cannot be read.
     """
-    chosen = Happened(run.operations, run.effects)
-    if target is not None:
-        chosen = happened(run, target)
+    chosen = happened(run, target)
     for note in chosen.notes:
         file.write(f"{safe(note)}\n")
     operations, effects = chosen.operations, chosen.effects

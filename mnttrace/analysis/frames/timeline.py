@@ -53,19 +53,23 @@ class Happened:
     notes: tuple[str, ...] = ()
 
 
-def happened(run: Run, target: str) -> Happened:
-    """What happened to some mounts or in a namespace.
+def happened(run: Run, target: str | None = None) -> Happened:
+    """What happened to some mounts or in a namespace, or at all.
 
     Args:
-        run: a recording, or a part of one.
-        target: as for :func:`mnttrace.analysis.query.targets.find`.
+        run: a recording, or a part of one; with its effects go their operations, from wherever.
+        target: as for :func:`mnttrace.analysis.query.targets.find`; None: everything.
 
     Raises:
         RecordingError: a table cannot be read.
         BadInput: nothing in the recording matches the target.
     """
-    operations, effects = run.operations, run.effects
-    failed = _failed_at(run.operations, target)
+    operations, effects = run.whole.operations, run.effects
+    seqs = set(run.operations["seq"]) | set(effects["seq"].dropna())
+    operations = operations[operations["seq"].isin(seqs)]
+    if target is None:
+        return Happened(operations, effects)
+    failed = _failed_at(operations, target)
     try:
         found = find(run.whole, target)
     except BadInput:
@@ -107,7 +111,7 @@ def idle(run: Run) -> set[int]:
     """
     if run.meta.get("backend") not in ("kernel-hooks", "walk") or run.meta.get("filters"):
         return set()
-    operations = run.operations
+    operations = run.whole.operations
     is_it = operations["syscall"].isin(_CHANGE_TYPES) & (operations["error"] == "")
     is_it &= (operations["propagation"] != "").fillna(False)
     is_it &= ~operations["seq"].isin(run.whole.effects["seq"])
@@ -132,12 +136,9 @@ def timeline(run: Run, target: str | None = None) -> pd.DataFrame:
         RecordingError: a table cannot be read.
         BadInput: nothing in the recording matches the target.
     """
-    operations, effects = run.operations, run.effects
-    if target is not None:
-        chosen = happened(run, target)
-        operations, effects = chosen.operations, chosen.effects
-    renamed = effects[list(_FROM_EFFECTS)].rename(columns=_FROM_EFFECTS)
-    both = operations[_FROM_OPERATIONS].merge(renamed, on="seq", how="outer")
+    chosen = happened(run, target)
+    renamed = chosen.effects[list(_FROM_EFFECTS)].rename(columns=_FROM_EFFECTS)
+    both = chosen.operations[_FROM_OPERATIONS].merge(renamed, on="seq", how="outer")
     names = labels(run)
     rows = both.assign(
         ts=both["ts"].fillna(both["effect_ts"]),

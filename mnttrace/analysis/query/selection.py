@@ -85,10 +85,6 @@ class Selection:
             operations = run.operations
             theirs = operations.loc[operations["ns_id"].isin(self.namespaces), "seq"]
             masks.append(frame["seq"].isin(theirs))
-        if name == "operations":  # and operations elsewhere with effects in these
-            effects = run.effects
-            here = effects.loc[effects["ns_id"].isin(self.namespaces), "seq"]
-            masks.append(frame["seq"].isin(here.dropna()))
         return _any(masks)
 
     def _under(self, name: str, frame: pd.DataFrame, run: Run) -> pd.Series | None:

@@ -14,8 +14,8 @@ from tests.kernel.recordings import Record, Recorded
 
 SCRIPT = (
     """
-    mount -t tmpfs disk srv/x
-    mount -t tmpfs other srv/y
+    mount -t tmpfs of-timeline srv/x
+    mount -t tmpfs not-asked srv/y
     mount -o remount,bind,ro srv/x
     mount --make-private srv/x; mount --make-private srv/x
     mount -t ext4 /dev/nothing srv/x || true
@@ -41,11 +41,11 @@ def test_of_a_mount_what_happened_to_it_and_what_was_tried(recorded: Recorded, m
     told = mnttrace("timeline", "run.mnttrace", place).stdout
     wanted = {row["seq"] for row in recorded.rows("operations", path=place)}
     wanted |= {row["seq"] for row in recorded.rows("operations", syscall="unshare")}
-    effects = [row["seq"] for row in recorded.rows("effects", source="disk")]
+    effects = [row["seq"] for row in recorded.rows("effects", source="of-timeline")]
     assert set(numbers(told)) == wanted | set(effects)
-    assert "other" not in told
+    assert "not-asked" not in told
     assert "1 more like it" not in told  # of the namespace's birth this mount alone
-    by_source = mnttrace("timeline", "run.mnttrace", "disk").stdout
+    by_source = mnttrace("timeline", "run.mnttrace", "of-timeline").stdout
     assert numbers(by_source) == numbers(told)
     frame = recorded.run.timeline(place)
     assert set(frame["seq"].dropna()) == set(numbers(told))
@@ -88,16 +88,16 @@ def test_of_a_namespace_from_a_moment_on_and_of_what_failed(recorded: Recorded, 
 
 def test_what_the_kernel_ignores_is_not_shown(recorded: Recorded, mnttrace) -> None:
     """mount(8) gives a remount the source that /proc has; mount(2) does not look at it."""
-    told = mnttrace("timeline", "run.mnttrace", "disk").stdout
+    told = mnttrace("timeline", "run.mnttrace", "of-timeline").stdout
     assert f'mount("{recorded.folder}/srv/x", MS_RDONLY|MS_REMOUNT|MS_BIND' in told
-    assert f'"{recorded.folder}/disk"' not in told
+    assert f'"{recorded.folder}/of-timeline"' not in told
 
 
 def test_a_call_that_changed_nothing_is_said_to(recorded: Recorded, mnttrace) -> None:
     first, second = recorded.rows(
         "operations", path=f"{recorded.folder}/srv/x", propagation="private"
     )
-    lines = mnttrace("timeline", "run.mnttrace", "disk").stdout.splitlines()
+    lines = mnttrace("timeline", "run.mnttrace", "of-timeline").stdout.splitlines()
     at = {int(line.split()[0]): n for n, line in enumerate(lines) if line[:5].strip()}
     assert lines[at[second["seq"]] + 1].strip() == "no mount was changed by it"
     assert lines[at[first["seq"]] + 1].strip().startswith("~ ")
