@@ -24,7 +24,7 @@ from mnttrace.errors import BadInput
 from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
 from mnttrace.report.names import against_growth, growth
 from mnttrace.report.remedies import Remedies
-from mnttrace.report.text import count, safe
+from mnttrace.report.text import count, safe, safe_lines
 from mnttrace.report.why import advice
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class _LeakCards:
             "made by": f"{markup(row['comm'])}[{markup(row['pid'])}] in "
             f"{markup(with_inode(row['src_name'], row['src_ns']))}: {markup(row['syscall'])} on "
             f"{_code(row['copy_of_path'])} <small>operation {markup(row['seq'])}</small>"
-            + "".join(f"<br>{_code(line)}" for line in (row["command"] or "").split("\n") if line),
+            + (_command(row["command"]) if row["command"] else ""),
             **self._origin(row),
             "still there": _lines(
                 f"{_code(mount['mountpoint'])} <small>mount {mount['mount_id']}</small>"
@@ -282,6 +282,11 @@ def _mount(row: Row, leak_number: int | None) -> str:
 
 def _code(value: object) -> str:
     return f"<code>{markup(value)}</code>"
+
+
+def _command(text: str) -> str:
+    """A command, line by line; the style of the page keeps its lines apart."""
+    return f"<br><code class=command>{html.escape(chr(10).join(safe_lines(text)))}</code>"
 
 
 def _lines(parts: Iterable[str]) -> str:

@@ -43,7 +43,8 @@ def covered(table: pd.DataFrame) -> set[int]:
     """
     on = _on(table)
     paths = zip(table["mount_id"], table["mountpoint"], strict=True)
-    return {one for one, path in paths if _leads_to(on, path) != one}
+    # What is no path, as a forged table can have, leads nowhere.
+    return {one for one, path in paths if _leads_to(on, path) not in (one, None)}
 
 
 def mount_at(table: pd.DataFrame, path: str) -> int | None:
