@@ -1,31 +1,41 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Labels of mount namespaces, one each, for leaks, pictures and traces."""
+"""Labels of mount namespaces, one each, for whatever names one."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from mnttrace.analysis.run import Run
+from mnttrace.recording.namespaces import HOST, label
 
 
 def labels(run: Run) -> pd.Series:
     """The label of each namespace: "host", a container's, unit's or process's name, "mnt:[N]".
 
-    The namespace of the recorder is "host". Others that share a name have their inode numbers with
-    it: "web (mnt:[4026532177])".
+    The namespace of the recorder is "host"; that of pid 1, if it is another one, "host (mnt:[N])".
+    Others that share a name have their inode numbers with it, too: "web (mnt:[4026532177])".
 
     Returns:
         A series of text, indexed by `ns_id`.
     """
-    namespaces = run.whole.namespaces.set_index("ns_id")
-    inode = "mnt:[" + namespaces["ns"].astype("string[pyarrow]") + "]"
-    name = namespaces["name"].astype("string[pyarrow]").replace("", None)
-    is_home = namespaces.index == run.meta.get("home_ns_id")
-    name = name.mask(is_home, "host")
-    is_shared_name = name.duplicated(keep=False) & name.notna() & ~is_home
-    return name.mask(is_shared_name, name + " (" + inode + ")").fillna(inode)
+    namespaces = run.whole.namespaces
+    home = run.meta.get("home_ns_id")
+    kept = (namespaces[column].to_numpy(object) for column in ("ns_id", "ns", "name"))
+    called = [
+        label(None if pd.isna(name) else name, ns, is_home=ns_id == home)
+        for ns_id, ns, name in zip(*kept, strict=True)
+    ]
+    labels = pd.Series(called, pd.Index(namespaces["ns_id"], name="ns_id"), "string[pyarrow]")
+    inode = " (mnt:[" + namespaces["ns"].astype("string[pyarrow]").set_axis(labels.index) + "])"
+    is_shared = labels.duplicated(keep=False) & ~labels.str.contains("mnt:[", regex=False)
+    return labels.mask(is_shared & (labels != HOST), labels + inode)
+
+
+def with_inode(label: str, ns: int | None) -> str:
+    """A label with the inode number, unless it has it, or is the recorder's: "web (mnt:[N])"."""
+    return label if label == HOST or "mnt:[" in label or ns is None else f"{label} (mnt:[{ns}])"
 
 
 def kinds(run: Run) -> pd.Series:
@@ -50,4 +60,4 @@ def starters(run: Run) -> pd.Series:
     """
     names = run.whole.namespaces.set_index("ns_id")
     is_named = names["kind"].isin(["container", "unit"]).fillna(False).astype(bool)
-    return names["name"].where(is_named, "").mask(kinds(run) == "host", "host")
+    return names["name"].where(is_named, "").mask(kinds(run) == "host", labels(run))

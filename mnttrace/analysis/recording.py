@@ -15,7 +15,8 @@ import pandas as pd
 
 from mnttrace.analysis.dataframes import to_frame
 from mnttrace.analysis.frames.losses import warnings
-from mnttrace.analysis.query.selection import Selection, namespaces_called
+from mnttrace.analysis.query.selection import Selection
+from mnttrace.analysis.query.targets import namespaces_of
 from mnttrace.analysis.times import Moment, moment
 from mnttrace.recording.reader import read_columns, read_meta
 
@@ -197,7 +198,8 @@ class Recording:
         """What happened from one moment until before another.
 
         Args:
-            start, end: times (UTC, if they have no zone), or seconds since the recording began.
+            start, end: times (UTC, if they have no zone), times of day, or seconds since the
+                recording began.
 
         Raises:
             BadInput: they are not times, or not within the recording.
@@ -206,21 +208,32 @@ class Recording:
             self._selection.between(moment(self.whole, start), moment(self.whole, end))
         )
 
+    def since(self, start: Moment) -> Recording:
+        """What happened from one moment on.
+
+        Args:
+            start: as for :meth:`between`.
+
+        Raises:
+            BadInput: it is no time, or not within the recording.
+        """
+        return self._part(self._selection.between(moment(self.whole, start), None))
+
     def namespace(self, name: str | int) -> Recording:
         """What happened in a mount namespace, came to it, or was done from it.
 
         Args:
-            name: a container's, unit's or process's name, a pod, (the beginning of) a container's
-                id, or an inode number; of several that match, all.
+            name: a label, a container's, unit's or process's name, a pod, (the beginning of) a
+                container's id, a pid, or an inode number; of several that match, all.
 
         Raises:
             BadInput: there is none.
         """
-        return self._part(self._selection.within(namespaces_called(self.whole, name)))
+        return self._part(self._selection.within(namespaces_of(self.whole, str(name))))
 
     def container(self, name: str) -> Recording:
         """The same, of containers alone."""
-        return self._part(self._selection.within(namespaces_called(self.whole, name, "container")))
+        return self._part(self._selection.within(namespaces_of(self.whole, name, "container")))
 
     def under(self, path: str) -> Recording:
         """What concerns mounts at a path or below it, in the paths of each row's namespace."""
@@ -285,7 +298,8 @@ class Recording:
         See :mod:`mnttrace.analysis.diagnosis.situation`.
 
         Args:
-            target: a path, a device, a source, a mount id, a container, a unit or a pid.
+            target: a path, a device, a source, a mount id, a namespace, container, pod, unit or
+                pid.
             within: a namespace that it may be missed in, by its name or a pid, or "host".
 
         Raises:

@@ -31,6 +31,11 @@ def are_shared(settings: pd.Series) -> pd.Series:
     return settings.str.startswith("shared:").fillna(False).astype(bool)
 
 
+def groups(settings: pd.Series) -> pd.Series:
+    """The peer groups that mounts with these settings are in; null for none."""
+    return settings.str.extract(r"^shared:([0-9]+)", expand=False).astype("Int64")
+
+
 def options(settings: pd.Series) -> pd.Series:
     """The options alone."""
     return settings.str.replace("^.* ", "", regex=True)

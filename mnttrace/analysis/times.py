@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import pandas as pd
 
 from mnttrace.analysis.run import Run
 from mnttrace.errors import BadInput
+
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
+_TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]*)?)?")
 
 Moment = pd.Timestamp | datetime | str | float
 
@@ -20,20 +24,29 @@ def moment(run: Run, when: Moment) -> pd.Timestamp:
 
     Args:
         run: the recording.
-        when: a time (UTC, if it has no zone), or seconds since the recording began.
+        when: a time (UTC, if it has no zone); a time of day, the first such from the beginning of
+            the recording on; or seconds since it began, as a number or text.
 
     Raises:
         BadInput: it is no time, or one before or after the recording.
     """
     start, end = span(run)
     try:
+        if isinstance(when, str) and _SECONDS.fullmatch(when):
+            when = float(when)
         if isinstance(when, (int, float)):
             found = start + pd.Timedelta(seconds=when)
+        elif isinstance(when, str) and _TIME_OF_DAY.fullmatch(when):
+            found = pd.Timestamp(f"{start:%Y-%m-%d} {when}", tz="UTC")
+            tomorrow = found + pd.Timedelta(days=1)
+            found = tomorrow if found < start and tomorrow <= end else found
         else:
             found = pd.Timestamp(when)
             found = found.tz_localize("UTC") if found.tzinfo is None else found.tz_convert("UTC")
-    except ValueError as error:
-        raise BadInput(f"{when!r} is no time", "as '2026-01-31 12:00:00', or seconds") from error
+    except (ValueError, OverflowError) as error:
+        raise BadInput(
+            f"{when!r} is no time", "as '2026-01-31 12:00:00', 12:00, or seconds"
+        ) from error
     if not start <= found <= end:
         raise BadInput(f"{found} is not within the recording", f"it is from {start} to {end}")
     return found

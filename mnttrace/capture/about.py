@@ -45,9 +45,14 @@ def about(command: Sequence[str] = (), keep_secrets: bool = False) -> dict[str, 
         "sees": {"mounts made": False, "mounts detached": False},
         "filters": {},
         "mount_max": _mount_max(),
-        "home_ns_id": namespace_key(os.stat(_HOME).st_ino, namespace_id(_HOME) or 0),
+        "home_ns_id": home(),
         "complete": False,
     }
+
+
+def home() -> int:
+    """The key of the mount namespace that this process is in."""
+    return namespace_key(os.stat(_HOME).st_ino, namespace_id(_HOME) or 0)
 
 
 def _mount_max() -> int | None:

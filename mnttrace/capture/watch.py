@@ -11,10 +11,12 @@ from collections.abc import Callable
 from types import FrameType
 from typing import cast
 
+from mnttrace.capture.about import home
 from mnttrace.capture.identity.processes import descendants
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
 from mnttrace.probes.kernel import KernelProbes
+from mnttrace.recording.namespaces import label
 from mnttrace.recording.rows import EffectRow, NamespaceRow, OperationRow, Row
 
 _POLL = 0.05  # seconds between looks at what has come
@@ -31,7 +33,7 @@ class Watcher:
             `effects`.
 
     Attributes:
-        names: key of a namespace → what to call it.
+        names: key of a namespace → its label.
         lost: how many records could not be sent or seen, once it is over.
 
     Raises:
@@ -42,6 +44,7 @@ class Watcher:
         self.names: dict[int, str] = {}
         self.lost = 0
         self._show = show
+        self._home = home()
         self._row: OperationRow | None = None
         self._effects: list[EffectRow] = []
         self._is_on = True
@@ -91,8 +94,9 @@ class Watcher:
             self._effects.append(effect)
         elif table == "namespaces":
             namespace = cast(NamespaceRow, row)
-            if namespace["name"]:
-                self.names[namespace["ns_id"]] = namespace["name"]
+            ns_id = namespace["ns_id"]
+            is_home = ns_id == self._home
+            self.names[ns_id] = label(namespace["name"], namespace["ns"], is_home=is_home)
 
     def _flush(self) -> None:
         if self._row or self._effects:

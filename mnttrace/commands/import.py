@@ -28,10 +28,11 @@ def command(output: Path, force: bool, tables: tuple[str, ...]) -> None:
     file (web of web.txt) or its folder (web of web/mountinfo). The one named host is the host's.
     """
     from mnttrace.recording.imported import import_tables
+    from mnttrace.report.text import count
 
-    count = import_tables(output, tables, force)
+    read = import_tables(output, tables, force)
     click.echo(
-        f"mnttrace: {count} mount tables; who mounted what, and when, is known only from mnttrace "
-        f"record\nmnttrace: next: mnttrace tree {output}, mnttrace why {output} PATH",
+        f"mnttrace: {count(read, 'mount table')}; who mounted what, and when, is known only from "
+        f"mnttrace record\nmnttrace: next: mnttrace tree {output}, mnttrace why {output} PATH",
         err=True,
     )

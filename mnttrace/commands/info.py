@@ -50,12 +50,14 @@ def _check_as_json(recording: Path) -> dict[str, Any]:
 
 def _check(recording: Path) -> list[str]:
     from mnttrace.analysis.recording import Recording
-    from mnttrace.report.text import safe
+    from mnttrace.report.text import count, safe
 
     found = Recording(recording).crosscheck
     wrong = found.disagreements
     agreed = found.checked - wrong["seq"].nunique()
-    lines = [f"the model agrees with {agreed} operations, {found.skipped} could not be checked"]
+    lines = [
+        f"the model agrees with {count(agreed, 'operation')}, {found.skipped} could not be checked"
+    ]
     for row in wrong.itertuples(index=False):
         only = "not recorded" if row.only_in == "model" else "not in the model"
         where = f"{safe(row.mountpoint)} in mount namespace {row.ns_id}"
@@ -64,7 +66,7 @@ def _check(recording: Path) -> list[str]:
 
 
 def _lines(meta: dict[str, Any]) -> list[tuple[str, str]]:
-    from mnttrace.report.text import safe
+    from mnttrace.report.text import safe, safe_lines
 
     stopped = meta.get("stopped")
     length = f", {(stopped - meta['started']) / 1e9:.1f} s" if stopped else ", not closed"
@@ -72,7 +74,7 @@ def _lines(meta: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [
         ("host", f"{meta['host']}, Linux {meta['kernel']}"),
         ("started", datetime.fromtimestamp(meta["started"] / 1e9, UTC).isoformat(" ") + length),
-        ("command", safe(" ".join(meta["command"])) or "none"),
+        ("command", f"\n{'':13}".join(safe_lines(" ".join(meta["command"]))) or "none"),
         ("traced", " ".join(meta["traced"]) or "nothing, only mount tables"),
         ("missing", " ".join(meta["missing"]) or "none of the calls"),
         ("events", ", ".join(sees) or "none, only differences between mount tables"),

@@ -93,4 +93,5 @@ def _show(run: Recording, most: int | None) -> None:
     for row in rows(shown):
         click.echo(birth(row))
     if len(births) > len(shown):
-        click.echo(f"{len(births) - len(shown)} more namespaces were made.")
+        more = len(births) - len(shown)
+        click.echo(f"{more} more {'namespace was' if more == 1 else 'namespaces were'} made.")

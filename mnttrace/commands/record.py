@@ -86,11 +86,13 @@ def command(
 
 
 def _counts(recorder: Recorder) -> str:
+    from mnttrace.report.text import count
+
     join = recorder.session.join
-    return (
-        f"{join.counts.operations} operations with {join.counts.effects} effects "
-        f"in {join.namespaces} mount namespaces"
+    done = (
+        f"{count(join.counts.operations, 'operation')} with {count(join.counts.effects, 'effect')}"
     )
+    return f"{done} in {count(join.namespaces, 'mount namespace')}"
 
 
 def _show(recorder: Recorder) -> None:

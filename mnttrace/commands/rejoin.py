@@ -22,9 +22,8 @@ def command(run: Path, output: Path, force: bool) -> None:
     RUN is a recording that was made with `record --keep-raw`, or its raw.arrows alone.
     """
     from mnttrace.capture.rejoin import rejoin
+    from mnttrace.report.text import count
 
     counts = rejoin(run, output, force)
-    click.echo(
-        f"mnttrace: {counts.operations} operations with {counts.effects} effects in {output}",
-        err=True,
-    )
+    done = f"{count(counts.operations, 'operation')} with {count(counts.effects, 'effect')}"
+    click.echo(f"mnttrace: {done} in {output}", err=True)

@@ -23,15 +23,18 @@ import click
 def command(output: Path, force: bool) -> None:
     """Record the mount tables of all mount namespaces, as they are now (no eBPF)."""
     from mnttrace.capture.snapshot import take_snapshot
+    from mnttrace.report.text import count
 
     still = take_snapshot(output, force)
-    click.echo(f"mnttrace: {still.namespaces} mount namespaces", err=True)
+    click.echo(f"mnttrace: {count(still.namespaces, 'mount namespace')}", err=True)
     if still.unreadable_processes:
         click.echo(
-            f"mnttrace: {still.unreadable_processes} processes may not be looked at: namespaces "
-            "that only these are in may be missing",
+            f"mnttrace: {count(still.unreadable_processes, 'process', 'processes')} may not be "
+            "looked at: namespaces that nothing else is in may be missing",
             err=True,
         )
     if still.unreadable_tables:
-        click.echo(f"mnttrace: {still.unreadable_tables} mount tables cannot be read", err=True)
+        click.echo(
+            f"mnttrace: {count(still.unreadable_tables, 'mount table')} cannot be read", err=True
+        )
     click.echo(f"mnttrace: next: mnttrace tree {output}", err=True)

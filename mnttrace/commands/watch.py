@@ -28,7 +28,8 @@ def command(failed: bool, as_json: bool, **options: Any) -> None:
     Until Ctrl-C. Mounts that reach another namespace than the caller's are marked with !.
     """
     from mnttrace.capture.watch import Watcher
-    from mnttrace.report.timeline import Timeline
+    from mnttrace.report.operations import Timeline
+    from mnttrace.report.text import count
 
     def show(row: OperationRow | None, effects: list[EffectRow]) -> None:
         if failed and not (row and row["error"]):
@@ -49,4 +50,4 @@ def command(failed: bool, as_json: bool, **options: Any) -> None:
         # The reader is gone, as head(1) after its last line.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if watcher.lost:
-        click.echo(f"mnttrace: {watcher.lost} records lost", err=True)
+        click.echo(f"mnttrace: {count(watcher.lost, 'record')} lost", err=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
     "--in",
     "within",
     metavar="NAMESPACE",
-    help="Say why it is not there: the name of a container, unit or process, a pid, or host.",
+    help="Say why it is not there: the name of a container, pod, unit or process, a pid, or host.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 def command(words: tuple[str, ...], live: bool, within: str | None, as_json: bool) -> None:
     """Explain a mount: who has it, how it came there, what uses it, and what to do.
 
-    TARGET is a path, a device (8:1), a source (/dev/loop0), a mount id, the name or id of a
-    container, a unit, or a pid.
+    TARGET is a path, a device (8:1), a source (/dev/loop0), a mount id, a namespace (mnt:[N], or as
+    it is called in other answers), the name or id of a container, a pod, a unit, or a pid.
     """
     if len(words) != (1 if live else 2):
         raise BadInput(
@@ -65,12 +66,25 @@ def _ask_now(target: str, within: str | None) -> Why:
     from mnttrace.analysis.diagnosis.situation import used_by
     from mnttrace.capture.snapshot import take_snapshot
 
-    target, within = namespace_now(target), within and namespace_now(within)
+    meant, within = _now(target), within and _now(within)
     with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
         recording = Path(directory) / "now.mnttrace"
         take_snapshot(recording)
-        answer = _ask(recording, target, within)
+        answer = _ask(recording, meant, within)
+        if meant != target:
+            is_number = target.isdecimal()
+            note = f"{target} is the pid of a process in {meant}" if is_number else ""
+            if is_number and answer.diagnosis.has_mount_id(int(target)):
+                note += "; it is also a mount id"
+            note = note or f"{target} is {meant}, symbolic links resolved"
+            answer = dataclasses.replace(answer, notes=(note, *answer.notes))
         return used_by(answer, _users(answer))
+
+
+def _now(text: str) -> str:
+    """The mount namespace of a process, as "mnt:[N]"; a path with its symbolic links resolved; any
+    other text as it is."""
+    return os.path.realpath(text) if text.startswith("/") else namespace_now(text)
 
 
 def _users(answer: Why) -> dict[int, list[dict[str, Any]]]:

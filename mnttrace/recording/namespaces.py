@@ -1,11 +1,31 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Rows of the table `namespaces`."""
+"""Rows of the table `namespaces`, and what a namespace is called."""
 
 from __future__ import annotations
 
 from mnttrace.recording.rows import NamespaceRow
+
+HOST = "host"
+
+
+def label(name: str | None, ns: int, *, is_home: bool) -> str:
+    """What a namespace is called, wherever it is named.
+
+    Args:
+        name: as in its row; where the recorder is in another namespace than pid 1, both are a host.
+        ns: its inode number.
+        is_home: whether it is the recorder's.
+
+    Returns:
+        "host" for the recorder's, "host (mnt:[N])" for that of pid 1 if it is another one, else its
+        name, or "mnt:[N]".
+    """
+    if is_home:
+        return HOST
+    inode = f"mnt:[{ns}]"
+    return f"{HOST} ({inode})" if name == HOST else name or inode
 
 
 def unidentified(ns: int, ns_id: int) -> NamespaceRow:

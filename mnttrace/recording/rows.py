@@ -283,7 +283,7 @@ class NamespaceRow(TypedDict):
         parent_ns: mount namespace that it is a copy of, where it is known.
         parent_ns_id: that one's unique id.
         kind: container, unit, process or host.
-        name: name of the container, unit or process.
+        name: name of the container or unit, or of the process `pid`: COMM[PID].
         id: the container's id.
         runtime: the container's runtime.
         image: the container's image.

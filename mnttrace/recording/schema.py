@@ -253,7 +253,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("parent_ns", _U32, "mount namespace that it is a copy of, where it is known", _NULL),
         Column("parent_ns_id", _U64, "that one's unique id", _NULL),
         Column("kind", _TEXT, "container, unit, process or host"),
-        Column("name", _TEXT, "name of the container, unit or process"),
+        Column("name", _TEXT, "name of the container or unit, or of the process `pid`: COMM[PID]"),
         Column("id", _TEXT, "the container's id"),
         Column("runtime", _TEXT, "the container's runtime"),
         Column("image", _TEXT, "the container's image"),

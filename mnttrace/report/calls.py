@@ -8,13 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mnttrace.linux.syscalls import REMOVALS
 from mnttrace.report.text import safe
 
 Row = Mapping[str, Any]
 
 
 def call_text(row: Row) -> str:
-    """Like `mount("proc", "/proc", "proc", MS_NOSUID) = 0`; paths are resolved ones."""
+    """Like `mount("proc", "/proc", "proc", MS_NOSUID) = 0`; paths are resolved ones.
+
+    Args:
+        row: of `operations`; with `removed`, if it has that, of
+            :func:`mnttrace.analysis.frames.removals.removed`.
+    """
     arguments = ", ".join(part for part in _ARGUMENTS.get(row["syscall"], _plain)(row) if part)
     return f"{row['syscall']}({arguments}) = {_result(row)}"
 
@@ -36,11 +42,18 @@ def _with_propagation(row: Row) -> str:
 def _mount(row: Row) -> list[str]:
     source = _quoted(row["source_path"] or row["source"])
     target = _quoted(row["path"])
-    if row["propagation"] and not row["fstype"]:
-        return [target, _with_propagation(row)]
-    fstype = _quoted(row["fstype"]) if row["fstype"] else ""
     data = _quoted(row["data"]) if row["data"] else ""
+    if _ignores_source(row):
+        return [target, _with_propagation(row), data]
+    fstype = _quoted(row["fstype"]) if row["fstype"] else ""
     return [source, target, fstype, _with_propagation(row), data]
+
+
+def _ignores_source(row: Row) -> bool:
+    """Whether mount(2) ignores its source and type, whatever they are: do_mount() in
+    fs/namespace.c."""
+    flags = (row["flags"] or "").split("|")
+    return "MS_REMOUNT" in flags or bool(row["propagation"] and "MS_BIND" not in flags)
 
 
 def _at_path(row: Row) -> list[str]:
@@ -73,6 +86,11 @@ def _plain(row: Row) -> list[str]:
     return [fstype, row["flags"], row["attributes"]]
 
 
+def _removal(row: Row) -> list[str]:
+    """They are seen when they end, without their path."""
+    return [f"mount point {_quoted(row['removed'])}"] if row.get("removed") else []
+
+
 _ARGUMENTS = {
     "mount": _mount,
     "umount2": _at_path,
@@ -88,4 +106,5 @@ _ARGUMENTS = {
     "unshare": _namespace,
     "clone": _namespace,
     "clone3": _namespace,
+    **dict.fromkeys((call.name for call in REMOVALS), _removal),
 }

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.situation import growth as growth_of
 from mnttrace.analysis.diagnosis.situation import prevention_of
-from mnttrace.analysis.names import labels
+from mnttrace.analysis.names import labels, with_inode
 from mnttrace.analysis.query.targets import mounts_there
-from mnttrace.analysis.state.mount_tables import last_tables
+from mnttrace.analysis.state.mount_tables import covered, last_tables
 from mnttrace.errors import BadInput
 from mnttrace.report import preventions
 from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
 from mnttrace.report.names import growth
 from mnttrace.report.remedies import Remedies
-from mnttrace.report.text import safe
+from mnttrace.report.text import count, safe, safe_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ def doubling(run: Recording, row: Row) -> Card:
     left = "not known" if row["left"] is None else f"at most {row['left']} (fs.mount-max)"
     starts = f", from {row['starts']} namespaces" if row["starts"] > 1 else ""
     lines = {
-        "in": f"mnt:[{row['ns']}], last at {_code(row['path'])}{starts}",
+        "in": f"{markup(with_inode(row['name'], row['ns']))}, last at {_code(row['path'])}{starts}",
         "made": f"{markup(row['made'])} mounts (operations {markup(row['operations'])})",
         "mounts now": f"{row['total']} in the namespace",
         "more such binds": left,
@@ -125,11 +125,13 @@ def mount_tree(
     """
     mounts = list(rows(table))
     known = {row["mount_id"] for row in mounts}
+    hidden = covered(table)
     children: dict[int | None, list[Row]] = {}
     for row in mounts:
         is_top = row["parent_id"] not in known or row["parent_id"] == row["mount_id"]
         children.setdefault(None if is_top else row["parent_id"], []).append(row)
-    parts = [f"<details class=tree{' open' if is_open else ''}><summary>{markup(name)} "]
+    title = with_inode(name, mounts[0]["ns"] if mounts else None)
+    parts = [f"<details class=tree{' open' if is_open else ''}><summary>{markup(title)} "]
     parts.append(f"<small>{_about(mounts)}</small></summary>")
     # A stack, as mounts can be nested deeper than Python recurses. None closes an element.
     left: list[Row | None] = [None, *reversed(children.get(None, []))]
@@ -139,6 +141,8 @@ def mount_tree(
             parts.append("</details>")
             continue
         line = _mount(mount, leaked.get((mount["ns_id"], mount["mount_id"])))
+        if mount["mount_id"] in hidden:
+            line += " <span class=covered>covered</span>"
         below = children.get(mount["mount_id"])
         if below is None:
             parts.append(f"<div class=mount>{line}</div>")
@@ -166,11 +170,11 @@ class _LeakCards:
     def leak(self, number: int, row: Row) -> Card:
         there = self._there(row)
         lines = {
-            "in": f"{markup(row['dst_name'])} <small>mnt:[{row['dst_ns']}]</small>",
-            "made by": f"{markup(row['comm'])}[{markup(row['pid'])}] in {markup(row['src_name'])} "
-            f"<small>mnt:[{row['src_ns']}]</small>: {markup(row['syscall'])} on "
+            "in": markup(with_inode(row["dst_name"], row["dst_ns"])),
+            "made by": f"{markup(row['comm'])}[{markup(row['pid'])}] in "
+            f"{markup(with_inode(row['src_name'], row['src_ns']))}: {markup(row['syscall'])} on "
             f"{_code(row['copy_of_path'])} <small>operation {markup(row['seq'])}</small>"
-            + (f"<br>{_code(row['command'])}" if row["command"] else ""),
+            + (_command(row["command"]) if row["command"] else ""),
             **self._origin(row),
             "still there": _lines(
                 f"{_code(mount['mountpoint'])} <small>mount {mount['mount_id']}</small>"
@@ -259,9 +263,8 @@ def _moment(when: datetime, by: str | None) -> str:
 def _about(mounts: list[Row]) -> str:
     if not mounts:
         return "no mounts"
-    count = f"{len(mounts)} mount{'' if len(mounts) == 1 else 's'}"
     gone = ", gone by the end" if mounts[0]["gone"] else ""
-    return f"mnt:[{mounts[0]['ns']}], {count}{gone}"
+    return count(len(mounts), "mount") + gone
 
 
 def _mount(row: Row, leak_number: int | None) -> str:
@@ -280,6 +283,11 @@ def _mount(row: Row, leak_number: int | None) -> str:
 
 def _code(value: object) -> str:
     return f"<code>{markup(value)}</code>"
+
+
+def _command(text: str) -> str:
+    """A command, line by line; the style of the page keeps its lines apart."""
+    return f"<br><code class=command>{html.escape(chr(10).join(safe_lines(text)))}</code>"
 
 
 def _lines(parts: Iterable[str]) -> str:

@@ -13,14 +13,15 @@ from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
 from mnttrace.analysis.diagnosis.situation import Growth, prevention_of
 from mnttrace.analysis.diagnosis.situation import growth as growth_of
-from mnttrace.analysis.names import labels
+from mnttrace.analysis.frames.removals import removed
+from mnttrace.analysis.names import labels, with_inode
 from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.report import preventions
 from mnttrace.report.calls import call_text
-from mnttrace.report.names import count, growth
+from mnttrace.report.names import growth
 from mnttrace.report.refusals import advice
 from mnttrace.report.remedies import Remedies
-from mnttrace.report.text import safe
+from mnttrace.report.text import count, safe, safe_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +147,10 @@ class Calls:
         wanted = {seq for column in numbers for seq in column.dropna()}
         operations = run.whole.operations
         operations = operations[operations["seq"].isin(wanted)]
-        self._rows = {row["seq"]: row for row in rows(operations)}
+        gone = removed(run.whole) if wanted else {}
+        self._rows = {
+            row["seq"]: row | {"removed": gone.get(row["seq"])} for row in rows(operations)
+        }
 
     def call(self, seq: int | None) -> str | None:
         """Like `operation 3: mount(…) = 0`; None if there is no such operation."""
@@ -179,13 +183,13 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
     title = _TITLES.get(row["kind"], "") + row["direction"]
     lines = [
         f"{number}. {title}: {text('fstype')} at {text('mountpoint')}{what_is_left(row)}",
-        f"   in         {text('dst_name')} (mnt:[{row['dst_ns']}])" + _ids(row["mount_ids"]),
-        f"   made by    {text('comm')}[{text('pid')}] in {text('src_name')} "
-        f"(mnt:[{row['src_ns']}]): {text('syscall')} on {text('copy_of_path')} "
-        f"(operation {row['seq']})",
+        f"   in         {with_inode(text('dst_name'), row['dst_ns'])}" + _ids(row["mount_ids"]),
+        f"   made by    {text('comm')}[{text('pid')}] in "
+        f"{with_inode(text('src_name'), row['src_ns'])}: {text('syscall')} on "
+        f"{text('copy_of_path')} (operation {row['seq']})",
     ]
     if row["command"]:
-        lines.append(f"              {safe(row['command'])}")
+        lines += (f"{'':14}{line}" for line in safe_lines(row["command"]))
     if row["starts"] > 1:
         lines.append(f"              and so in {count(row['starts'] - 1, 'namespace')} more")
     if row["via"] == "namespace-copy":
@@ -236,10 +240,10 @@ def doubling(found: Growth, diagnosis: Diagnosis) -> list[str]:
     row = found.row
     kept = preventions.lines(found.prevention, found.not_tried, diagnosis)
     left = "" if row["left"] is None else f"; fs.mount-max allows at most {row['left']} more"
-    starts = f" from {row['starts']} namespaces" if row["starts"] > 1 else ""
+    starts = f", from {row['starts']} namespaces" if row["starts"] > 1 else ""
     return [
         f"doubling: {growth(row)}",
-        f"   in         mnt:[{row['ns']}]{starts}",
+        f"   in         {with_inode(safe(row['name']), row['ns'])}{starts}",
         f"   made       {safe(row['made'])} mounts (operations {safe(row['operations'])})",
         f"   now        {row['total']} mounts in the namespace{left}",
         "   to keep it from growing:",
@@ -250,8 +254,8 @@ def doubling(found: Growth, diagnosis: Diagnosis) -> list[str]:
 def refusal(row: Row, calls: Calls, remedies: Remedies) -> list[str]:
     """One row of `run.refusals`."""
     lines = [
-        f"refused: {safe(row['comm'])}[{row['pid']}] in {safe(row['name'])} (mnt:[{row['ns']}]): "
-        f"{calls.call(row['seq'])}",
+        f"refused: {safe(row['comm'])}[{row['pid']}] in "
+        f"{with_inode(safe(row['name']), row['ns'])}: {calls.call(row['seq'])}",
         f"   because    {safe(row['reason'])}",
     ]
     if row["in_the_way"]:
@@ -268,17 +272,21 @@ def refusal(row: Row, calls: Calls, remedies: Remedies) -> list[str]:
 
 def birth(row: Row) -> str:
     """How a new namespace was isolated from its parent."""
-    who = f"{safe(row['name'])} (mnt:[{row['ns']}])"
-    parent = f"mnt:[{row['parent_ns']}]"
+    who = with_inode(safe(row["name"]), row["ns"])
+    parent = safe(row["parent_name"] or "?")
     if not row["shared_at_birth"]:
         return f"{who} was made without mounts that are shared with others."
     if row["isolated_by"] is None:
         return (
-            f"{who} shares {row['shared_before_use']} mounts with {parent}, which it was made from."
+            f"{who} shares {count(row['shared_before_use'], 'mount')} with {parent}, which it was "
+            "made from."
         )
     were, left = row["shared_at_birth"], row["shared_before_use"]
-    some = f"{were - left} of its {were} shared mounts" if left else "its shared mounts"
-    text = f"{who} had {some} made {row['became']} at its birth"
+    some = f"{were - left} of its {were}" if left else "its"
+    text = f"{who} had {some} shared {'mount' if were == 1 else 'mounts'} made {row['became']}"
+    text += " at its birth"
     if row["isolated_by"] != row["seq"]:
         text += f", by operation {row['isolated_by']}: {safe(row['call'])}"
+    if "slave" in row["became"]:
+        text += f"; so it receives from {parent}, and sends nothing back"
     return f"{text}."

@@ -8,18 +8,23 @@ from __future__ import annotations
 from datetime import datetime
 
 from mnttrace.analysis.dataframes import Row
+from mnttrace.analysis.names import with_inode
 from mnttrace.report.calls import call_text
 from mnttrace.report.text import safe
 
 
 def title(namespace: Row) -> str:
-    """What a namespace is called: "host", or its kind and name.
+    """What a namespace is called, see :func:`mnttrace.analysis.names.labels`.
 
     Args:
-        namespace: a row of `namespaces`, or what is known of one.
+        namespace: a row of `diagnosis.namespaces`, or {} for one that is not known.
     """
-    kind = namespace.get("kind") or "process"
-    return "host" if kind == "host" else f"{kind} {safe(namespace.get('name') or '?')}"
+    return safe(namespace.get("label") or "?")
+
+
+def numbered(namespace: Row) -> str:
+    """The same, with the inode number."""
+    return with_inode(title(namespace), namespace.get("ns"))
 
 
 def operation(row: Row) -> str:
@@ -38,8 +43,3 @@ def growth(row: Row) -> str:
     if row["group"] is None:
         return f"{what} at {targets}, again and again"
     return f"{what} at {targets}: all are in peer group {row['group']}, and get each other's mounts"
-
-
-def count(n: int, what: str) -> str:
-    """Like "1 mount", "2 mounts"."""
-    return f"{n} {what}" + ("" if n == 1 else "s")

@@ -13,8 +13,8 @@ from mnttrace.analysis.diagnosis.otherwise import Left
 from mnttrace.analysis.diagnosis.preventions import Kind, Prevention
 from mnttrace.analysis.diagnosis.rerun import ITSELF
 from mnttrace.report.commands import line
-from mnttrace.report.names import count, title
-from mnttrace.report.text import safe
+from mnttrace.report.names import title
+from mnttrace.report.text import count, safe
 
 _SHOWN = 3  # operations that are to be others, and mounts that would not come
 # How runtimes call what is to be done.

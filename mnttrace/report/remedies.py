@@ -14,8 +14,8 @@ from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
 from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
 from mnttrace.analysis.model.mounts import Mount
 from mnttrace.report.commands import line, quoted
-from mnttrace.report.names import count, title
-from mnttrace.report.text import safe
+from mnttrace.report.names import title
+from mnttrace.report.text import count, safe
 
 _NAMED = 4  # other mounts that go along
 
@@ -103,9 +103,9 @@ class Remedies:
     def _end(self, command: EndNamespace) -> str:
         row = self._namespace(command.ns)
         if row.get("kind") in ("container", "unit"):
-            return f"# stop {title(row)}: all its mounts go with it"
-        name, ns = safe(row.get("name") or "?"), row.get("ns")
-        return f"# end {name} and what else runs in mnt:[{ns}]: all its mounts go with it"
+            return f"# stop {row['kind']} {title(row)}: all its mounts go with it"
+        what = f"{safe(row.get('name') or '?')} and what else runs in mnt:[{row.get('ns')}]"
+        return f"# end {what}: all its mounts go with it"
 
     def _mounts(self, mounts: Iterable[Mount]) -> str:
         listed = list(mounts)

@@ -1,113 +1,79 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The operations in order, one line each, followed by their effects."""
+"""What happened in a recording, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
 from itertools import groupby
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from mnttrace.report.calls import call_text
+from mnttrace.analysis.dataframes import rows
+from mnttrace.analysis.frames.refusals import refused
+from mnttrace.analysis.frames.removals import removed
+from mnttrace.analysis.frames.timeline import happened, idle
+from mnttrace.analysis.names import labels
+from mnttrace.report.operations import Row, Timeline
 from mnttrace.report.text import safe
 
-Row = Mapping[str, Any]
-_SIGNS = {"attach": "+", "detach": "-", "move": ">", "change": "~"}
-_SHOWN = 3  # similar effects that are listed; the rest are counted
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
 
 
-class Timeline:
-    """Writes operations with their effects.
+def write(
+    run: Recording, file: TextIO, target: str | None = None, *, only_failed: bool = False
+) -> None:
+    """Write what happened in a recording, or in a part of one.
 
     Args:
+        run: that one.
         file: the file to write.
-        names: `ns_id` → name of the namespace; looked up when it is needed.
-        marks_leaks: put a ! before mounts that reach another namespace than the caller's.
+        target: only what happened to it, as for `why`; None: everything.
+        only_failed: only operations that failed.
+
+    Raises:
+        BadInput: nothing in the recording matches the target.
+        RecordingError: a table cannot be read.
     """
-
-    def __init__(
-        self, file: TextIO, names: Mapping[int, str], *, marks_leaks: bool = False
-    ) -> None:
-        self._marks_leaks = marks_leaks
-        self._file = file
-        self._names = names
-
-    def operation(self, row: Row, effects: Iterable[Row], reason: str = "") -> None:
-        """Write one operation.
-
-        Args:
-            row: of the table `operations`.
-            effects: its rows of the table `effects`, in order.
-            reason: why it failed, if that is known.
-        """
-        who = f"{safe(row['comm'])}[{row['tid']}]"
-        self._line(
-            f"{row['seq']:>5} {_time(row['ts'])} {who:22} {self._name(row)}: {call_text(row)}"
-        )
-        if reason:
-            self._line(f"{'':6}because {safe(reason)}")
-        self._effects(effects, row["ns_id"])
-
-    def without_operation(self, effects: Iterable[Row]) -> None:
-        """Write effects without an operation: a namespace ended, a mount point was removed."""
-        for (tid, via), group in groupby(effects, lambda row: (row["tid"], row["via"])):
-            rows = list(group)
-            who = f"thread {tid}" if tid else "not known"
-            self._line(f"{'':5} {_time(rows[0]['ts'])} {who:22} {via or 'cause not known'}")
-            self._effects(rows, None)
-
-    def _effects(self, effects: Iterable[Row], home: int | None) -> None:
-        for _, group in groupby(effects, _kind):
-            rows = list(group)
-            for row in rows[:_SHOWN]:
-                is_leak = row["via"] in ("peer", "slave") and row["ns_id"] != home
-                mark = "!" if self._marks_leaks and is_leak and row["action"] == "attach" else ""
-                self._line(f"{mark:6}{_SIGNS[row['action']]} {self._effect(row, home)}")
-            if len(rows) > _SHOWN:
-                self._line(f"{'':6}  and {len(rows) - _SHOWN} more like it")
-
-    def _effect(self, row: Row, home: int | None) -> str:
-        where = "" if row["ns_id"] == home else f"{safe(self._name(row))}: "
-        text = f"{where}{safe(row['mountpoint'])}"
-        if row["action"] in ("change", "move"):
-            text += f": {safe(row['before'])} → {safe(row['after'])}"
+    chosen = happened(run, target)
+    for note in chosen.notes:
+        file.write(f"{safe(note)}\n")
+    operations, effects = chosen.operations, chosen.effects
+    if only_failed:
+        operations = operations[operations["error"] != ""]
+        effects = effects[effects["seq"].isin(operations["seq"])]
+    if operations.empty and effects.empty:
+        what = "No operation failed" if only_failed else "Nothing happened"
+        file.write(f"{what} while this was recorded, as far as was asked for.\n")
+    timeline = Timeline(file, labels(run).to_dict(), _threads(run))
+    why = {one.seq: one.reason for one in refused(run.whole)}
+    without_change, gone = idle(run), removed(run.whole)
+    by_operation: dict[int, list[Row]] = {}
+    others = []
+    for row in rows(effects):
+        if row["seq"] is None:
+            others.append(row)
         else:
-            text += f"  {safe(row['fstype'])} {_tags(row)}"
-        if row["via"] in ("peer", "slave"):
-            text += f", {row['via']} of peer group {row['via_group'] or '?'}"
-            if row["copy_of_path"]:
-                text += f" at {safe(row['via_path'] or '?')}"
-        elif row["via"] == "namespace-copy" and row["before"] and row["before"] != row["after"]:
-            text += f" (was {safe(row['before'])})"
-        elif row["via"] not in ("direct", "", None):
-            text += f" ({row['via']})"
-        if row["evidence"] != "kernel":
-            text += f" [{row['evidence']}]"
-        return text
-
-    def _name(self, row: Row) -> str:
-        return safe(self._names.get(row["ns_id"]) or f"mnt:[{row['ns']}]")
-
-    def _line(self, text: str) -> None:
-        self._file.write(text + "\n")
+            by_operation.setdefault(row["seq"], []).append(row)
+    events: list[tuple[int, int, Any]] = [(row["monotonic"], 0, row) for row in rows(operations)]
+    for when, group in groupby(others, lambda row: row["monotonic"]):
+        events.append((when, 1, list(group)))
+    for _, is_group, what in sorted(events, key=lambda event: event[:2]):
+        if is_group:
+            timeline.without_operation(what)
+            continue
+        seq = what["seq"]
+        row = what | {"removed": gone.get(seq)}
+        note = "no mount was changed by it" if seq in without_change else ""
+        note = f"because {why[seq]}" if seq in why else note
+        timeline.operation(row, by_operation.get(seq, []), note)
 
 
-def _tags(row: Row) -> str:
-    tags = [f"{tag}:{row[tag]}" for tag in ("shared", "master") if row[tag]]
-    return " ".join(tags) or str(row["propagation"])
-
-
-def _time(when: datetime | int) -> str:
-    if isinstance(when, int):
-        when = datetime.fromtimestamp(when / 1e9)
-    return f"{when:%H:%M:%S.%f}"
-
-
-def _kind(row: Row) -> tuple[Any, ...]:
-    """Effects with the same key are shown together."""
-    change = (row["before"] or "").split()[:1] if row["action"] == "change" else ()
-    after = (row["after"] or "").split()[:1] if row["action"] == "change" else ()
-    tags = [text.partition(":")[0] for text in (*change, *after)]
-    return (row["action"], row["via"], row["ns_id"], *tags)
+def _threads(run: Recording) -> dict[int, str]:
+    """What processes are called, by pid: as they were seen last."""
+    processes, namespaces = run.whole.processes, run.whole.namespaces
+    names = processes["comm"] + "[" + processes["pid"].astype("string[pyarrow]") + "]"
+    named = namespaces[(namespaces["kind"] == "process").fillna(False)]
+    return dict(zip(processes["pid"], names, strict=True)) | dict(
+        zip(named["pid"], named["name"], strict=True)
+    )

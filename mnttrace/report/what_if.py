@@ -14,8 +14,8 @@ from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
 from mnttrace.analysis.diagnosis.otherwise import Otherwise
 from mnttrace.analysis.diagnosis.what_if import Consequence, WhatIf
 from mnttrace.analysis.model.mounts import Namespace
-from mnttrace.report.names import count, operation, title
-from mnttrace.report.text import safe
+from mnttrace.report.names import operation, title
+from mnttrace.report.text import count, safe
 from mnttrace.report.why import way
 
 _SHOWN = 20  # consequences of a command, and namespaces that get nothing

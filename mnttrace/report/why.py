@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.diagnosis.diagnosis import Missing, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step
 from mnttrace.analysis.diagnosis.situation import Holder, Why, is_wrong
 from mnttrace.analysis.query.targets import IDENTITY
 from mnttrace.report import preventions, refusals
 from mnttrace.report.leaks import doubling
-from mnttrace.report.names import count, operation, title
+from mnttrace.report.names import numbered, operation, title
 from mnttrace.report.refusals import because
 from mnttrace.report.remedies import Remedies
-from mnttrace.report.text import safe
+from mnttrace.report.text import count, safe
 
 _SHOWN = 20  # holders, failures, users and commands that are listed
 _SHOWN_CHANGES = 3
@@ -31,6 +32,7 @@ _KINDS = {
 def lines(answer: Why) -> Iterator[str]:
     """The answer of `run.why`, line by line."""
     remedies = Remedies(answer.diagnosis, answer.imported)
+    yield from map(safe, answer.notes)
     if answer.target_kind == "namespace":
         if answer.traced:
             yield f"{title(answer.namespace)}: what it has from others, and others from it"
@@ -42,13 +44,15 @@ def lines(answer: Why) -> Iterator[str]:
             yield f"  nothing: {nothing}"
             return
         yield from _mounts(answer, answer.holders)
-    elif not answer.holders:
+    elif not answer.holders and not answer.notes:
         yield "nothing was mounted there while this was recorded"
     for number, holders in enumerate(_file_systems(answer)):
-        yield ("\n" if number else "") + _what(answer, holders[0])
+        if number:
+            yield ""
+        yield _what(answer, holders[0])
         yield from _mounts(answer, holders)
     for absence in answer.missing:
-        yield f"\n{_missing(absence.missing)}"
+        yield from ("", _missing(absence.missing))
         if absence.prevention or absence.not_tried:
             yield "To have it there:"
             told = preventions.lines(absence.prevention, absence.not_tried, answer.diagnosis)
@@ -56,14 +60,15 @@ def lines(answer: Why) -> Iterator[str]:
     if answer.missing_more:
         yield f"nor in {count(answer.missing_more, 'more namespace')}: --in NAMESPACE says why"
     for row in answer.failed[-_SHOWN:]:
-        yield f"\nfailed: {operation(row)}"
+        yield from ("", f"failed: {operation(row)}")
         if row.get("reason"):
             yield f"    because {because(row)}"
             if row["since"]:
                 yield f"    since {operation(row['since'])}"
             yield from (f"    {line}" for line in refusals.advice(row, remedies))
     if not answer.traced:
-        yield "\nThese are only mount tables: mnttrace record shows who mounted what, and when."
+        yield ""
+        yield "These are only mount tables: mnttrace record shows who mounted what, and when."
     there = [one for one in answer.holders if one.mount["present"]]
     yield from _remedies(answer, there, remedies)
 
@@ -81,7 +86,10 @@ def _mounts(answer: Why, holders: list[Holder]) -> Iterator[str]:
     there = [one for one in holders if one.mount["present"]]
     gone = [one for one in holders if not one.mount["present"]]
     yield f"  {count(len(there), 'mount')} in {count(_namespaces(there), 'mount namespace')}" + (
-        f"; {len(gone)} more were there and are gone" if gone else ""
+        f"; {len(gone)} more {'was' if len(gone) == 1 else 'were'} there and "
+        f"{'is' if len(gone) == 1 else 'are'} gone"
+        if gone
+        else ""
     )
     for growth in answer.growth:
         yield ""
@@ -89,13 +97,13 @@ def _mounts(answer: Why, holders: list[Holder]) -> Iterator[str]:
     shown = _SHOWN_OF_GROWTH if answer.growth else _SHOWN
     for holder in there[:shown]:
         yield ""
-        yield from _holder(holder)
+        yield from _holder(holder, answer.diagnosis.namespaces)
     if len(there) > shown:
-        yield f"\n{len(there) - shown} more: --json has all of them"
+        yield from ("", f"{len(there) - shown} more: --json has all of them")
     for holder in gone if not there else []:
         if holder.mount["ns_id"] == answer.diagnosis.home or holder is gone[-1]:
             yield ""
-            yield from _holder(holder)
+            yield from _holder(holder, answer.diagnosis.namespaces)
 
 
 def _what(answer: Why, holder: Holder) -> str:
@@ -105,7 +113,7 @@ def _what(answer: Why, holder: Holder) -> str:
     return f"{what}{root} ({answer.target_kind})"
 
 
-def _holder(holder: Holder) -> Iterator[str]:
+def _holder(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
     mount = holder.mount
     tags = [f"{tag}:{mount[tag]}" for tag in ("shared", "master") if mount[tag] is not None]
     state = " ".join(tags) or str(mount["propagation"])
@@ -115,7 +123,7 @@ def _holder(holder: Holder) -> Iterator[str]:
     )
     if holder.kind:
         yield f"    {_KINDS[holder.kind]}"
-    yield from (f"    {line}" for line in _gone(holder))
+    yield from (f"    {line}" for line in _gone(holder, namespaces))
     if holder.stopped is not None:
         yield f"    {_stopped(holder.stopped)}"
     if holder.follows is not None:
@@ -126,7 +134,7 @@ def _holder(holder: Holder) -> Iterator[str]:
         )
     yield from (f"    {line}" for line in _changes(holder))
     for step in holder.steps:
-        yield from (f"    {line}" for line in _step(step))
+        yield from (f"    {line}" for line in _step(step, namespaces))
     for user in holder.users[:_SHOWN]:
         when = f" at {user['ts']:%H:%M:%S}" if user.get("ts") else ""
         yield (
@@ -146,7 +154,7 @@ def _changes(holder: Holder) -> Iterator[str]:
         yield f"and {len(holder.changes) - _SHOWN_CHANGES} changes before"
 
 
-def _step(step: Step) -> Iterator[str]:
+def _step(step: Step, namespaces: Mapping[int, Row]) -> Iterator[str]:
     effect = step.effect
     if effect is None:
         yield "older than the recording"
@@ -156,7 +164,7 @@ def _step(step: Step) -> Iterator[str]:
         yield f"mounted at {safe(effect['mountpoint'])} by {by}"
         return
     origin = safe(effect["copy_of_path"] or "?")
-    source = f"mnt:[{effect['copy_of_ns'] or '?'}]"
+    source = _source(effect, namespaces)
     if step.how == "bound":
         yield f"bound from {origin} by {by}"
         return
@@ -176,9 +184,14 @@ def _step(step: Step) -> Iterator[str]:
         yield f"  evidence: {effect['evidence']}"
 
 
+def _source(effect: Row, namespaces: Mapping[int, Row]) -> str:
+    """The namespace of the mount that a copy was made of."""
+    ns_id = effect["copy_of_ns_id"]
+    return title(namespaces.get(ns_id) or {"label": f"mnt:[{effect['copy_of_ns'] or '?'}]"})
+
+
 def _name(holder: Holder) -> str:
-    name = title(holder.namespace)
-    return name if name == "host" else f"{name}, mnt:[{holder.mount['ns']}]"
+    return numbered({"ns": holder.mount["ns"]} | holder.namespace)
 
 
 def _remedies(answer: Why, there: list[Holder], remedies: Remedies) -> Iterator[str]:
@@ -193,11 +206,11 @@ def _remedies(answer: Why, there: list[Holder], remedies: Remedies) -> Iterator[
         f"{safe(user['comm'])}[{user['pid']}]" for one in there for user in one.users
     )
     if users:
-        yield "\nIt is busy until these processes end, or stop using it:"
+        yield from ("", "It is busy until these processes end, or stop using it:")
         yield f"    {', '.join(users)}"
     cut_off = [one for one in there if one.follows is False and not one.kind and not _is_root(one)]
     if cut_off:
-        yield "\nA umount on the host does not propagate to all of these. To change that:"
+        yield from ("", "A umount on the host does not propagate to all of these. To change that:")
         yield from (f"    {line}" for line in dict.fromkeys(_to_reach(one) for one in cut_off))
 
 
@@ -254,7 +267,7 @@ def _since(mount: Typed) -> str:
     return " since " + (operation(mount.since) if mount.since else "before the recording")
 
 
-def _gone(holder: Holder) -> Iterator[str]:
+def _gone(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
     """How a mount went."""
     if holder.gone is None:
         return
@@ -266,7 +279,7 @@ def _gone(holder: Holder) -> Iterator[str]:
         case "peer" | "slave":
             origin = safe(effect["copy_of_path"] or "?")
             yield (
-                f"LOST: it went with {origin} in mnt:[{effect['copy_of_ns'] or '?'}], through peer "
+                f"LOST: it went with {origin} in {_source(effect, namespaces)}, through peer "
                 f"group {effect['via_group'] or '?'}: {by}"
             )
         case "mountpoint-removed":

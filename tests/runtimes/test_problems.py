@@ -73,10 +73,10 @@ def test_a_container_holds_what_the_host_unmounted(
     assert set(held["dst_name"]) == {"web"}
     assert set(held["mountpoint"]) == {"/volume/data"}
     answer = (tmp_path / "answer").read_text()
-    assert "container web, mnt:" in answer
+    assert "web (mnt:[" in answer
     assert "HELD: inherited when the namespace was made; the original is gone" in answer
     assert f"bound from {tmp_path}/volume/data by " in answer
-    assert f"inherited from {tmp_path}/volume/data in mnt:" in answer
+    assert f"inherited from {tmp_path}/volume/data in host at the birth" in answer
     # The remedy freed it.
     assert "disk" not in (tmp_path / "after").read_text()
     # With what is told to do otherwise it does not come again: the test below.
@@ -123,7 +123,7 @@ def test_what_a_container_mounted_outlives_it(
     assert row["src_name"] == "web"
     answer = (tmp_path / "answer").read_text()
     assert "RESIDUE: propagated there; the original is gone" in answer
-    assert "propagated from /volume/inner in mnt:" in answer
+    assert "propagated from /volume/inner in web through" in answer
     told = recording.why(f"{tmp_path}/volume/inner").prevention
     assert told is not None
     assert told.kind in ("slaves", "not-shared", "carrier-slave")

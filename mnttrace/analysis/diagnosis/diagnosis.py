@@ -21,9 +21,11 @@ from mnttrace.analysis.diagnosis.remedies import Remedy, find_remedy
 from mnttrace.analysis.diagnosis.story import Story
 from mnttrace.analysis.model.mounts import Mount, MountId, Refused, lies_under
 from mnttrace.analysis.model.tables import Tables
+from mnttrace.analysis.names import labels
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.moments import History
 from mnttrace.analysis.state.replay import Replay
+from mnttrace.recording.namespaces import HOST
 
 _END = np.iinfo(np.int64).max
 
@@ -112,6 +114,10 @@ class Diagnosis:
         """Namespaces with a process that was seen in them."""
         names = self._run.namespaces
         return frozenset(int(one) for one in names.loc[names["pid"].fillna(0) > 0, "ns_id"])
+
+    def has_mount_id(self, mount_id: int) -> bool:
+        """Whether a mount with that id is there at the end, in any namespace."""
+        return any(one == mount_id for _, one in self._by_number)
 
     def mount(self, ns_id: int, mount_id: int) -> MountId:
         """The id in the tables at the end of a mount with a number; None if it is gone."""
@@ -305,8 +311,12 @@ class Diagnosis:
 
     @cached_property
     def namespaces(self) -> dict[int, Row]:
-        """The rows of `namespaces`; that of the recorder is of kind "host"."""
-        found = {row["ns_id"]: row for row in rows(self._run.namespaces)}
+        """The rows of `namespaces`, with `label`; that of the recorder is of kind "host"."""
+        names = labels(self._run)
+        found = {
+            row["ns_id"]: row | {"label": names[row["ns_id"]]} for row in rows(self._run.namespaces)
+        }
         if self.home is not None:
-            found[self.home] = found.get(self.home, {}) | {"kind": "host", "name": "host"}
+            host = {"kind": HOST, "name": HOST, "label": HOST}
+            found[self.home] = found.get(self.home, {}) | host
         return found

@@ -99,6 +99,7 @@ class Why:
         missing: the first namespaces of interest that the mounts did not come to, and why.
         missing_more: how many more there are.
         growth: the binds that grow and are about these mounts.
+        notes: how the target was understood, where that is not certain, as sentences.
         remedy: how to take away those that are held, left or propagated, by the model; None if
             there are none.
         prevention: how to keep them from coming, or from going if that is what is wrong; None if
@@ -119,6 +120,7 @@ class Why:
     growth: tuple[Growth, ...] = ()
     prevention: Prevention | None = None
     not_tried: str = ""
+    notes: tuple[str, ...] = ()
 
 
 _REASON = ["seq", "obstacle", "reason", "in_the_way", "since_seq", "advice", "commands"]
@@ -147,6 +149,8 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         if not failed:
             raise
         return Why("path", diagnosis, {}, [], failed, traced=True)
+    if target.kind == "mount of the path" and (failed := _failed(run, set(), text)):
+        return Why("path", diagnosis, {}, [], failed, traced=True, notes=target.notes)
     known = known_mounts(run)
     asked = None if within is None else namespaces_of(run, within)
     if target.kind != "namespace":
@@ -163,7 +167,9 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     if target.kind == "namespace" and run.meta.get("traced"):
         holders = [one for one in holders if one.kind]
     there = [one for one in holders if one.mount["present"]]
-    at_home = [one for one in there if one.mount["ns_id"] == diagnosis.home]
+    # No umount takes the root of a namespace.
+    away = [one for one in there if one.mount["mountpoint"] != "/"]
+    at_home = [one for one in away if one.mount["ns_id"] == diagnosis.home]
     holders = [_with_reach(diagnosis, one, at_home) for one in holders]
     holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
     places = {(one.mount["ns_id"], one.mount["mountpoint"]) for one in holders}
@@ -189,6 +195,7 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         grown,
         prevention,
         not_tried,
+        target.notes,
     )
 
 
@@ -313,6 +320,8 @@ def _with_reach(diagnosis: Diagnosis, holder: Holder, at_home: list[Holder]) -> 
         stopped = diagnosis.stopped_umount(holder.mount["mnt_id_unique"], holder.steps)
         return replace(holder, stopped=stopped)
     if not at_home or holder in at_home or not holder.mount["present"]:
+        return holder
+    if holder.mount["mountpoint"] == "/":
         return holder
     ways = [diagnosis.barrier_now(one.mount, holder.mount) for one in at_home]
     return replace(holder, follows=any(way is None for way in ways))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mnttrace.analysis.dataframes import Row
+from mnttrace.analysis.frames.removals import removed
 from mnttrace.analysis.run import Run
 
 Columns = dict[str, pd.api.extensions.ExtensionArray]
@@ -25,6 +26,7 @@ class Story:
     """
 
     def __init__(self, run: Run) -> None:
+        self._run = run
         self._effects = run.effects
         self._operations = run.operations
 
@@ -49,11 +51,15 @@ class Story:
         return found[-1] if found and found[-1]["action"] == "detach" else None
 
     def operation(self, seq: int | None) -> Row | None:
-        """An operation by its number."""
-        place = np.searchsorted(self._seqs, seq) if seq is not None else len(self._seqs)
+        """An operation by its number; with `removed`, the mount points that it removed."""
+        if seq is None:
+            return None
+        place = np.searchsorted(self._seqs, seq)
         if place == len(self._seqs) or self._seqs[place] != seq:
             return None
-        return _row(self._operation_columns, self._by_seq[place])
+        return _row(self._operation_columns, self._by_seq[place]) | {
+            "removed": self._removed.get(seq)
+        }
 
     def typed_since(self, mount: object, until: int | None = None) -> Row | None:
         """The effect since which a mount has the propagation type that it had at a moment.
@@ -98,6 +104,10 @@ class Story:
                 same = is_first and before(row["before"]) == now(row)
                 found, last = (found if same else row), now(row)
         return found
+
+    @cached_property
+    def _removed(self) -> dict[int, str]:
+        return removed(self._run)
 
     @cached_property
     def _effect_columns(self) -> Columns:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import pandas as pd
 
+from mnttrace.analysis.names import labels
 from mnttrace.analysis.run import Run
-from mnttrace.analysis.settings import are_shared
+from mnttrace.analysis.settings import are_shared, groups
 
 COLUMNS = [
     "ns_id",
     "ns",
     "name",
     "parent_ns",
+    "parent_name",
     "seq",
     "mounts",
     "shared_at_birth",
@@ -25,11 +27,11 @@ COLUMNS = [
 ]
 _DTYPES = {
     **dict.fromkeys(["ns_id", "seq", "isolated_by"], "UInt64"),
-    "ns": "UInt32",
+    **dict.fromkeys(["ns", "parent_ns"], "UInt32"),
     **dict.fromkeys(["mounts", "shared_at_birth", "shared_before_use"], "Int64"),
-    "became": "string[pyarrow]",
+    **dict.fromkeys(["name", "parent_name", "became"], "string[pyarrow]"),
 }
-_EFFECTS = ["ns_id", "ns", "seq", "mnt_id_unique", "propagation", "before"]
+_EFFECTS = ["ns_id", "ns", "seq", "mnt_id_unique", "propagation", "shared", "master", "before"]
 
 
 def births(run: Run) -> pd.DataFrame:
@@ -40,52 +42,50 @@ def births(run: Run) -> pd.DataFrame:
     the first mount is attached there decides what can leak.
 
     Returns:
-        A frame with COLUMNS: `seq` the operation that made it, `mounts` how many mounts were
-        copied, `shared_at_birth` how many of the originals were shared, `shared_before_use` how
-        many of the copies still were when the first mount was attached in the namespace, `became`
-        the propagation of the others then ("private", "slave" …; "" if there are none),
-        `isolated_by` the operation that changed it, and `call` that one in words.
+        A frame with COLUMNS: `name` and `parent_name` are labels, `seq` the operation that made it,
+        `mounts` how many mounts were copied, `shared_at_birth` how many of the originals were
+        shared, `shared_before_use` how many of the copies were still peers of these when the first
+        mount was attached in the namespace, `became` what the others were to them then: "slave"
+        if they receive from them (even if they are shared among their own), "private" if they do
+        not; "" if there are none. `isolated_by` is the operation that made them so, and `call` that
+        one in words.
     """
     effects = run.effects
     is_copy = (effects["via"] == "namespace-copy") & (effects["action"] == "attach")
     copied = effects.loc[is_copy, _EFFECTS]
-    copied["was_shared"] = are_shared(copied["before"])
-    early = _changes_before_use(effects, copied)
-    # A copy in another user namespace is a slave from the beginning: its birth changed it.
-    last = pd.concat([copied, early]).drop_duplicates("mnt_id_unique", keep="last")
-    was_shared = last["mnt_id_unique"].isin(copied.loc[copied["was_shared"], "mnt_id_unique"])
-    is_shared = last["propagation"].isin(["shared", "shared-and-slave"])
-    unshared = last[was_shared & ~is_shared]
+    shared = copied[are_shared(copied["before"])]
+    states = _with_relations(pd.concat([shared, _changes_before_use(effects, shared)]), shared)
+    left = states.drop_duplicates("mnt_id_unique", keep="last")
+    is_peer = left["relation"] == "peer"
+    since = _since(states)
     born = copied.groupby("ns_id", sort=False)
-    found = born.agg(
-        ns=("ns", "first"),
-        seq=("seq", "first"),
-        mounts=("ns", "size"),
-        shared_at_birth=("was_shared", "sum"),
-    ).assign(
-        shared_before_use=is_shared.groupby(last["ns_id"]).sum(),
-        became=_kinds(unshared),
-        isolated_by=unshared.groupby("ns_id")["seq"].max(),
+    found = born.agg(ns=("ns", "first"), seq=("seq", "first"), mounts=("ns", "size")).assign(
+        shared_at_birth=shared.groupby("ns_id").size(),
+        shared_before_use=is_peer.groupby(left["ns_id"]).sum(),
+        became=_kinds(left[~is_peer]),
+        isolated_by=left[~is_peer]
+        .assign(seq=left["mnt_id_unique"].map(since))
+        .groupby("ns_id")["seq"]
+        .max(),
     )
-    found = found.reset_index().fillna({"became": ""}).astype(_DTYPES)
-    names = run.namespaces.set_index("ns_id")
-    found["name"] = found["ns_id"].map(names["name"])
-    found["parent_ns"] = found["ns_id"].map(names["parent_ns"])
+    nothing = {"became": "", "shared_at_birth": 0, "shared_before_use": 0}
+    found = found.reset_index().fillna(nothing)
+    namespaces, names = run.namespaces.set_index("ns_id"), labels(run)
     calls = _calls(run, found["isolated_by"])
-    found["call"] = found["isolated_by"].map(calls).astype("string[pyarrow]")
-    return found[COLUMNS]
+    found = found.assign(
+        name=found["ns_id"].map(names),
+        parent_ns=found["ns_id"].map(namespaces["parent_ns"]),
+        parent_name=found["ns_id"].map(namespaces["parent_ns_id"]).map(names),
+        call=found["isolated_by"].map(calls).astype("string[pyarrow]"),
+    )
+    return found.astype(_DTYPES)[COLUMNS]
 
 
 def _changes_before_use(effects: pd.DataFrame, copied: pd.DataFrame) -> pd.DataFrame:
-    """The changes of the propagation type of copied mounts, before the first mount was attached in
-    their namespace."""
+    """The changes of copied mounts before the first mount was attached in their namespace."""
     is_change = (effects["action"] == "change") & (effects["via"] != "namespace-copy")
     is_change &= effects["mnt_id_unique"].isin(copied["mnt_id_unique"])
-    both = pd.concat([copied[_EFFECTS], effects.loc[is_change, _EFFECTS]])
-    before = both.groupby("mnt_id_unique")["propagation"].shift().astype("string[pyarrow]")
-    # A remount changes other things.
-    is_typed = before.notna() & (before != both["propagation"].astype("string[pyarrow]"))
-    changes = both[is_typed.fillna(False)]
+    changes = effects.loc[is_change, _EFFECTS]
     is_use = (effects["action"] == "attach") & (effects["via"] == "direct")
     is_use &= effects["ns_id"].isin(copied["ns_id"].unique())
     used = effects.loc[is_use, ["ns_id", "seq"]].groupby("ns_id")["seq"].first()
@@ -93,11 +93,27 @@ def _changes_before_use(effects: pd.DataFrame, copied: pd.DataFrame) -> pd.DataF
     return changes[first_use.isna() | (changes["seq"] < first_use).fillna(False)]
 
 
+def _with_relations(states: pd.DataFrame, shared: pd.DataFrame) -> pd.DataFrame:
+    """With what mounts were to those that they were copied from: peers, slaves, or private."""
+    at_birth = pd.Series(groups(shared["before"]).array, pd.Index(shared["mnt_id_unique"]))
+    is_peer = (states["shared"] == states["mnt_id_unique"].map(at_birth)).fillna(False)
+    relation = pd.Series("private", states.index, dtype="string[pyarrow]")
+    relation = relation.mask(states["master"].notna(), "slave").mask(is_peer.astype(bool), "peer")
+    return states.assign(relation=relation)
+
+
+def _since(states: pd.DataFrame) -> pd.Series:
+    """The operation that made each mount what it was in the end, by its unique id."""
+    before = states.groupby("mnt_id_unique")["relation"].shift()
+    made = states[(before.isna() | (before != states["relation"])).fillna(True).astype(bool)]
+    last = made.drop_duplicates("mnt_id_unique", keep="last")
+    return last.set_index("mnt_id_unique")["seq"]
+
+
 def _kinds(unshared: pd.DataFrame) -> pd.Series:
-    """The propagation types that the mounts of each namespace have now, by `ns_id`."""
-    pairs = unshared[["ns_id", "propagation"]].astype({"propagation": "string[pyarrow]"})
-    pairs = pairs.drop_duplicates().sort_values("propagation")
-    return pairs.groupby("ns_id")["propagation"].agg(", ".join).astype("string[pyarrow]")
+    """What the mounts of each namespace became, by `ns_id`."""
+    pairs = unshared[["ns_id", "relation"]].drop_duplicates().sort_values("relation")
+    return pairs.groupby("ns_id")["relation"].agg(", ".join).astype("string[pyarrow]")
 
 
 def _calls(run: Run, seqs: pd.Series) -> pd.Series:

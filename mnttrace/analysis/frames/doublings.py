@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnttrace.analysis.names import starters
+from mnttrace.analysis.names import labels, starters
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.linux.flags import MOUNT
 
-COLUMNS = ["ns_id", "ns", "comm", "source_path", "path", "targets", "starts", "operations", "made"]
-COLUMNS += ["total", "left", "group", "is_below"]
-_DTYPES: dict[str, Any] = dict.fromkeys(COLUMNS, "string[pyarrow]") | {
+_FOUND = ["ns_id", "ns", "comm", "source_path", "path", "targets", "starts", "operations", "made"]
+_FOUND += ["total", "left", "group", "is_below"]
+COLUMNS = [*_FOUND, "name"]
+_DTYPES: dict[str, Any] = dict.fromkeys(_FOUND, "string[pyarrow]") | {
     "ns_id": "UInt64",
     "ns": "UInt32",
     "starts": "Int64",
@@ -49,7 +50,7 @@ def doublings(run: Run) -> pd.DataFrame:
         many namespaces they were done in, `total` how many mounts the namespace has at the end,
         `left` how many more such binds `fs.mount-max` allows at most, null if that is not known;
         `group` the peer group through which the last one was copied, null if it was not,
-        `is_below` whether a target is below the source.
+        `is_below` whether a target is below the source; `name` the label of the namespace.
     """
     effects, operations = run.effects, run.operations
     binds = operations[_are_binds(operations)]
@@ -71,7 +72,8 @@ def doublings(run: Run) -> pd.DataFrame:
         for key, group in counts.groupby([*keys, "starter"], observed=True, sort=False)
         if len(growing := _growing(group)) >= _BINDS
     ]
-    return pd.DataFrame(found, columns=COLUMNS).astype(_DTYPES)
+    frame = pd.DataFrame(found, columns=_FOUND).astype(_DTYPES)
+    return frame.assign(name=frame["ns_id"].map(labels(run)).astype("string[pyarrow]"))
 
 
 def _growing(binds: pd.DataFrame) -> pd.DataFrame:

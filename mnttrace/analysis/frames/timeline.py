@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
+
 import pandas as pd
 
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.query.targets import IDENTITY, find, known_mounts
 from mnttrace.analysis.run import Run
+from mnttrace.errors import BadInput
 
 _FROM_EFFECTS = {
     "seq": "seq",
@@ -29,6 +33,89 @@ _FROM_OPERATIONS = ["seq", "ts", "pid", "comm", "ns_id", "syscall", "path", "fla
 COLUMNS = ["ts", "seq", "namespace", "process", "syscall", "path", "flags", "error", "action"]
 COLUMNS += ["via", "where", "mountpoint", "fstype", "before", "after", "evidence", "mount_id"]
 COLUMNS += ["mnt_id_unique"]
+_CHANGE_TYPES = ("mount", "mount_setattr")
+
+
+@dataclass(frozen=True)
+class Happened:
+    """What happened to a target.
+
+    Attributes:
+        operations: rows of `operations`: those with effects on it, those that were called at its
+            mount point, those that failed at that path in any namespace; of a namespace, those
+            that were made in it.
+        effects: rows of `effects` that concern it.
+        notes: how the target was understood, where that is not certain, as sentences.
+    """
+
+    operations: pd.DataFrame
+    effects: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def happened(run: Run, target: str | None = None) -> Happened:
+    """What happened to some mounts or in a namespace, or at all.
+
+    Args:
+        run: a recording, or a part of one; with its effects go their operations, from wherever.
+        target: as for :func:`mnttrace.analysis.query.targets.find`; None: everything.
+
+    Raises:
+        RecordingError: a table cannot be read.
+        BadInput: nothing in the recording matches the target.
+    """
+    operations, effects = run.whole.operations, run.effects
+    seqs = set(run.operations["seq"]) | set(effects["seq"].dropna())
+    operations = operations[operations["seq"].isin(seqs)]
+    if target is None:
+        return Happened(operations, effects)
+    failed = _failed_at(operations, target)
+    try:
+        found = find(run.whole, target)
+    except BadInput:
+        if not _failed_at(run.whole.operations, target).any():
+            raise
+        return Happened(operations[failed], effects.head(0))
+    if found.kind == "mount of the path" and _failed_at(run.whole.operations, target).any():
+        return Happened(operations[failed], effects.head(0), found.notes)
+    if found.kind == "namespace":
+        spaces = set(found.mounts["ns_id"])
+        is_its = operations["ns_id"].isin(spaces) | operations["ns_target_id"].isin(spaces)
+        of_it = effects["ns_id"].isin(spaces) | effects["seq"].isin(operations.loc[is_its, "seq"])
+    else:
+        known = known_mounts(run.whole).merge(found.mounts[IDENTITY].drop_duplicates())
+        is_its = failed | _called_at(operations, known)
+        of_it = effects["mnt_id_unique"].isin(known["mnt_id_unique"].dropna())
+    is_its |= operations["seq"].isin(effects.loc[of_it, "seq"].dropna())
+    return Happened(operations[is_its], effects[of_it], found.notes)
+
+
+def _called_at(operations: pd.DataFrame, mounts: pd.DataFrame) -> pd.Series:
+    """Which operations name the mount point of one of some mounts in its namespace."""
+    places = pd.MultiIndex.from_frame(mounts[["ns_id", "mountpoint"]].drop_duplicates())
+    asked = pd.MultiIndex.from_frame(operations[["ns_id", "path"]])
+    return pd.Series(asked.isin(places), operations.index)
+
+
+def _failed_at(operations: pd.DataFrame, path: str) -> pd.Series:
+    """Which operations failed at a path, in any namespace."""
+    is_at: pd.Series = operations["path"] == os.path.normpath(path)
+    return (is_at & (operations["error"] != "")).fillna(False).astype(bool)
+
+
+def idle(run: Run) -> set[int]:
+    """The calls that were to change propagation types, succeeded, and changed no mount.
+
+    Returns:
+        Numbers of operations; none if the recording would not have each change.
+    """
+    if run.meta.get("backend") not in ("kernel-hooks", "walk") or run.meta.get("filters"):
+        return set()
+    operations = run.whole.operations
+    is_it = operations["syscall"].isin(_CHANGE_TYPES) & (operations["error"] == "")
+    is_it &= (operations["propagation"] != "").fillna(False)
+    is_it &= ~operations["seq"].isin(run.whole.effects["seq"])
+    return set(operations.loc[is_it, "seq"])
 
 
 def timeline(run: Run, target: str | None = None) -> pd.DataFrame:
@@ -37,7 +124,7 @@ def timeline(run: Run, target: str | None = None) -> pd.DataFrame:
     Args:
         run: a recording, or a part of one.
         target: mounts or a namespace, as for :func:`mnttrace.analysis.query.targets.find`: only
-            what happened to them or in it. None: everything.
+            what happened to them or in it, and what failed there. None: everything.
 
     Returns:
         A frame with COLUMNS: `namespace` is the label of the caller's namespace, `process` like
@@ -49,17 +136,9 @@ def timeline(run: Run, target: str | None = None) -> pd.DataFrame:
         RecordingError: a table cannot be read.
         BadInput: nothing in the recording matches the target.
     """
-    effects = run.effects[list(_FROM_EFFECTS)].rename(columns=_FROM_EFFECTS)
-    operations = run.operations[_FROM_OPERATIONS]
-    both = operations.merge(effects, on="seq", how="outer")
-    if target is not None:
-        found = find(run.whole, target)
-        if found.kind == "namespace":
-            spaces = set(found.mounts["ns_id"])
-            both = both[both["ns_id"].isin(spaces) | both["where_id"].isin(spaces)]
-        else:
-            known = known_mounts(run.whole).merge(found.mounts[IDENTITY].drop_duplicates())
-            both = both[both["mnt_id_unique"].isin(known["mnt_id_unique"].dropna())]
+    chosen = happened(run, target)
+    renamed = chosen.effects[list(_FROM_EFFECTS)].rename(columns=_FROM_EFFECTS)
+    both = chosen.operations[_FROM_OPERATIONS].merge(renamed, on="seq", how="outer")
     names = labels(run)
     rows = both.assign(
         ts=both["ts"].fillna(both["effect_ts"]),

@@ -14,9 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from mnttrace.analysis.names import labels
 from mnttrace.analysis.run import Run
-from mnttrace.errors import BadInput
 
 # Columns with the namespaces that a row belongs to; for effects see :func:`_in_namespaces`.
 _NAMESPACES = ("ns_id", "ns_target_id", "src_ns_id", "dst_ns_id")
@@ -28,7 +26,7 @@ class Selection:
     """Which rows are chosen; None: all.
 
     Attributes:
-        start, end: from start until before end (UTC).
+        start, end: from start until before end (UTC); no end: until the last.
         namespaces: unique ids.
         under: a path, from the root of the row's own namespace on.
     """
@@ -38,12 +36,13 @@ class Selection:
     namespaces: frozenset[int] | None = None
     under: str | None = None
 
-    def between(self, start: pd.Timestamp, end: pd.Timestamp) -> Selection:
-        """A part of this one: rows that are also between two moments."""
+    def between(self, start: pd.Timestamp, end: pd.Timestamp | None) -> Selection:
+        """A part of this one: rows that are also between two moments, or from one on."""
+        ends = [one for one in (self.end, end) if one is not None]
         return replace(
             self,
             start=start if self.start is None else max(start, self.start),
-            end=end if self.end is None else min(end, self.end),
+            end=min(ends, default=None),
         )
 
     def within(self, namespaces: set[int]) -> Selection:
@@ -68,13 +67,11 @@ class Selection:
         return frame
 
     def _in_time(self, name: str, frame: pd.DataFrame, run: Run) -> pd.Series | None:
-        if self.start is None or self.end is None:
+        if self.start is None:
             return None
-        if "ts" in frame:
-            return (frame["ts"] >= self.start) & (frame["ts"] < self.end)
-        if name == "snapshots":
-            began = _wall(frame["started"], run)
-            return (began >= self.start) & (began < self.end)
+        when = _wall(frame["started"], run) if name == "snapshots" else frame.get("ts")
+        if when is not None:
+            return (when >= self.start) & (self.end is None or when < self.end)
         for key, of in (("snapshot", "snapshots"), ("seq", "operations")):
             if key in frame:  # it is chosen with its snapshot or operation
                 return frame[key].isin(self.of(of, getattr(run, of), run)[key])
@@ -105,36 +102,6 @@ class Selection:
             if there is not None:
                 masks.append(frame["seq"].isin(effects.loc[there.fillna(False), "seq"]))
         return _any(masks)
-
-
-def namespaces_called(run: Run, text: str | int, kind: str = "") -> set[int]:
-    """The namespaces with a label, name, id, unit, pod or inode number.
-
-    Args:
-        run: the whole recording.
-        text: one of these; for a container's id the first eight characters or more will do.
-        kind: only namespaces of this kind, as "container".
-
-    Raises:
-        BadInput: there is none.
-    """
-    names = run.namespaces
-    shown = labels(run).reindex(names["ns_id"]).to_numpy()
-    is_it = names["ns"].astype("string[pyarrow]") == str(text)
-    is_it |= pd.Series(shown == str(text), index=names.index)
-    for column in ("name", "id", "unit", "pod"):
-        is_it |= (names[column] == str(text)).fillna(False)
-    if len(str(text)) >= 8:
-        is_it |= names["id"].str.startswith(str(text)).fillna(False)
-    if kind:
-        is_it &= (names["kind"] == kind).fillna(False)
-    found = set(names.loc[is_it, "ns_id"])
-    if not found:
-        among = names[names["kind"] == kind] if kind else names
-        known = sorted(set(among["name"].dropna()))[:8]
-        hint = f"there are {', '.join(map(repr, known))}" if known else "run.namespaces has all"
-        raise BadInput(f"no {kind or 'namespace'} in the recording is called {text!r}", hint)
-    return found
 
 
 def _wall(monotonic: pd.Series, run: Run) -> pd.Series:

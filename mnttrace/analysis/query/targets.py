@@ -12,13 +12,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from mnttrace.analysis.names import labels
 from mnttrace.analysis.run import Run
-from mnttrace.analysis.state.mount_tables import last_tables
+from mnttrace.analysis.state.mount_tables import last_tables, mount_at
 from mnttrace.errors import BadInput
+from mnttrace.recording.namespaces import HOST
 
 # These identify a mounted part of a file system. Device numbers are used again; with the same type
 # and source it is likely the same file system.
 IDENTITY = ["device", "root", "fstype", "source"]
+_ID_BEGINS = 4  # characters of a container's id
+_CLOSE = 0.8  # how like (difflib) a mount point is that a path may have been meant for
+_NAMED = 8  # namespaces
 _COLUMNS = ["ns_id", "ns", "mount_id", "mnt_id_unique", "parent_id", "mountpoint", *IDENTITY]
 _COLUMNS += ["shared", "master", "propagation"]
 
@@ -28,12 +33,15 @@ class Target:
     """The mounts that a text stands for.
 
     Attributes:
-        kind: what the text is, as "path" or "device".
+        kind: what the text is: "device", "source", "mount id", "path" (of a mount point),
+            "namespace", or "mount of the path", the mount that a path lies on.
         mounts: rows of :func:`known_mounts`.
+        notes: what else it could be, and what was taken for what, as sentences.
     """
 
     kind: str
     mounts: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def known_mounts(run: Run) -> pd.DataFrame:
@@ -76,17 +84,48 @@ def find(run: Run, text: str) -> Target:
 
     Args:
         run: the recording.
-        text: a path, "8:1", a source such as /dev/loop0, a mount id, the name or (the beginning of)
-            the id of a container, a unit's or a process's name, a pid, or "mnt:[4026531841]".
+        text: a path, "8:1", a source such as /dev/loop0, a mount id, the label of a namespace, the
+            name or (the beginning of) the id of a container, a pod, a unit's or a process's name, a
+            pid, or "mnt:[4026531841]".
 
     Raises:
         BadInput: nothing in the recording matches; the hint names what is most like it.
     """
     known = known_mounts(run)
-    for kind, found in _readings(run, known, text):
-        if len(found):
-            return Target(kind, found)
-    raise BadInput(f"nothing in the recording matches {text!r}", _closest(run, known, text))
+    readings = [(kind, found) for kind, found in _readings(run, known, text) if len(found)]
+    if not readings:
+        raise BadInput(f"nothing in the recording matches {text!r}", _closest(run, known, text))
+    kind, found = readings[0]
+    if kind == "mount of the path":
+        return Target(kind, found, (_lies_on(known, text, found),))
+    notes = [_also(run, text, kind, readings[1:])]
+    if kind == "namespace" and found["ns_id"].nunique() > 1:
+        notes.append(f"{text!r} is {_named(run, found)}: this is about all of them")
+    return Target(kind, found, tuple(filter(None, notes)))
+
+
+def _also(run: Run, text: str, kind: str, others: list[tuple[str, pd.DataFrame]]) -> str:
+    """What else a text could stand for; "" for nothing."""
+    words = [
+        f"a namespace ({_named(run, found)})" if other == "namespace" else f"a {other}"
+        for other, found in others
+        if other != "mount of the path"
+    ]
+    return f"{text!r} is taken for a {kind}; it is also {' and '.join(words)}" if words else ""
+
+
+def _named(run: Run, mounts: pd.DataFrame) -> str:
+    names = labels(run)
+    return " and ".join(names.get(ns_id, "?") for ns_id in mounts["ns_id"].unique())
+
+
+def _lies_on(known: pd.DataFrame, text: str, found: pd.DataFrame) -> str:
+    """That a path is answered for the mount that it lies on."""
+    note = f"nothing was mounted at {text}: it lies on the mount at {found['mountpoint'].iloc[0]}"
+    note += " of the host, if no symbolic link leads elsewhere (a recording has none)"
+    places = known["mountpoint"].dropna().unique().tolist()
+    close = difflib.get_close_matches(os.path.normpath(text), places, n=1, cutoff=_CLOSE)
+    return note + (f"; or is it {close[0]!r}?" if close else "")
 
 
 def _readings(run: Run, known: pd.DataFrame, text: str) -> list[tuple[str, pd.DataFrame]]:
@@ -117,19 +156,22 @@ def _at(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
 
 
 def _below(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
-    """The mount of the host that has a path; not the one at "/", which has every path."""
+    """The mount of the host that a path lies on."""
     there = known[known["present"] & (known["ns_id"] == run.meta.get("home_ns_id"))]
-    above = [place for place in there["mountpoint"] if path.startswith(place.rstrip("/") + "/")]
-    longest = max(above, key=len, default="/")
-    return there[(there["mountpoint"] == longest) & (longest != "/")]
+    return there[there["mount_id"] == mount_at(there, path)]
 
 
 def _namespaces(run: Run, text: str, number: int) -> set[int]:
+    shown = labels(run)
+    if (is_label := shown == text).any():
+        return set(shown.index[is_label])
     names = run.namespaces
     if link := re.fullmatch(r"mnt:\[([0-9]+)\]", text):
         return set(names.loc[names["ns"] == int(link[1]), "ns_id"])
-    is_it = (names["name"] == text) | (names["unit"] == text) | (names["ns"] == number)
-    if len(text) >= 4:
+    is_it = names["ns"] == number
+    for column in ("name", "unit", "pod", "id"):
+        is_it |= (names[column] == text).fillna(False)
+    if len(text) >= _ID_BEGINS:
         is_it |= names["id"].str.startswith(text)
     return set(names.loc[is_it.fillna(False), "ns_id"]) or _of_process(run, number)
 
@@ -150,23 +192,29 @@ def _of_process(run: Run, pid: int) -> set[int]:
     return found
 
 
-def namespaces_of(run: Run, text: str) -> set[int]:
+def namespaces_of(run: Run, text: str, kind: str = "") -> set[int]:
     """The namespaces that a text stands for.
 
     Args:
-        run: the recording.
-        text: "host", for that of the recorder; the name or (the beginning of) the id of a
-            container, a unit's or a process's name, a pid, or an inode number.
+        run: the whole recording.
+        text: a label ("host" is the recorder's), the name or (the beginning of) the id of a
+            container, a pod, a unit's or a process's name, a pid, or an inode number.
+        kind: only namespaces of this kind, as "container".
 
     Raises:
         BadInput: none is called so.
     """
-    home = run.meta.get("home_ns_id")
-    if text == "host" and home is not None:
+    home, names = run.meta.get("home_ns_id"), run.namespaces
+    if text == HOST and home is not None and not kind:
         return {home}
     found = _namespaces(run, text, int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1)
+    if kind:
+        names = names[(names["kind"] == kind).fillna(False)]
+        found &= set(names["ns_id"])
     if not found:
-        raise BadInput(f"no mount namespace is called {text!r}", "mnttrace info shows their names")
+        shown = sorted(set(labels(run).reindex(names["ns_id"]).dropna()))[:_NAMED]
+        hint = f"there are {', '.join(map(repr, shown))}" if shown else "run.namespaces has all"
+        raise BadInput(f"no {kind or 'namespace'} in the recording is called {text!r}", hint)
     return found
 
 
@@ -174,7 +222,7 @@ def _closest(run: Run, known: pd.DataFrame, text: str) -> str:
     names = run.namespaces
     words = {
         str(word)
-        for column in (known["mountpoint"], known["source"], names["name"], names["id"])
+        for column in (known["mountpoint"], known["source"], labels(run), names["id"])
         for word in column.dropna().unique()
         if word
     }
@@ -182,5 +230,5 @@ def _closest(run: Run, known: pd.DataFrame, text: str) -> str:
     under = [word for word in sorted(words) if text in word][:3]
     found = list(dict.fromkeys([*close, *under]))
     if not found:
-        return "mnttrace tree shows all mounts, mnttrace info the namespaces"
+        return "mnttrace tree shows all mounts and namespaces"
     return "is it " + " or ".join(repr(word) for word in found) + "?"

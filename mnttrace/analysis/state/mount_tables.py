@@ -32,6 +32,58 @@ def last_tables(run: Run) -> pd.DataFrame:
     return last.assign(gone=last["ns_id"].isin(gone)).reset_index(drop=True)
 
 
+def covered(table: pd.DataFrame) -> set[int]:
+    """The mounts of one namespace that their paths do not lead to, as others are mounted over them.
+
+    Args:
+        table: the rows of that namespace of :func:`last_tables`.
+
+    Returns:
+        Their mount ids.
+    """
+    on = _on(table)
+    paths = zip(table["mount_id"], table["mountpoint"], strict=True)
+    # What is no path, as a forged table can have, leads nowhere.
+    return {one for one, path in paths if _leads_to(on, path) not in (one, None)}
+
+
+def mount_at(table: pd.DataFrame, path: str) -> int | None:
+    """The mount that a path leads to in one namespace, without symbolic links.
+
+    Args:
+        table: the mounts of that namespace, with mount_id, parent_id and mountpoint.
+        path: a normal path.
+
+    Returns:
+        Its mount id; None if there are no mounts.
+    """
+    return _leads_to(_on(table), path)
+
+
+_On = dict[tuple[int | None, str], int]
+
+
+def _on(table: pd.DataFrame) -> _On:
+    """The last mount at each place of a mount; the first mounts have parents that are not there."""
+    ids, parents = table["mount_id"].to_list(), table["parent_id"].to_list()
+    known = set(ids)
+    return {
+        (parent if parent in known and parent != one else None, place): one
+        for one, parent, place in zip(ids, parents, table["mountpoint"], strict=True)
+    }
+
+
+def _leads_to(on: _On, path: str) -> int | None:
+    """From the first mount on, component by component."""
+    at: int | None = None
+    names = path.split("/") if path != "/" else [""]
+    for end in range(1, len(names) + 1):
+        place = "/".join(names[:end]) or "/"
+        while (upper := on.get((at, place))) is not None:
+            at = upper
+    return at
+
+
 def peer_groups(run: Run, tables: pd.DataFrame) -> pd.DataFrame:
     """The members and slaves of peer groups, but for groups with a single one.
 
@@ -45,7 +97,8 @@ def peer_groups(run: Run, tables: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a member or slave: group, life (0 for the first group of that number, and so on), role
-        (peer or slave), ns_id, ns, mountpoint, mount_id.
+        (peer or slave), ns_id, ns, mountpoint, mount_id, fstype, source, and since and until, from
+        when to when there were such mounts: null if before the recording, or still.
     """
     tables = tables.assign(**_lifetimes(run, tables))
     kept = [*_CLONED, "since", "until", "ns_id", "ns", "mountpoint", "mount_id"]
@@ -60,11 +113,22 @@ def peer_groups(run: Run, tables: pd.DataFrame) -> pd.DataFrame:
     same = members.groupby(["group", *_CLONED], observed=True, dropna=False, sort=False)
     reached = same["until"].cummax().groupby(same.ngroup()).shift(fill_value=-1)
     is_first = reached < members["since"]
-    members["life"] = is_first.groupby(members["group"]).cumsum() - 1
-    sizes = members.groupby(["group", "life"])["mount_id"].transform("size")
+    members["life"] = is_first.groupby(members["group"]).cumsum()
+    lives = members.groupby(["group", "life"])
+    bounds = {"since": lives["since"].transform("min"), "until": lives["until"].transform("max")}
+    sizes = lives["mount_id"].transform("size")
+    # In the order of time: until here they are in that of their file systems.
+    order = members.assign(since=bounds["since"]).drop_duplicates(["group", "life"])
+    order = order.sort_values(["group", "since", "life"]).set_index(["group", "life"])
+    numbers = order.groupby("group").cumcount()
+    members["life"] = numbers.reindex(pd.MultiIndex.from_frame(members[["group", "life"]])).array
+    for name, found in bounds.items():
+        known = found.where((found > 0) & (found < _FOR_EVER))
+        wall = known.astype("Int64") + run.meta["wall_offset"]
+        members[name] = pd.to_datetime(wall, unit="ns", utc=True)
     members = members[sizes > 1].sort_values(["group", "life", "role", "ns_id"], kind="stable")
-    columns = ["group", "life", "role", "ns_id", "ns", "mountpoint", "mount_id"]
-    return members[columns].reset_index(drop=True)
+    columns = ["group", "life", "role", "ns_id", "ns", "mountpoint", "mount_id", "fstype", "source"]
+    return members[[*columns, "since", "until"]].reset_index(drop=True)
 
 
 def _lifetimes(run: Run, tables: pd.DataFrame) -> dict[str, pd.Series]:

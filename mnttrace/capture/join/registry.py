@@ -57,6 +57,7 @@ class IdentityRegistry:
         self._processes: OrderedDict[int, _Process] = OrderedDict()
         self._process_of: dict[int, int] = {}
         self._namespaces: dict[int, _Namespace] = {}
+        self._asked_now: set[int] = set()  # namespaces of which it was asked what runs in them now
 
     def __contains__(self, key: int) -> bool:
         """Whether a namespace is known, and has not ended."""
@@ -76,6 +77,7 @@ class IdentityRegistry:
         self._out.add("processes", row)
         key = row["ns_id"] or row["ns"]
         namespace = self._namespaces.get(key)
+        self._rename(key, row)
         # What makes a container may be in that one's cgroup, and works from its maker's namespace,
         # as runc's first two processes do. So one that was there before is not called by it.
         if namespace is None or namespace.birth is None or namespace.row["kind"] in _NAMED:
@@ -133,7 +135,11 @@ class IdentityRegistry:
     def namespace_identified(self, key: int, identity: Identity) -> bool:
         """It became known whose a namespace is; whether that says more than was known."""
         namespace = self._namespaces.get(key)
-        if namespace is None or (namespace.is_written and identity.kind not in _NAMED):
+        if namespace is None:
+            return False
+        if namespace.is_written and identity.kind not in _NAMED:
+            if key in self._asked_now and identity.comm:
+                self._call(key, namespace, identity.name)
             return False
         row = _with_identity(namespace.row, identity)
         self._namespaces[key] = namespace._replace(is_written=True, row=row)
@@ -141,16 +147,47 @@ class IdentityRegistry:
         return True
 
     def last_seen(self, key: int, pid: int) -> None:
-        """Write that a process is in a namespace now; the one that was seen first may be gone."""
+        """Write that a process is in a namespace now; the one that was seen first may be gone, or
+        be executing something else. Where that process is all that there is to call the namespace
+        by, it is asked for its name."""
         namespace = self._namespaces.get(key)
-        if namespace and namespace.is_written and namespace.row["pid"] != pid:
+        if namespace is None or not namespace.is_written:
+            return
+        if namespace.row["pid"] != pid:
             row = namespace.row.copy()
             row["pid"] = pid
+            self._namespaces[key] = namespace._replace(row=row)
+            self._out.add("namespaces", row)
+        if namespace.row["kind"] not in _NAMED:
+            self._asked_now.add(key)
+            self._out.ask(IdentifyNamespace(key, pid, ProcessHints(ns=namespace.ns)))
+
+    def _rename(self, key: int, row: ProcessRow) -> None:
+        """A process shows what the one is now by which its namespace is called: mostly a shell,
+        which was executed by the unshare(1) that made it. The process itself shows that only as
+        long as the namespace is called by what made it: it may be about to leave for another."""
+        namespace = self._namespaces.get(key)
+        if namespace is None or namespace.birth is None or namespace.row["kind"] in _NAMED:
+            return
+        pid, comm = namespace.row["pid"], None
+        if row["parent"] == pid:
+            comm = row["parent_comm"]
+        elif row["pid"] == pid and namespace.row["name"] == f"{namespace.birth['comm']}[{pid}]":
+            comm = row["comm"]
+        if namespace.is_written and pid and comm:
+            self._call(key, namespace, f"{comm}[{pid}]")
+
+    def _call(self, key: int, namespace: _Namespace, name: str) -> None:
+        """Write what a namespace is called now."""
+        if namespace.row["name"] != name:
+            row = namespace.row.copy()
+            row["name"] = name
             self._namespaces[key] = namespace._replace(row=row)
             self._out.add("namespaces", row)
 
     def forget(self, key: int) -> int | None:
         """A namespace has ended; its inode number, None if it was not known."""
+        self._asked_now.discard(key)
         namespace = self._namespaces.pop(key, None)
         if namespace is None:
             return None

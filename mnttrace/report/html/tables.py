@@ -14,6 +14,7 @@ import pandas as pd
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.frames.births import births
 from mnttrace.analysis.frames.refusals import refused
+from mnttrace.analysis.frames.removals import removed
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.report.calls import call_text
@@ -90,14 +91,16 @@ def _failures(run: Recording) -> Table:
 
 def _calls(run: Recording, operations: pd.DataFrame) -> pd.DataFrame:
     """The columns that all tables of operations have."""
-    names = labels(run)
+    names, gone = labels(run), removed(run.whole)
     return pd.DataFrame(
         {
             "operation": operations["seq"],
             "time": _times(operations["ts"]),
             "process": _processes(operations["comm"], operations["tid"]),
             "namespace": _text(operations["ns_id"].map(names)),
-            "call": [call_text(row) for row in rows(operations)],
+            "call": [
+                call_text(row | {"removed": gone.get(row["seq"])}) for row in rows(operations)
+            ],
         }
     )
 

@@ -203,7 +203,8 @@ def test_what_stays_of_a_namespace_is_one_leak_whose_remedy_leaves_nothing(
     after = """
         cat /proc/self/mountinfo >host.before
         $MNTTRACE leaks run.mnttrace >leaks
-        sed -n '/^   What to do now:/,/^ *\\(or\\|not\\|To keep.*\\):/{s/^       //p}' leaks >commands
+        told='/^   What to do now:/,/^ *\\(or\\|not\\|To keep.*\\):/'
+        sed -n "$told{s/^       //p}" leaks >commands
         bash -e commands
         cat /proc/self/mountinfo >host
     """

@@ -248,4 +248,4 @@ def test_what_failed_at_a_path_is_told_though_nothing_was_mounted_there(
         [failed] = recorded.rows("operations", syscall="mount", path=f"{tmp_path}/{path}")
         text = mnttrace("why", "run.mnttrace", tmp_path / path).stdout
         assert f"(operation {failed['seq']})" in text.partition("\nfailed: ")[2], path
-    assert "nothing was mounted there" in mnttrace("why", "run.mnttrace", tmp_path / "plain").stdout
+    assert "nothing was mounted at " in mnttrace("why", "run.mnttrace", tmp_path / "plain").stdout

@@ -28,7 +28,7 @@ def test_a_private_copy_is_held_and_the_remedy_frees_it(record, tmp_path: Path) 
     )
     answer = (tmp_path / "answer").read_text()
     assert answer.startswith("tmpfs disk, device ")
-    assert "1 mount in 1 mount namespace; 1 more were there and are gone" in answer
+    assert "1 mount in 1 mount namespace; 1 more was there and is gone" in answer
     assert "HELD: inherited when the namespace was made; the original is gone" in answer
     [birth] = recorded.rows("operations", syscall="unshare")
     assert f"(operation {birth['seq']})" in answer
@@ -67,7 +67,7 @@ def test_what_a_namespace_carried_to_the_host(record, tmp_path: Path) -> None:
     assert told["holders"][0]["steps"][0]["shared_since"]["syscall"] == "unshare"
     # The two are peers: without the first command the second would take both.
     assert f"--make-private {tmp_path}/volume\n    umount {tmp_path}/volume/x\n" in answer
-    assert f"cut off from their peers: tmpfs volume at {tmp_path}/volume in process" in answer
+    assert f"cut off from their peers: tmpfs volume at {tmp_path}/volume in sleep[" in answer
     assert [(tmp_path / "here").read_text(), (tmp_path / "there").read_text()] == ["0\n", "1\n"]
 
 
@@ -118,9 +118,9 @@ def test_by_device_mount_id_namespace_and_process(record, mnttrace, tmp_path: Pa
 
 def test_an_unknown_target_gets_what_is_most_like_it(record, mnttrace) -> None:
     recorded = record("mount -t tmpfs disk data", before="mkdir data")
-    done = mnttrace("why", recorded.folder / "run.mnttrace", str(recorded.folder / "dato"))
+    done = mnttrace("why", recorded.folder / "run.mnttrace", "dusk")
     assert done.returncode == 2
-    assert f"is it '{recorded.folder}/data'" in done.stderr
+    assert "is it 'disk'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -75,7 +75,7 @@ def test_a_leak_shows_its_story(run) -> None:
         "mount -N 200 --make-private /data",
         "umount /srv/data/1",
         "umount /srv/data/2",
-        "# cut off from their peers: ext4 /dev/sda at /data in container web",
+        "# cut off from their peers: ext4 /dev/sda at /data in web",
     ]
     with pytest.raises(BadInput, match="no leak 2"):
         cards.leak(run, 2)
