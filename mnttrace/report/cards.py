@@ -22,7 +22,7 @@ from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.errors import BadInput
 from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
-from mnttrace.report.names import against_growth, growth
+from mnttrace.report.names import against_growth, growth, inode
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
 from mnttrace.report.why import advice
@@ -260,11 +260,11 @@ def _about(mounts: list[Row]) -> str:
         return "no mounts"
     count = f"{len(mounts)} mount{'' if len(mounts) == 1 else 's'}"
     gone = ", gone by the end" if mounts[0]["gone"] else ""
-    return f"mnt:[{mounts[0]['ns']}], {count}{gone}"
+    return f"{inode(mounts[0]['ns'])}, {count}{gone}".removeprefix(", ")
 
 
 def _mount(row: Row, leak_number: int | None) -> str:
-    root = "" if row["root"] in ("/", None) else f"[{markup(row['root'])}]"
+    root = "" if row["root"] in ("/", "", None) else f"[{markup(row['root'])}]"
     line = f"{_code(row['mountpoint'])} <small>{markup(row['fstype'])} {markup(row['source'])}"
     line += f"{root}</small>"
     for tag in ("shared", "master"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
 from mnttrace.analysis.names import labels
+from mnttrace.analysis.query.parts import not_at_home, repeated
 from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.report.calls import call_text
 from mnttrace.report.names import against_growth, count, growth
@@ -89,11 +90,18 @@ def tables_alone(run: Recording) -> Iterator[str]:
     """What mount tables tell without history: which namespaces have what the host has not."""
     known = mounts_there(run)
     is_home = known["ns_id"] == run.meta.get("home_ns_id")
+    names = labels(run)
+    for row in rows(repeated(known)):
+        what = f"{safe(row['fstype'])} {safe(row['source'])}, device {safe(row['device'])}"
+        yield (
+            f"{safe(names.get(row['ns_id'], '?'))} has {row['count']} mounts of one directory of "
+            f"{what}, {row['there']} of them at {safe(row['mountpoint'])}: binds that grow look "
+            "like that"
+        )
     if not is_home.any():
         yield "No table is the host's: what others have and the host has not is not known."
         return
-    others = known[~is_home & ~known["device"].isin(known.loc[is_home, "device"])]
-    names = labels(run)
+    others, untold = not_at_home(known[~is_home], known, run.meta.get("home_ns_id"))
     for ns_id, table in others.groupby("ns_id", sort=False):
         first = table.drop_duplicates("device")
         shown = ", ".join(
@@ -103,6 +111,11 @@ def tables_alone(run: Recording) -> Iterator[str]:
         more = f" and {len(first) - _DEVICES} more" if len(first) > _DEVICES else ""
         what = f"{safe(names.get(ns_id, '?'))} has {count(len(first), 'file system')}"
         yield f"{what} that the host has not (held, or its own): {shown}{more}"
+    for ns_id, table in untold.groupby("ns_id", sort=False):
+        yield (
+            f"{safe(names.get(ns_id, '?'))} has {count(len(table), 'mount')} of which it is not "
+            "told whether the host has the file system: no devices"
+        )
 
 
 def unknowable(run: Recording) -> str:

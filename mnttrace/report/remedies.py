@@ -14,7 +14,7 @@ from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
 from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
 from mnttrace.analysis.model.mounts import Mount
 from mnttrace.report.commands import line
-from mnttrace.report.names import count, title
+from mnttrace.report.names import count, inode, title
 from mnttrace.report.text import safe
 
 _NAMED = 4  # other mounts that go along
@@ -66,14 +66,14 @@ class Remedies:
             return line(command, None) + caution
         process = self._process(command.ns)
         if process is None:
-            ns = self._namespace(command.ns).get("ns")
-            return f"# find what keeps mnt:[{ns}] alive, and end it: it has no process"
+            which = inode(self._namespace(command.ns).get("ns")) or "the namespace"
+            return f"# find what keeps {which} alive, and end it: it has no process"
         return line(command, process) + self._restart(command)
 
     def _process(self, ns: object) -> str | None:
         """A process of a namespace, as a word; None if there is none."""
         row = self._namespace(ns)
-        if self._imported:
+        if self._imported and not row.get("pid"):
             return f'"$(pidof {shlex.quote(safe(row.get("name") or "?"))})"'
         return str(row["pid"]) if row.get("pid") else None
 
@@ -87,8 +87,8 @@ class Remedies:
         row = self._namespace(command.ns)
         if row.get("kind") in ("container", "unit"):
             return f"# stop {title(row)}: all its mounts go with it"
-        name, ns = safe(row.get("name") or "?"), row.get("ns")
-        return f"# end {name} and what else runs in mnt:[{ns}]: all its mounts go with it"
+        name, which = safe(row.get("name") or "?"), inode(row.get("ns")) or "its mount namespace"
+        return f"# end {name} and what else runs in {which}: all its mounts go with it"
 
     def _mounts(self, mounts: Iterable[Mount]) -> str:
         listed = list(mounts)

@@ -13,6 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from mnttrace.analysis.state.mount_tables import last_tables, peer_groups
+from mnttrace.report.names import inode
 from mnttrace.report.text import safe
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def render(run: Recording, file: TextIO) -> None:
     for ns_id, table in tables.groupby("ns_id", sort=False):
         rows = table.to_dict("records")
         state = ", gone by the end" if rows[0]["gone"] else ""
-        title = f"{safe(names.get(ns_id, '?'))}  mnt:[{rows[0]['ns']}], {len(rows)} mounts{state}"
+        state += ", propagation not told" if rows[0]["propagation"] == "unknown" else ""
+        about = f"{inode(rows[0]['ns'])}, {len(rows)} mounts{state}".removeprefix(", ")
+        title = f"{safe(names.get(ns_id, '?'))}  {about}"
         tree = Tree(Text(title, style="bold"))
         _grow(tree, rows)
         console.print(tree)
@@ -58,7 +61,7 @@ def _grow(tree: Tree, rows: list[Row]) -> None:
 def _line(row: Row) -> Text:
     line = Text(safe(row["mountpoint"]))
     line.append(f"  {safe(row['fstype'])} {safe(row['source'])}", style="dim")
-    if row["root"] != "/":
+    if row["root"] not in ("/", ""):
         line.append(f"[{safe(row['root'])}]", style="dim")
     for tag, style in (("shared", "green"), ("master", "yellow")):
         if not pd.isna(row[tag]):

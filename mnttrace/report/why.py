@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.diagnosis.diagnosis import Missing, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step
 from mnttrace.analysis.diagnosis.situation import Holder, Why
 from mnttrace.analysis.query.targets import IDENTITY
 from mnttrace.report.leaks import doubling
-from mnttrace.report.names import count, operation, title
+from mnttrace.report.names import count, inode, operation, title
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
 
@@ -33,7 +34,9 @@ def lines(answer: Why) -> Iterator[str]:
             yield f"{title(answer.namespace)}: what it has from others, and others from it"
             nothing = "no mount was propagated to it or from it, and it holds none"
         else:
-            yield f"{title(answer.namespace)}: what it has mounted and the host has not"
+            is_told = all(one.mount["device"] for one in answer.holders)
+            far = "" if is_told else ", as far as the tables tell"
+            yield f"{title(answer.namespace)}: what it has mounted and the host has not{far}"
             nothing = "all its file systems are mounted on the host, too"
         if not answer.holders:
             yield f"  nothing: {nothing}"
@@ -78,30 +81,36 @@ def _mounts(answer: Why, holders: list[Holder]) -> Iterator[str]:
     shown = _SHOWN_OF_GROWTH if answer.growth else _SHOWN
     for holder in there[:shown]:
         yield ""
-        yield from _holder(holder)
+        yield from _holder(answer, holder)
     if len(there) > shown:
         yield f"\n{len(there) - shown} more: --json has all of them"
     for holder in gone if not there else []:
         if holder.mount["ns_id"] == answer.diagnosis.home or holder is gone[-1]:
             yield ""
-            yield from _holder(holder)
+            yield from _holder(answer, holder)
 
 
 def _what(answer: Why, holder: Holder) -> str:
     mount = holder.mount
-    root = "" if mount["root"] in ("/", None) else f", of which {safe(mount['root'])}"
-    what = f"{safe(mount['fstype'])} {safe(mount['source'])}, device {safe(mount['device'])}"
+    root = "" if mount["root"] in ("/", "", None) else f", of which {safe(mount['root'])}"
+    if mount["root"] == "":
+        root = ", of which part is not told"
+    device = f"device {safe(mount['device'])}" if mount["device"] else "device not told"
+    what = f"{safe(mount['fstype'])} {safe(mount['source'])}, {device}"
     return f"{what}{root} ({answer.target_kind})"
 
 
-def _holder(holder: Holder) -> Iterator[str]:
+def _holder(answer: Why, holder: Holder) -> Iterator[str]:
     mount = holder.mount
+    untold = answer.diagnosis.untold.get(mount["ns_id"], frozenset())
     tags = [f"{tag}:{mount[tag]}" for tag in ("shared", "master") if mount[tag] is not None]
     state = " ".join(tags) or str(mount["propagation"])
+    state = "propagation not told" if state == "unknown" else state
     gone = "" if mount["present"] else ", gone"
-    yield (
-        f"{_name(holder)}: {safe(mount['mountpoint'])} as mount {mount['mount_id']}, {state}{gone}"
-    )
+    number = "" if "mount_id" in untold else f" as mount {mount['mount_id']}"
+    yield f"{_name(holder)}: {safe(mount['mountpoint'])}{number}, {state}{gone}"
+    if holder.covered_by is not None:
+        yield f"    {_covered(holder.covered_by, 'parent_id' in untold)}"
     if holder.kind:
         yield f"    {_KINDS[holder.kind]}"
     yield from (f"    {line}" for line in _gone(holder))
@@ -114,7 +123,7 @@ def _holder(holder: Holder) -> Iterator[str]:
             else "a umount on the host does not propagate to it: it keeps the file system busy"
         )
     yield from (f"    {line}" for line in _changes(holder))
-    for step in holder.steps:
+    for step in holder.steps if answer.traced else ():
         yield from (f"    {line}" for line in _step(step))
     for user in holder.users[:_SHOWN]:
         when = f" at {user['ts']:%H:%M:%S}" if user.get("ts") else ""
@@ -124,6 +133,13 @@ def _holder(holder: Holder) -> Iterator[str]:
         )
     if len(holder.users) > _SHOWN:
         yield f"    and {len(holder.users) - _SHOWN} more uses of it"
+
+
+def _covered(by: Row, is_likely: bool) -> str:
+    """What hides a mount from paths."""
+    what = f"{safe(by['fstype'])} {safe(by['source'])} at {safe(by['mountpoint'])}"
+    likely = ", if later lines are later mounts" if is_likely else f", mount {by['mount_id']}"
+    return f"covered by {what}{likely}: paths do not lead to it"
 
 
 def _changes(holder: Holder) -> Iterator[str]:
@@ -166,13 +182,16 @@ def _step(step: Step) -> Iterator[str]:
 
 def _name(holder: Holder) -> str:
     name = title(holder.namespace)
-    return name if name == "host" else f"{name}, mnt:[{holder.mount['ns']}]"
+    return name if name == "host" else name + inode(holder.mount["ns"], ", ")
 
 
 def _remedies(answer: Why, there: list[Holder], remedies: Remedies) -> Iterator[str]:
     wrong = [one for one in there if one.kind]
     if answer.remedy:
-        yield ""
+        if not answer.traced:
+            yield "\nThe host does not have it: it is held, or that namespace's own. If it is held:"
+        else:
+            yield ""
         yield from remedies.lines(answer.remedy)
     if wrong:
         yield "To keep it from coming again:"
@@ -237,9 +256,17 @@ def _stopped(stopped: Stopped) -> str:
     return f"the umount did not come here: {_way(stopped)}"
 
 
+_NOT_STOPPED = {
+    "no-directory": "it has no mount of the directory",
+    "open": "nothing keeps it from there now; it is older than what would let it through, or gone",
+    "untold": "the mount tables do not tell why",
+}
+
+
 def _missing(one: Missing) -> str:
     """Why a mount did not come to a namespace."""
-    return f"not in {title(one.namespace)}: {_way(one.stopped)}"
+    why = _NOT_STOPPED.get(one.other, "") if one.stopped is None else _way(one.stopped)
+    return f"not in {title(one.namespace)}: {why}"
 
 
 _WAYS = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.moments import History
 from mnttrace.analysis.state.replay import Replay
+from mnttrace.analysis.untold import untold
 
 _END = np.iinfo(np.int64).max
 
@@ -69,11 +71,14 @@ class Missing:
 
     Attributes:
         namespace: its row of `namespaces`.
-        stopped: why not.
+        stopped: why not; else
+        other: "no-directory": it has no mount of the directory; "open": nothing keeps it from
+            there now; "untold": its table, or the mount's, does not tell.
     """
 
     namespace: Row
-    stopped: Stopped
+    stopped: Stopped | None
+    other: Literal["no-directory", "open", "untold", ""] = ""
 
 
 class Diagnosis:
@@ -89,6 +94,7 @@ class Diagnosis:
         self._history = history
         self.story = Story(run)
         self.home: int | None = run.meta.get("home_ns_id")
+        self.untold = untold(run.meta)
 
     @cached_property
     def now(self) -> Now:
@@ -195,7 +201,8 @@ class Diagnosis:
     def _typed(self, tables: Tables, mount: Mount, seq: int | None) -> Typed:
         effect = self.story.typed_since(mount.id, seq)
         since = self.story.operation(effect["seq"]) if effect else None
-        is_known = effect is None or since is not None
+        is_older = effect is None and bool(self._run.meta.get("traced"))
+        is_known = is_older or since is not None
         row = self.namespaces.get(mount.ns, {}) if isinstance(mount.ns, int) else {}
         return Typed(tables.path(mount.id), row, mount.propagation, since, is_known)
 
@@ -214,25 +221,66 @@ class Diagnosis:
         has = {mount.ns for mount in there}
         found = []
         for ns in namespaces:
-            way = None if ns in has else self._barrier_to(ns, there)
-            if way is not None:
-                row = self.namespaces.get(ns, {})
+            if ns in has:
+                continue
+            row, way = self.namespaces.get(ns, {}), self._barrier_to(ns, there)
+            if isinstance(way, Barrier):
                 found.append(Missing(row, self._stopped(tables, way, None)))
+            else:
+                found.append(Missing(row, None, way))
         return found
 
     def _mount_of(self, row: Row) -> MountId:
         return self.mount(row["ns_id"], row["mount_id"])
 
-    def _barrier_to(self, ns: int, mounts: Iterable[Mount]) -> Barrier | None:
+    def _barrier_to(
+        self, ns: int, mounts: Iterable[Mount]
+    ) -> Barrier | Literal["no-directory", "open", "untold"]:
         tables = self.now.tables
+        lacks_devices = self._lacks_devices(ns)
         for mount in mounts:
             parent = tables.mounts.get(mount.parent)
             if parent is None:
                 continue
             for receiver in tables.in_namespace(ns):
                 if receiver.device == parent.device and lies_under(mount.place, receiver.root):
-                    return on_the_way(tables, parent.id, receiver.id)
-        return None
+                    if not self._tells_way(parent.id, receiver.id):
+                        return "untold"
+                    return on_the_way(tables, parent.id, receiver.id) or "open"
+            lacks_devices = lacks_devices or self._lacks_devices(mount.ns)
+        return "untold" if lacks_devices else "no-directory"
+
+    def _lacks_devices(self, ns: object) -> bool:
+        lacks = self.untold.get(ns, frozenset()) if isinstance(ns, int) else frozenset()
+        return bool(lacks & {"device", "root"})
+
+    def _tells_way(self, sender: MountId, receiver: MountId) -> bool:
+        """Whether tables tell if what happens under one mount comes to another one: a private one
+        neither sends nor receives, whatever the other one is."""
+        kinds = [self._propagation(id) for id in (sender, receiver)]
+        return None not in kinds or "private" in kinds or "unbindable" in kinds
+
+    def _propagation(self, id: MountId) -> str | None:
+        """The propagation type of a mount; None if its peer groups are not told."""
+        row = self.now.facts[id]
+        if row["propagation"] in ("private", "unbindable"):
+            return str(row["propagation"])
+        lacks = self.untold.get(row["ns_id"], frozenset())
+        return None if lacks & {"propagation", "shared"} else str(row["propagation"])
+
+    def tells_reach(self, sender: Row, receiver: Row) -> bool:
+        """Whether it is known if a umount of one mount would take another one.
+
+        Args:
+            sender, receiver: rows with `ns_id` and `mount_id`, of mounts that are there.
+        """
+        tables = self.now.tables
+        ids = [self.mount(row["ns_id"], row["mount_id"]) for row in (sender, receiver)]
+        if None in ids:
+            return True
+        parents = [tables.mounts[id].parent for id in ids]
+        known = [id for id in parents if id in self.now.facts]
+        return len(known) < len(parents) or self._tells_way(*known)
 
     def barrier_now(self, sender: Row, receiver: Row) -> Barrier | None:
         """Why a umount of one mount would not take another one now; None if it would, or if that
@@ -250,6 +298,25 @@ class Diagnosis:
         if above not in tables.mounts or there not in tables.mounts:
             return None
         return on_the_way(tables, above, there)
+
+    def cover(self, mount: Row) -> Row | None:
+        """What the tables at the end say of the mount that hides another one from paths: it is on
+        its root, or on a directory above it; None if there is none.
+
+        Args:
+            mount: a row with `ns_id` and `mount_id`.
+        """
+        tables = self.now.tables
+        one = tables.mounts.get(self.mount(mount["ns_id"], mount["mount_id"]))
+        if one is None:
+            return None
+        found = tables.overmount(one)
+        while found is None and one is not None:
+            around = tables.children(one.parent) if one.parent in tables.mounts else []
+            above = [o for o in around if o.id != one.id and lies_under(one.place, o.place)]
+            found = above[0] if above else None
+            one = tables.mounts.get(one.parent)
+        return None if found is None else self.now.facts.get(found.id)
 
     def facts(self, mounts: Iterable[MountId]) -> list[Row]:
         """What the tables at the end say of some mounts."""

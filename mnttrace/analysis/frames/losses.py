@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
+from mnttrace.analysis.untold import sentences
+
 # Kind of loss → what it means for the results; {n} is how many.
 _MEANINGS = {
     "lost_operation": "{n} calls are missing: what they did has no cause, or is ambiguous",
@@ -60,6 +62,7 @@ def warnings(meta: dict[str, Any], untouched_by: Container[str] = ()) -> list[st
         found.append(f"the file of the table {table} is gone: {_TABLES[table]}")
     if meta.get("backend") == "none":
         found.append("only mount tables were recorded: who mounted what is not known")
+    found += sentences(meta.get("untold", ()))
     if not meta.get("complete"):
         found.append("the recording was not closed, or is still being written: its end is missing")
     if meta.get("lacks"):

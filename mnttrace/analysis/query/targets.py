@@ -99,6 +99,7 @@ def _readings(run: Run, known: pd.DataFrame, text: str) -> list[tuple[str, pd.Da
         ("mount id", known[(known["mount_id"] == number) & known["present"]]),
         ("path", _at(run, known, path) if path else known.head(0)),
         ("namespace", known[known["ns_id"].isin(_namespaces(run, text, number))]),
+        ("directory", _on_directory(run, known, path) if path else known.head(0)),
         ("mount of the path", _below(run, known, path) if path else known.head(0)),
     ]
 
@@ -113,15 +114,57 @@ def _at(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
     devices = last.set_index(["ns_id", "mount_id"])["device"]
     parents = pd.MultiIndex.from_frame(there[["ns_id", "parent_id"]])
     above = pd.Series(devices.reindex(parents).array, there.index)
-    return there[there.index.isin(at_home.index) | above.isin(above[at_home.index].dropna())]
+    # A device that an imported table does not tell can be any.
+    is_same = above.isin(above[at_home.index].dropna()) | (above == "").fillna(False)
+    return there[there.index.isin(at_home.index) | is_same]
+
+
+def _on_directory(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
+    """The mounts that other namespaces have on the directory that the host has at a path.
+
+    It is the same directory if the mount that has it is of the same file system, and it is at the
+    same place in that.
+    """
+    through = _through(run, known, path)
+    if through.empty:
+        return known.head(0)
+    home = through.iloc[-1]
+    last = known[known["present"]].drop_duplicates(["ns_id", "mount_id"], keep="last")
+    above = last.set_index(["ns_id", "mount_id"])[["device", "root", "mountpoint"]]
+    above = above.reindex(pd.MultiIndex.from_frame(known[["ns_id", "parent_id"]]))
+    above = above.set_axis(known.index)
+    is_it = known["present"] & (above["device"] == home["device"]) & (home["device"] != "")
+    place = _place(home["root"], home["mountpoint"], path)
+    places = [
+        _place(root, mountpoint, mine) if is_one else None
+        for is_one, root, mountpoint, mine in zip(
+            is_it.fillna(False),
+            above["root"],
+            above["mountpoint"],
+            known["mountpoint"],
+            strict=True,
+        )
+    ]
+    return known[[one is not None and one == place for one in places]]
+
+
+def _place(root: str | None, mountpoint: str, path: str) -> str | None:
+    """Where in its file system a path is that leads through a mount; None if that is not known."""
+    inside = path[len(mountpoint.rstrip("/")) :]
+    return root.rstrip("/") + inside if root else None
 
 
 def _below(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
     """The mount of the host that has a path; not the one at "/", which has every path."""
+    found = _through(run, known, path)
+    return found[found["mountpoint"] != "/"]
+
+
+def _through(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
+    """The mounts of the host by which a path leads to what is below them."""
     there = known[known["present"] & (known["ns_id"] == run.meta.get("home_ns_id"))]
     above = [place for place in there["mountpoint"] if path.startswith(place.rstrip("/") + "/")]
-    longest = max(above, key=len, default="/")
-    return there[(there["mountpoint"] == longest) & (longest != "/")]
+    return there[there["mountpoint"] == max(above, key=len, default="/")]
 
 
 def _namespaces(run: Run, text: str, number: int) -> set[int]:
@@ -147,6 +190,10 @@ def _of_process(run: Run, pid: int) -> set[int]:
         names, processes = run.namespaces, run.processes
         found = set(names.loc[names["pid"] == pid, "ns_id"])
         found = found or set(processes.loc[processes["pid"] == pid, "ns_id"].dropna())
+        # Other processes of imported tables.
+        found = found or {
+            ns_id for key, ns_id in run.meta.get("pids", {}).items() if key == str(pid)
+        }
     return found
 
 

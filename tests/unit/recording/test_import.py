@@ -51,7 +51,10 @@ def test_tables_become_a_recording_to_ask(files: Path, mnttrace, form: str) -> N
     assert "/rootfs/var/lib/kubelet/pods/a/volumes/x" in tree
     answer = mnttrace("why", "i.mnttrace", "/var/lib/kubelet/pods/a/volumes/x").stdout
     assert "2 mounts in 2 mount namespaces" in answer
-    assert "exporter, mnt:" in answer
+    assert (
+        "process exporter: /rootfs/var/lib/kubelet/pods/a/volumes/x as mount 92, private" in answer
+    )
+    assert "mnt:[" not in answer  # no table tells its namespace's number
     assert "a umount on the host does not propagate to it: it keeps" in answer
     assert "rslave in place of rprivate" in answer
     assert "mnttrace record shows who mounted what" in answer
