@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 _WORDS = {
@@ -26,7 +26,7 @@ ATTACH = (
 )
 
 
-def untold(meta: Mapping[str, Any]) -> dict[int, frozenset[str]]:
+def untold(meta: Mapping[str, Any]) -> dict[Hashable, frozenset[str]]:
     """By ns_id, the columns of `mounts` that a namespace's table does not tell.
 
     Args:

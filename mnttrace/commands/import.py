@@ -57,7 +57,7 @@ def _lines(made: Imported) -> Iterator[str]:
     again = sum(len(one.again) for one in made.tables)
     more = [f"{len(made.tables) - _NAMED} more"] if len(made.tables) > _NAMED else []
     taken = ", ".join([*map(_name, made.tables[:_NAMED]), *more])
-    skipped = f"; {count(again, 'more table')} of the same namespaces" if again else ""
+    skipped = f"; {count(again, 'more table')} of the same mounts" if again else ""
     skipped += f"; {count(made.others, 'file')} without a mount table" if made.others else ""
     yield f"taken: {taken}{skipped}"
     for problem in made.damaged[:_NAMED]:
@@ -74,4 +74,5 @@ def _lines(made: Imported) -> Iterator[str]:
 def _name(one: Found) -> str:
     from mnttrace.report.text import safe
 
-    return f"{safe(one.name)} ({safe(one.where)}: {one.table.form})"
+    form = "" if one.table.form == "mountinfo" else f", of {one.table.form}"
+    return f"{safe(one.name)} ({safe(one.where)}{form})"

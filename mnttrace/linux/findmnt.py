@@ -37,6 +37,8 @@ _HEADLESS = re.compile(
 _PAIR = re.compile(r'([A-Z][A-Z:%._-]*)="([^"]*)"(?: |$)')
 _BYTES = re.compile(r"(?:\\x[0-9a-f]{2})+")
 _UNPRINTABLE_BYTES = re.compile(r"(?:\\x(?:[01][0-9a-f]|7f|[89a-f][0-9a-f]))+")
+# A source with its root, a path or a namespace like "net:[4026531840]", in brackets.
+_ROOTED = re.compile(r"(.*?)\[((?:/|[a-z_]+:\[).*)\]", re.DOTALL)
 _NUMBER = re.compile("[0-9]{1,18}")
 _DEVICE = re.compile("[0-9]{1,10}:[0-9]{1,10}")
 
@@ -234,7 +236,7 @@ def _mount(target: str, row: Cells, above: int | None, has_roots: bool) -> Liste
         super_options if is_split else None,
         root,
         _number(row.get("ID")),
-        _number(row.get("PARENT")),
+        _number(row.get("PARENT")) if row.get("PARENT") or "PARENT" not in row else 0,
         above,
         device if device is not None and _DEVICE.fullmatch(device) else None,
         propagation,
@@ -247,10 +249,8 @@ def _source(row: Cells) -> tuple[str | None, str | None]:
     source = row.get("SOURCE")
     if "SOURCE" in row and source is None:
         source = ""  # of JSON: the mount has none
-    if source is None or not source.endswith("]"):
-        return source, None
-    before, bracket, root = source.removesuffix("]").partition("[/")
-    return (before, "/" + root) if bracket else (source, None)
+    found = _ROOTED.fullmatch(source or "")
+    return (found[1], found[2]) if found else (source, None)
 
 
 _TYPES = {

@@ -237,8 +237,7 @@ class MountRow(TypedDict):
         ns: mount namespace, inode number.
         ns_id: its unique id; the inode number again where the kernel has none.
         change: initial, added, removed or changed, against the snapshot before.
-        mount_id: mount id, which the kernel uses again; the line's number if an imported table has
-            none.
+        mount_id: mount id, which the kernel uses again; the line's number if an import lacks it.
         mnt_id_unique: unique mount id, null before Linux 6.8.
         parent_id: mount id of the parent; if an imported table has none, by the paths and their
             order.

@@ -100,7 +100,7 @@ def one_each(found: Iterable[Found]) -> list[Found]:
     ordered = [one._replace(pids=frozenset({one.place.pid} - {0})) for one in ordered]
     tables = _by_ids(_by_process(ordered))
     tables = _with_host(tables)
-    return _with_own_names(_without_collectors(tables))
+    return _with_own_names(_without_lesser(tables))
 
 
 def _by_process(found: Sequence[Found]) -> list[Found]:
@@ -163,20 +163,28 @@ def _with_host(tables: Sequence[Found]) -> list[Found]:
     return [one._replace(name=HOST) if one is first[0] else one for one in tables]
 
 
-def _without_collectors(tables: Sequence[Found]) -> list[Found]:
-    """Without tables that whoever collected the bundle printed of what is there, in a form that
-    tells more, as the table of pid 1."""
+def _without_lesser(tables: Sequence[Found]) -> list[Found]:
+    """Without tables that tell nothing new: what the collector of a bundle printed of the table of
+    pid 1, and what has the very mounts of a table that tells more."""
     first = {one.place.machine: one for one in tables if one.place.pid == 1}
+    by_mounts = {_mounts_of(one.table): one for one in tables if not one.table.unknown}
     kept: list[Found] = []
     again: dict[str, tuple[str, ...]] = {}
     for one in tables:
-        other = first.get(one.place.machine) if one.place.machine else None
-        is_new = other is None or one.place.pid or one.is_named or not one.table.unknown
-        if is_new or other is None or not _is_alike(one.table, other.table):
+        other = by_mounts.get(_mounts_of(one.table))
+        if other is None and one.place.machine and not one.place.pid:
+            other = first.get(one.place.machine)
+            other = other if other and _is_alike(one.table, other.table) else None
+        if other is None or one.is_named or not one.table.unknown or other.table.unknown:
             kept.append(one)
         else:
             again[other.where] = (*again.get(other.where, ()), one.where, *one.again)
     return [one._replace(again=(*one.again, *again.get(one.where, ()))) for one in kept]
+
+
+def _mounts_of(table: ImportedTable) -> frozenset[tuple[object, int]]:
+    """Where there are which mounts, and how many."""
+    return frozenset(Counter((one.mountpoint, one.fstype) for one in table.mounts).items())
 
 
 def _is_alike(one: ImportedTable, other: ImportedTable) -> bool:

@@ -228,7 +228,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column(
             "mount_id",
             _I64,
-            "mount id, which the kernel uses again; the line's number if an imported table has none",
+            "mount id, which the kernel uses again; the line's number if an import lacks it",
         ),
         Column("mnt_id_unique", _U64, "unique mount id, null before Linux 6.8", _NULL),
         Column(
@@ -249,8 +249,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column(
             "propagation",
             _TEXT,
-            "shared, slave, shared-and-slave, private, unbindable; unknown if an imported table does "
-            "not tell",
+            "shared, slave, shared-and-slave, private, unbindable; unknown if an imported table "
+            "does not tell",
         ),
         Column("unbindable", _BOOL, "whether it is unbindable; a slave can be, too"),
         Column("fstype", _TEXT, "file system type"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
 from mnttrace.analysis.names import labels
-from mnttrace.analysis.query.parts import not_at_home, repeated
+from mnttrace.analysis.query.parts import not_at_home, paths_at_home, repeated
 from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.report.calls import call_text
 from mnttrace.report.names import against_growth, count, growth
@@ -101,13 +101,14 @@ def tables_alone(run: Recording) -> Iterator[str]:
     if not is_home.any():
         yield "No table is the host's: what others have and the host has not is not known."
         return
-    others, untold = not_at_home(known[~is_home], known, run.meta.get("home_ns_id"))
-    for ns_id, table in others.groupby("ns_id", sort=False):
+    home = run.meta.get("home_ns_id")
+    others, untold = not_at_home(known[~is_home], known, home)
+    others = others.assign(at_home=paths_at_home(others, known, home))
+    # What is on a directory of the host's is more likely held than its own.
+    others = others.sort_values("at_home", key=lambda paths: paths == "", kind="stable")
+    for ns_id, table in others.groupby("ns_id"):
         first = table.drop_duplicates("device")
-        shown = ", ".join(
-            f"{safe(row['fstype'])} {safe(row['source'])} at {safe(row['mountpoint'])}"
-            for row in rows(first.head(_DEVICES))
-        )
+        shown = ", ".join(map(_elsewhere, rows(first.head(_DEVICES))))
         more = f" and {len(first) - _DEVICES} more" if len(first) > _DEVICES else ""
         what = f"{safe(names.get(ns_id, '?'))} has {count(len(first), 'file system')}"
         yield f"{what} that the host has not (held, or its own): {shown}{more}"
@@ -116,6 +117,12 @@ def tables_alone(run: Recording) -> Iterator[str]:
             f"{safe(names.get(ns_id, '?'))} has {count(len(table), 'mount')} of which it is not "
             "told whether the host has the file system: no devices"
         )
+
+
+def _elsewhere(row: Row) -> str:
+    """A mount of a file system that the host has not, and where the host would have it."""
+    what = f"{safe(row['fstype'])} {safe(row['source'])} at {safe(row['mountpoint'])}"
+    return what + (f" (the host's {safe(row['at_home'])})" if row["at_home"] else "")
 
 
 def unknowable(run: Recording) -> str:

@@ -64,7 +64,10 @@ def _file_systems(answer: Why) -> Iterator[list[Holder]]:
     """The mounts that were asked for by what they show; none of a namespace."""
     found: dict[tuple[object, ...], list[Holder]] = {}
     for one in answer.holders if answer.target_kind != "namespace" else []:
-        found.setdefault(tuple(one.mount[name] for name in IDENTITY), []).append(one)
+        key = tuple(one.mount[name] for name in IDENTITY)
+        if not one.mount["device"]:
+            key += one.mount["ns_id"], one.mount["mount_id"]
+        found.setdefault(key, []).append(one)
     yield from found.values()
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -250,9 +250,8 @@ class Diagnosis:
             lacks_devices = lacks_devices or self._lacks_devices(mount.ns)
         return "untold" if lacks_devices else "no-directory"
 
-    def _lacks_devices(self, ns: object) -> bool:
-        lacks = self.untold.get(ns, frozenset()) if isinstance(ns, int) else frozenset()
-        return bool(lacks & {"device", "root"})
+    def _lacks_devices(self, ns: Hashable) -> bool:
+        return bool(self.untold.get(ns, frozenset()) & {"device", "root"})
 
     def _tells_way(self, sender: MountId, receiver: MountId) -> bool:
         """Whether tables tell if what happens under one mount comes to another one: a private one
@@ -276,11 +275,9 @@ class Diagnosis:
         """
         tables = self.now.tables
         ids = [self.mount(row["ns_id"], row["mount_id"]) for row in (sender, receiver)]
-        if None in ids:
-            return True
-        parents = [tables.mounts[id].parent for id in ids]
+        parents = [tables.mounts[id].parent for id in ids if id is not None]
         known = [id for id in parents if id in self.now.facts]
-        return len(known) < len(parents) or self._tells_way(*known)
+        return len(known) == len(ids) and self._tells_way(*known)
 
     def barrier_now(self, sender: Row, receiver: Row) -> Barrier | None:
         """Why a umount of one mount would not take another one now; None if it would, or if that

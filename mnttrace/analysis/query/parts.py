@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from mnttrace.analysis.dataframes import Row, rows
+from mnttrace.analysis.model.mounts import lies_under, place_of
 from mnttrace.analysis.query.targets import IDENTITY
 from mnttrace.recording.same_namespaces import is_telling
 
 _NAME = ["fstype", "source"]
+_PLACED = ["ns_id", "mount_id", "parent_id", "mountpoint", "device", "root"]
 MANY = 16  # mounts of one part of a file system: runtimes mask up to ten files with one
 _STACKED = 3
 
@@ -48,6 +51,48 @@ def _keys(mounts: pd.DataFrame) -> list[tuple[object, ...]]:
         else (ns_id, mount_id)
         for device, root, fstype, source, ns_id, mount_id in zip(*columns, strict=True)
     ]
+
+
+def paths_at_home(mounts: pd.DataFrame, known: pd.DataFrame, home: int | None) -> list[str]:
+    """For each of some mounts of other namespaces, the host's path of the directory that it is on;
+    "" if the host does not have that, or if the directory is of the other one's own root.
+
+    Args:
+        mounts: rows of `known`.
+        known: as of :func:`mnttrace.analysis.query.targets.mounts_there`.
+        home: the ns_id of the host.
+    """
+    at = {(row["ns_id"], row["mount_id"]): row for row in rows(known, _PLACED)}
+    at_home: dict[str, list[Row]] = {}
+    for row in at.values():
+        if row["ns_id"] == home and row["device"] and row["root"]:
+            at_home.setdefault(row["device"], []).append(row)
+    roots = {(row["device"], row["root"]) for row in at.values() if _is_root(row, home)}
+    found = []
+    for row in rows(mounts, _PLACED):
+        above = at.get((row["ns_id"], row["parent_id"]))
+        is_own = above is None or not above["root"] or not above["device"]
+        if above is None or is_own:
+            found.append("")
+            continue
+        is_own = above["mountpoint"] == "/" and (above["device"], above["root"]) not in roots
+        place = place_of(row["mountpoint"], above["mountpoint"], above["root"])
+        ways = [
+            _path_of(place, one["mountpoint"], one["root"])
+            for one in at_home.get(above["device"], ())
+            if lies_under(place, one["root"]) and place != one["root"]
+        ]
+        found.append(ways[0] if ways and not is_own else "")
+    return found
+
+
+def _is_root(row: Row, home: int | None) -> bool:
+    return bool(row["ns_id"] == home and row["mountpoint"] == "/")
+
+
+def _path_of(place: str, mountpoint: str, root: str) -> str:
+    """The path of a place in a file system by way of a mount of it."""
+    return mountpoint.rstrip("/") + place[len(root.rstrip("/")) :]
 
 
 def repeated(mounts: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from mnttrace.analysis.model.mounts import place_of
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.errors import BadInput
@@ -133,25 +134,16 @@ def _on_directory(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
     above = last.set_index(["ns_id", "mount_id"])[["device", "root", "mountpoint"]]
     above = above.reindex(pd.MultiIndex.from_frame(known[["ns_id", "parent_id"]]))
     above = above.set_axis(known.index)
-    is_it = known["present"] & (above["device"] == home["device"]) & (home["device"] != "")
-    place = _place(home["root"], home["mountpoint"], path)
-    places = [
-        _place(root, mountpoint, mine) if is_one else None
-        for is_one, root, mountpoint, mine in zip(
-            is_it.fillna(False),
-            above["root"],
-            above["mountpoint"],
-            known["mountpoint"],
-            strict=True,
-        )
+    if not home["device"] or not home["root"]:
+        return known.head(0)
+    place = place_of(path, home["mountpoint"], home["root"])
+    is_it = known["present"] & (above["device"] == home["device"]) & (above["root"] != "")
+    paths = known["mountpoint"], above["mountpoint"], above["root"]
+    is_there = [
+        is_one and place_of(mine, parent, root) == place
+        for is_one, mine, parent, root in zip(is_it.fillna(False), *paths, strict=True)
     ]
-    return known[[one is not None and one == place for one in places]]
-
-
-def _place(root: str | None, mountpoint: str, path: str) -> str | None:
-    """Where in its file system a path is that leads through a mount; None if that is not known."""
-    inside = path[len(mountpoint.rstrip("/")) :]
-    return root.rstrip("/") + inside if root else None
+    return known[is_there]
 
 
 def _below(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
