@@ -61,7 +61,7 @@ class Found(NamedTuple):
         table: the table.
         is_named: whether a person named it.
         again: other files with tables of the same namespace.
-        pids: processes that are in it.
+        processes: that are in it, as machine and pid of their places; pid 0: of the collector.
     """
 
     name: str
@@ -70,7 +70,12 @@ class Found(NamedTuple):
     table: ImportedTable
     is_named: bool = False
     again: tuple[str, ...] = ()
-    pids: frozenset[int] = frozenset()
+    processes: frozenset[tuple[str, int]] = frozenset()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that are known to be in it."""
+        return sorted({pid for _, pid in self.processes if pid})
 
 
 def place_of(path: str) -> Place:
@@ -89,6 +94,27 @@ def place_of(path: str) -> Place:
     return Place(path, collector[1] if collector else "", 0, name)
 
 
+def found_at(where: str, place: Place, table: ImportedTable, name: str = "") -> Found:
+    """A table that was found.
+
+    Args:
+        where: the file that it is from.
+        place: what its path says.
+        table: the table.
+        name: that a person gave it; "": nobody did.
+    """
+    known = frozenset({(place.machine, place.pid)} if place.machine or place.pid else ())
+    return Found(name or place.name, where, place, table, bool(name), processes=known)
+
+
+def seen_again(one: Found, where: str, place: Place) -> Found:
+    """A table of which another file has the very same text, with the first process of both."""
+    first = found_at(where, place, one.table)
+    if (place.pid or 1 << 32) < (one.place.pid or 1 << 32):
+        return _joined(first, one)
+    return _joined(one, first)
+
+
 def one_each(found: Iterable[Found]) -> list[Found]:
     """One table a mount namespace, with the host's named so if it is known.
 
@@ -97,7 +123,6 @@ def one_each(found: Iterable[Found]) -> list[Found]:
     """
     # Names that people gave come first, and then the oldest process of a namespace.
     ordered = sorted(found, key=lambda one: (not one.is_named, one.place.pid or 1 << 32))
-    ordered = [one._replace(pids=frozenset({one.place.pid} - {0})) for one in ordered]
     tables = _by_ids(_by_process(ordered))
     tables = _with_host(tables)
     return _with_own_names(_without_lesser(tables))
@@ -124,7 +149,7 @@ def _by_process(found: Sequence[Found]) -> list[Found]:
 
 def _joined(one: Found, other: Found) -> Found:
     again = *one.again, other.where, *other.again
-    return one._replace(again=again, pids=one.pids | other.pids)
+    return one._replace(again=again, processes=one.processes | other.processes)
 
 
 def _by_ids(found: Sequence[Found]) -> list[Found]:
@@ -164,18 +189,21 @@ def _with_host(tables: Sequence[Found]) -> list[Found]:
 
 
 def _without_lesser(tables: Sequence[Found]) -> list[Found]:
-    """Without tables that tell nothing new: what the collector of a bundle printed of the table of
-    pid 1, and what has the very mounts of a table that tells more."""
-    first = {one.place.machine: one for one in tables if one.place.pid == 1}
-    by_mounts = {_mounts_of(one.table): one for one in tables if not one.table.unknown}
+    """Without tables that tell nothing new: of a process, or with the very mounts, of a table that
+    tells more; and what the collector of a bundle printed, if that is like the table of pid 1."""
+    telling = [one for one in tables if not one.table.unknown]
+    of_process = {process: one for one in telling for process in one.processes}
+    with_mounts = {_mounts_of(one.table): one for one in telling}
     kept: list[Found] = []
     again: dict[str, tuple[str, ...]] = {}
     for one in tables:
-        other = by_mounts.get(_mounts_of(one.table))
-        if other is None and one.place.machine and not one.place.pid:
-            other = first.get(one.place.machine)
-            other = other if other and _is_alike(one.table, other.table) else None
-        if other is None or one.is_named or not one.table.unknown or other.table.unknown:
+        other = with_mounts.get(_mounts_of(one.table))
+        if one.place.machine and other is None:
+            other = of_process.get((one.place.machine, one.place.pid))
+            first = of_process.get((one.place.machine, 1))
+            if other is None and first and not one.place.pid and _is_alike(one.table, first.table):
+                other = first
+        if other is None or one.is_named or not one.table.unknown:
             kept.append(one)
         else:
             again[other.where] = (*again.get(other.where, ()), one.where, *one.again)

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from mnttrace.analysis.recording import Recording
+from mnttrace.recording.imported import import_tables
 
 # As in prometheus-operator#2578: a container has a private copy of what the host had under /.
 HOST = """\
@@ -242,6 +244,37 @@ def test_damaged_tables_are_named_and_others_skipped(tmp_path: Path, mnttrace) -
     assert done.returncode == 0
     assert "not taken: sos/proc/7/mountinfo, line 7: no separator" in done.stderr
     assert "; 2 files without a mount table\n" in done.stderr
+
+
+def test_of_an_archive_that_is_cut_the_beginning_is_taken(tmp_path: Path, mnttrace) -> None:
+    bundle(tmp_path / "sos", proc__1__mountinfo=HOST, proc__7__mountinfo=EXPORTER)
+    with tarfile.open(tmp_path / "sos.tar", "w") as tar:
+        tar.add(tmp_path / "sos" / "proc/1/mountinfo", "proc/1/mountinfo")
+        tar.add(tmp_path / "sos" / "proc/7/mountinfo", "proc/7/mountinfo")
+    whole = (tmp_path / "sos.tar").read_bytes()
+    (tmp_path / "sos.tar").write_bytes(whole[: whole.index(b"90 80")])
+    done = mnttrace("import", "-o", "i.mnttrace", "sos.tar")
+    assert done.returncode == 0, done.stderr
+    assert "taken: host (sos.tar/proc/1/mountinfo)" in done.stderr
+    assert "not taken: " in done.stderr
+
+
+def test_a_pipe_is_read_once(tmp_path: Path, mnttrace) -> None:
+    read, write = os.pipe()
+    os.write(write, HOST.encode())
+    os.close(write)
+    import_tables(tmp_path / "i.mnttrace", [f"host=/dev/fd/{read}"])
+    os.close(read)
+    assert len(Recording(tmp_path / "i.mnttrace").mounts) == 2
+
+
+def test_pid_1_is_the_host_wherever_it_is_in_an_archive(tmp_path: Path, mnttrace) -> None:
+    with tarfile.open(tmp_path / "sos.tar", "w") as tar:
+        for pid in (30, 1, 4):
+            bundle(tmp_path / "sos", mountinfo=HOST)
+            tar.add(tmp_path / "sos/mountinfo", f"./proc/{pid}/mountinfo")
+    made = import_tables(tmp_path / "i.mnttrace", [str(tmp_path / "sos.tar")])
+    assert [(one.name, one.pids) for one in made.tables] == [("host", [1, 4, 30])]
 
 
 def test_lines_of_a_terminal(tmp_path: Path, mnttrace) -> None:
