@@ -60,6 +60,9 @@ def _lines(made: Imported) -> Iterator[str]:
     skipped = f"; {count(again, 'more table')} of the same mounts" if again else ""
     skipped += f"; {count(made.others, 'file')} without a mount table" if made.others else ""
     yield f"taken: {taken}{skipped}"
+    for one in made.tables:
+        for alias in one.aliases:
+            yield f"{safe(alias)} is the same mount namespace as {safe(one.name)}"
     for problem in made.damaged[:_NAMED]:
         yield f"not taken: {safe(problem)}"
     if len(made.damaged) > _NAMED:

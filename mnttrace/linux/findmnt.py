@@ -114,11 +114,6 @@ def header(line: str) -> list[str] | None:
     return names if "TARGET" in names and _COLUMNS.issuperset(names) else None
 
 
-def is_headless(line: str) -> bool:
-    """Whether a line can be one of `findmnt -n` with the default columns."""
-    return _HEADLESS.fullmatch(line) is not None
-
-
 def _headless(lines: Sequence[str], where: str) -> list[Listed]:
     rows = []
     for number, line in enumerate(lines, 1):

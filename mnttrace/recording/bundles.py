@@ -52,13 +52,11 @@ class BundledFile(NamedTuple):
     """A regular file.
 
     Attributes:
-        path: within the folder or archive, "/" between its parts; "" if it was given by itself.
-        size: its size in bytes, as far as is known before it is read.
+        path: within the folder or archive, "/" between its parts.
         read: reads up to so many bytes from where the last read ended; raises DAMAGE.
     """
 
     path: str
-    size: int
     read: Callable[[int], bytes]
 
 
@@ -104,18 +102,18 @@ def _of_folder(folder: Path) -> Iterator[BundledFile]:
             except OSError:
                 continue
             if stat.S_ISREG(found.st_mode):
-                yield from _opened(file, file.relative_to(folder).as_posix(), found.st_size)
+                yield from _opened(file, file.relative_to(folder).as_posix())
 
 
-def _opened(file: Path, path: str, size: int) -> Iterator[BundledFile]:
+def _opened(file: Path, path: str) -> Iterator[BundledFile]:
     try:
         stream = file.open("rb")
     except OSError as error:
         # Its reader is told, and goes on with the next file.
-        yield BundledFile(path, size, _failing(error))
+        yield BundledFile(path, _failing(error))
         return
     with stream:
-        yield BundledFile(path, size, stream.read)
+        yield BundledFile(path, stream.read)
 
 
 def _failing(error: OSError) -> Callable[[int], bytes]:
@@ -166,7 +164,7 @@ def _of_tar(path: Path) -> Iterator[BundledFile]:
         while (member := tar.next()) is not None:
             if member.isreg() and (file := tar.extractfile(member)) is not None:
                 unpacked.left = 2 * LARGEST
-                yield BundledFile(member.name, member.size, file.read)
+                yield BundledFile(member.name, file.read)
             tar.members.clear()  # type: ignore[attr-defined]  # it keeps them all
             unpacked.left = _HEADER
 
@@ -189,4 +187,4 @@ def _of_zip(path: Path) -> Iterator[BundledFile]:
             if member.flag_bits & 1:
                 continue  # encrypted
             with archive.open(member) as stream:
-                yield BundledFile(member.filename, member.file_size, stream.read)
+                yield BundledFile(member.filename, stream.read)

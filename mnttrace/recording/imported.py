@@ -196,8 +196,12 @@ def _write(directory: Path, tables: list[Found], force: bool) -> None:
         "filters": {},
         "losses": {},
         "home_ns_id": homes[0] if homes else 0,
-        # Processes whose tables are those of a namespace with another one.
-        "pids": {str(pid): number for number, one in enumerate(tables, 1) for pid in one.pids},
+        # Processes, and other names, of namespaces.
+        "also": {
+            str(name): number
+            for number, one in enumerate(tables, 1)
+            for name in (*one.pids, *one.aliases)
+        },
         # The columns of `mounts` that tables do not tell.
         "untold": [
             {"ns_id": number, "name": clean(one.name), "columns": sorted(one.table.unknown)}

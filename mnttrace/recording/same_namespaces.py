@@ -61,6 +61,7 @@ class Found(NamedTuple):
         table: the table.
         is_named: whether a person named it.
         again: other files with tables of the same namespace.
+        aliases: other names that people gave to it.
         processes: that are in it, as machine and pid of their places; pid 0: of the collector.
     """
 
@@ -70,6 +71,7 @@ class Found(NamedTuple):
     table: ImportedTable
     is_named: bool = False
     again: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     processes: frozenset[tuple[str, int]] = frozenset()
 
     @property
@@ -149,7 +151,8 @@ def _by_process(found: Sequence[Found]) -> list[Found]:
 
 def _joined(one: Found, other: Found) -> Found:
     again = *one.again, other.where, *other.again
-    return one._replace(again=again, processes=one.processes | other.processes)
+    aliases = *one.aliases, *([other.name] if other.is_named else []), *other.aliases
+    return one._replace(again=again, aliases=aliases, processes=one.processes | other.processes)
 
 
 def _by_ids(found: Sequence[Found]) -> list[Found]:
@@ -169,10 +172,12 @@ def _by_ids(found: Sequence[Found]) -> list[Found]:
             owners |= dict.fromkeys(keys, len(kept))
             kept.append(one)
             continue
-        first = kept[owner] = _joined(kept[owner], one)
+        first = kept[owner]
+        kept[owner] = _joined(first, one)
         if len(one.table.mounts) > len(first.table.mounts):
             owners |= dict.fromkeys(keys, owner)
-            kept[owner] = first._replace(table=one.table)
+            again = *first.again, first.where, *one.again
+            kept[owner] = kept[owner]._replace(table=one.table, where=one.where, again=again)
     return kept
 
 

@@ -166,7 +166,10 @@ def _namespaces(run: Run, text: str, number: int) -> set[int]:
     is_it = (names["name"] == text) | (names["unit"] == text) | (names["ns"] == number)
     if len(text) >= 4:
         is_it |= names["id"].str.startswith(text)
-    return set(names.loc[is_it.fillna(False), "ns_id"]) or _of_process(run, number)
+    found = set(names.loc[is_it.fillna(False), "ns_id"]) or _of_process(run, number)
+    # Of imported tables, which tell of no other process.
+    also: dict[str, int] = run.meta.get("also", {})
+    return found or ({also[text]} if text in also else set())
 
 
 def _of_process(run: Run, pid: int) -> set[int]:
@@ -182,10 +185,6 @@ def _of_process(run: Run, pid: int) -> set[int]:
         names, processes = run.namespaces, run.processes
         found = set(names.loc[names["pid"] == pid, "ns_id"])
         found = found or set(processes.loc[processes["pid"] == pid, "ns_id"].dropna())
-        # Other processes of imported tables.
-        found = found or {
-            ns_id for key, ns_id in run.meta.get("pids", {}).items() if key == str(pid)
-        }
     return found
 
 

@@ -214,6 +214,15 @@ def test_processes_of_one_namespace_are_one_table(tmp_path: Path, mnttrace) -> N
     )
 
 
+def test_of_one_namespace_with_two_names_both_can_be_asked(files: Path, mnttrace) -> None:
+    given = [f"web={files}/exporter/mountinfo", f"app={files}/exporter/mountinfo"]
+    done = mnttrace("import", "-o", "i.mnttrace", f"host={files}/host.txt", *given)
+    assert "mnttrace: app is the same mount namespace as web\n" in done.stderr
+    assert "mnttrace: 2 mount tables; " in done.stderr
+    for name in ("web", "app"):
+        assert "process web: what it has mounted" in mnttrace("why", "i.mnttrace", name).stdout
+
+
 def test_a_copy_of_a_namespace_is_another_one(tmp_path: Path, mnttrace) -> None:
     # As unshare(1) makes it: the same paths and devices, other ids.
     copy = HOST.replace("21 ", "121 ").replace("30 121", "130 121").replace("121 1 ", "121 100 ")
