@@ -138,7 +138,13 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     remedy = _remedy(diagnosis, holders, failed, is_doubtful)
     mounts = [one.mount for one in holders if one.mount["present"] and not one.kind]
     lacking = diagnosis.missing(mounts, _of_interest(diagnosis, target, asked))
-    lacking = [one for one in lacking if one.stopped is not None or asked is not None]
+    has = {one.mount["ns_id"] for one in there}
+    # That nothing is known to have stopped it is an answer where it is asked for, and is not there.
+    lacking = [
+        one
+        for one in lacking
+        if one.stopped is not None or (asked and one.namespace.get("ns_id") not in has)
+    ]
     grown = tuple(_growth(run, places))
     return Why(
         target.kind,
