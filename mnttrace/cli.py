@@ -29,6 +29,7 @@ _COMMANDS = {
     "timeline": "List the operations in order, with their effects on mounts.",
     "tree": "Show the mounts and peer groups of every namespace as a tree.",
     "watch": "Show each mount operation as it happens, with its effects.",
+    "what-if": "Say what commands would do to the mounts of all namespaces.",
     "why": "Explain a mount: who has it, how it came there, and what to do.",
 }
 
@@ -40,7 +41,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"mnttrace.commands.{cmd_name}")
+        module = importlib.import_module(f"mnttrace.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -22,7 +22,9 @@ from mnttrace.recording.reader import read_columns, read_meta
 if TYPE_CHECKING:
     from mnttrace.analysis.crosscheck import CrossCheck
     from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
+    from mnttrace.analysis.diagnosis.otherwise import Otherwise
     from mnttrace.analysis.diagnosis.situation import Why
+    from mnttrace.analysis.diagnosis.what_if import WhatIf
     from mnttrace.analysis.plots import Plots
     from mnttrace.analysis.state.moments import History
 
@@ -285,6 +287,37 @@ class Recording:
         from mnttrace.analysis.diagnosis.situation import why
 
         return why(self.whole, self.diagnosis, target, within)
+
+    def what_if(self, *commands: str, within: str = "host") -> WhatIf:
+        """What commands would do to the mounts of all namespaces at the end; nothing is changed.
+
+        See :mod:`mnttrace.analysis.diagnosis.what_if`; `what_if(...).frame` is a frame.
+
+        Args:
+            commands: as typed, like "mount --bind /a /b"; tried one after the other.
+            within: the namespace that they are given in, by its name or a pid, or "host".
+
+        Raises:
+            BadInput: no such command, or no such namespace.
+        """
+        from mnttrace.analysis.diagnosis.what_if import what_if
+
+        return what_if(self.whole, self.diagnosis, commands, within)
+
+    def replaced(self, *changes: str) -> Otherwise:
+        """What the history would have led to with some of its operations changed.
+
+        See :mod:`mnttrace.analysis.diagnosis.otherwise`.
+
+        Args:
+            changes: "OPERATION: rslave" and the like, see `changes_of` there.
+
+        Raises:
+            BadInput: no such change or operation, or too many operations follow.
+        """
+        from mnttrace.analysis.diagnosis.what_if import replaced
+
+        return replaced(self.whole, self.diagnosis, changes)
 
     def timeline(self, target: str | None = None) -> pd.DataFrame:
         """Operations and effects in order, see :mod:`mnttrace.analysis.frames.timeline`.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,3 +21,13 @@ def warn_of_losses(meta: dict[str, Any]) -> None:
 
     for text in warnings(meta):
         click.echo(f"mnttrace: incomplete: {safe(text)}", err=True)
+
+
+def namespace_now(text: str) -> str:
+    """The mount namespace of a process, as "mnt:[N]"; any other text as it is."""
+    if not text.isdecimal():
+        return text
+    try:
+        return os.readlink(f"/proc/{text}/ns/mnt")
+    except OSError:
+        return text

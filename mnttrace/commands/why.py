@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnttrace.commands._common import warn_of_losses
+from mnttrace.commands._common import namespace_now, warn_of_losses
 from mnttrace.errors import BadInput
 
 if TYPE_CHECKING:
@@ -66,22 +65,12 @@ def _ask_now(target: str, within: str | None) -> Why:
     from mnttrace.analysis.diagnosis.situation import used_by
     from mnttrace.capture.snapshot import take_snapshot
 
-    target, within = _namespace_now(target), within and _namespace_now(within)
+    target, within = namespace_now(target), within and namespace_now(within)
     with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
         recording = Path(directory) / "now.mnttrace"
         take_snapshot(recording)
         answer = _ask(recording, target, within)
         return used_by(answer, _users(answer))
-
-
-def _namespace_now(text: str) -> str:
-    """The mount namespace of a process, as "mnt:[N]"; any other text as it is."""
-    if not text.isdecimal():
-        return text
-    try:
-        return os.readlink(f"/proc/{text}/ns/mnt")
-    except OSError:
-        return text
 
 
 def _users(answer: Why) -> dict[int, list[dict[str, Any]]]:

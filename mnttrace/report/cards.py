@@ -15,17 +15,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.dataframes import rows
-from mnttrace.analysis.diagnosis.origins import Kind, Step
-from mnttrace.analysis.diagnosis.situation import Holder
+from mnttrace.analysis.diagnosis.situation import growth as growth_of
+from mnttrace.analysis.diagnosis.situation import prevention_of
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.errors import BadInput
+from mnttrace.report import preventions
 from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
-from mnttrace.report.names import against_growth, growth, inode
+from mnttrace.report.names import growth, inode
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
-from mnttrace.report.why import advice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,8 +76,10 @@ def leaks(run: Recording, numbers: Iterable[int]) -> Iterator[Card]:
         yield cards.leak(number, row)
 
 
-def doubling(row: Row) -> Card:
+def doubling(run: Recording, row: Row) -> Card:
     """A row of `run.doublings`: a bind that grows."""
+    found = growth_of(run, run.diagnosis, row)
+    kept = "\n".join(preventions.lines(found.prevention, found.not_tried, run.diagnosis))
     left = "not known" if row["left"] is None else f"at most {row['left']} (fs.mount-max)"
     starts = f", from {row['starts']} namespaces" if row["starts"] > 1 else ""
     lines = {
@@ -85,7 +87,7 @@ def doubling(row: Row) -> Card:
         "made": f"{markup(row['made'])} mounts (operations {markup(row['operations'])})",
         "mounts now": f"{row['total']} in the namespace",
         "more such binds": left,
-        "to keep it from growing": html.escape(against_growth(row)),
+        "to keep it from growing": f"<pre>{html.escape(kept)}</pre>",
     }
     return _card("doubling", html.escape(growth(row)), lines)
 
@@ -150,6 +152,7 @@ class _LeakCards:
     """Makes cards of leaks, with their mounts and operations from elsewhere in the recording."""
 
     def __init__(self, run: Recording) -> None:
+        self._run = run.whole
         found = run.leaks
         self._calls = Calls(run, *(found[name] for name in OPERATIONS))
         known = mounts_there(run.whole)
@@ -222,13 +225,10 @@ class _LeakCards:
 
     def _remedy(self, row: Row, there: list[Row]) -> dict[str, str]:
         """As in `why`: commands that take away what is there, and how to avoid the leak."""
-        namespace = self._diagnosis.namespaces.get(row["dst_ns_id"], {})
-        kind: Kind = "residue" if row["residue"] else "leak"
-        if row["via"] == "namespace-copy":
-            kind = "held"
-        step = Step("propagated", {"via": row["via"], "via_path": row["via_path"]})
-        holder = Holder(row | {"ns": row["dst_ns"]}, namespace, [step], kind)
-        later = {"to keep it from coming again": html.escape(advice(holder))}
+        unique = [one["mnt_id_unique"] for one in there if one["mnt_id_unique"] is not None]
+        found, not_tried = prevention_of(self._run, self._diagnosis, unique)
+        told = "\n".join(preventions.lines(found, not_tried, self._diagnosis))
+        later = {"to keep it from happening again": f"<pre>{html.escape(told)}</pre>"}
         remedy = self._diagnosis.remedy((one["ns_id"], one["mount_id"]) for one in there)
         if remedy is None:
             return later

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import re
 
-from mnttrace.analysis.diagnosis.commands import ChangeType, RemoveDirectory, Umount
+from mnttrace.analysis.diagnosis.commands import (
+    Bind,
+    ChangeType,
+    MountFileSystem,
+    Move,
+    PivotRoot,
+    RemoveDirectory,
+    Umount,
+)
+
+ShellCommand = Umount | ChangeType | RemoveDirectory | MountFileSystem | Bind | Move | PivotRoot
 
 _PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
@@ -28,7 +38,7 @@ def _escaped(byte: int) -> str:
     return chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}"
 
 
-def line(command: Umount | ChangeType | RemoveDirectory, pid: str | None) -> str:
+def line(command: ShellCommand, pid: str | None) -> str:
     """A command as a line.
 
     Args:
@@ -44,7 +54,23 @@ def line(command: Umount | ChangeType | RemoveDirectory, pid: str | None) -> str
         case ChangeType(_, path, to, recursive):
             paths = (path,)
             words = ["mount", *there, f"--make-{'r' if recursive else ''}{to}"]
+        case MountFileSystem(_, path, source, _):
+            paths = (source, path)
+            words = ["mount", *there]
+        case Bind(_, source, path, recursive):
+            paths = (source, path)
+            words = ["mount", *there, "--rbind" if recursive else "--bind"]
+        case Move(_, source, path):
+            paths = (source, path)
+            words = ["mount", *there, "--move"]
         case RemoveDirectory(_, path):
             paths = (path,)
-            words = ["rmdir"]
+            words = [*_enter(pid), "rmdir"]
+        case PivotRoot(_, new_root, put_old):
+            paths = (new_root, put_old)
+            words = [*_enter(pid), "pivot_root"]
     return " ".join([*words, *map(quoted, paths)])
+
+
+def _enter(pid: str | None) -> list[str]:
+    return [] if pid is None else ["nsenter", "-t", pid, "-m"]

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
+from mnttrace.analysis.diagnosis.situation import Growth, prevention_of
+from mnttrace.analysis.diagnosis.situation import growth as growth_of
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.query.parts import not_at_home, paths_at_home, repeated
 from mnttrace.analysis.query.targets import mounts_there
+from mnttrace.report import preventions
 from mnttrace.report.calls import call_text
-from mnttrace.report.names import against_growth, count, growth
+from mnttrace.report.names import count, growth
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import safe
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
     from mnttrace.analysis.recording import Recording
 
 Row = dict[str, Any]
@@ -49,10 +53,11 @@ def paragraphs(run: Recording, most: int | None = None) -> Iterator[list[str]]:
         lines = leak(number, row, calls)
         if number <= _WITH_REMEDY and is_unwanted(row):
             lines += (f"   {line}" for line in remedies.lines(_remedy(run, row)))
+            lines += (f"   {line}" for line in _prevention(run, row))
         yield lines
     yield from _more(len(leaks), most, "leak")
     for row in rows(run.doublings.head(most or len(run.doublings))):
-        yield doubling(row)
+        yield doubling(growth_of(run, run.diagnosis, row), run.diagnosis)
     yield from _more(len(run.doublings), most, "bind that grows")
     for row in rows(refusals.head(most or len(refusals))):
         yield refusal(row, calls)
@@ -74,9 +79,21 @@ def is_unwanted(row: Row) -> bool:
 
 
 def _remedy(run: Recording, row: Row) -> Remedy:
-    ids = [int(part) for part in (row["mount_ids"] or "").split(",") if part]
-    found = run.diagnosis.remedy((row["dst_ns_id"], one) for one in ids)
+    found = run.diagnosis.remedy((row["dst_ns_id"], one) for one in _mount_ids(row))
     return found or Remedy(Trial(()))
+
+
+def _prevention(run: Recording, row: Row) -> Iterator[str]:
+    yield "To keep it from happening again:"
+    diagnosis = run.diagnosis
+    mounts = [diagnosis.mount(row["dst_ns_id"], one) for one in _mount_ids(row)]
+    unique = [one for one in mounts if isinstance(one, int)]
+    found, not_tried = prevention_of(run, diagnosis, unique)
+    yield from (f"    {line}" for line in preventions.lines(found, not_tried, diagnosis))
+
+
+def _mount_ids(row: Row) -> list[int]:
+    return [int(part) for part in (row["mount_ids"] or "").split(",") if part]
 
 
 def none(run: Recording) -> str:
@@ -233,8 +250,10 @@ def _time(when: datetime) -> str:
     return f"{when:%H:%M:%S.%f}"
 
 
-def doubling(row: Row) -> list[str]:
-    """One row of `run.doublings`."""
+def doubling(found: Growth, diagnosis: Diagnosis) -> list[str]:
+    """Binds that grow, and what keeps them from that."""
+    row = found.row
+    kept = preventions.lines(found.prevention, found.not_tried, diagnosis)
     left = "" if row["left"] is None else f"; fs.mount-max allows at most {row['left']} more"
     starts = f" from {row['starts']} namespaces" if row["starts"] > 1 else ""
     return [
@@ -242,7 +261,8 @@ def doubling(row: Row) -> list[str]:
         f"   in         mnt:[{row['ns']}]{starts}",
         f"   made       {safe(row['made'])} mounts (operations {safe(row['operations'])})",
         f"   now        {row['total']} mounts in the namespace{left}",
-        f"   to keep it from growing: {against_growth(row)}",
+        "   to keep it from growing:",
+        *(f"      {line}" for line in kept),
     ]
 
 

@@ -50,20 +50,6 @@ def growth(row: Row) -> str:
     return f"{what} at {targets}: all are in peer group {row['group']}, and get each other's mounts"
 
 
-def against_growth(row: Row) -> str:
-    """What keeps binds from growing."""
-    path = safe(row["path"])
-    if row["is_below"]:
-        return (
-            f"bind a directory that does not contain {path}, or without the mounts below it (bind "
-            "in place of rbind), and unmount before each restart"
-        )
-    return (
-        f"unmount {path} before each start, or make it private once it is bound (mount "
-        f"--make-private {path}), so that later ones are not copied to it"
-    )
-
-
 def count(n: int, what: str) -> str:
     """Like "1 mount", "2 mounts"."""
     return f"{n} {what}" + ("" if n == 1 else "s")

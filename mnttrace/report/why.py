@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.diagnosis.diagnosis import Missing, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step
-from mnttrace.analysis.diagnosis.situation import Holder, Why
+from mnttrace.analysis.diagnosis.situation import Holder, Why, is_wrong
 from mnttrace.analysis.query.targets import IDENTITY
+from mnttrace.report import preventions
 from mnttrace.report.leaks import doubling
 from mnttrace.report.names import count, inode, operation, title
 from mnttrace.report.remedies import Remedies
@@ -78,9 +79,9 @@ def _mounts(answer: Why, holders: list[Holder]) -> Iterator[str]:
     yield f"  {count(len(there), 'mount')} in {count(_namespaces(there), 'mount namespace')}" + (
         f"; {len(gone)} more were there and are gone" if gone else ""
     )
-    for row in answer.growth:
+    for growth in answer.growth:
         yield ""
-        yield from doubling(row)
+        yield from doubling(growth, answer.diagnosis)
     shown = _SHOWN_OF_GROWTH if answer.growth else _SHOWN
     for holder in there[:shown]:
         yield ""
@@ -173,12 +174,13 @@ def _step(step: Step) -> Iterator[str]:
         if effect["before"] and effect["before"] != effect["after"]:
             yield f"  which made it {safe(effect['after'])}; it was {safe(effect['before'])}"
         return
+    carrier = step.carrier or effect
     yield (
-        f"propagated from {origin} in {source} through peer group {effect['via_group'] or '?'}, "
+        f"propagated from {origin} in {source} through peer group {carrier['via_group'] or '?'}, "
         f"as a {effect['via']}: {by}"
     )
     when = f"since {operation(step.shared_since)}" if step.shared_since else "before the recording"
-    yield f"  {safe(effect['via_path'] or '?')} there was shared {when}"
+    yield f"  {safe(carrier['via_path'] or '?')} there was shared {when}"
     if effect["evidence"] != "kernel":
         yield f"  evidence: {effect['evidence']}"
 
@@ -189,16 +191,16 @@ def _name(holder: Holder) -> str:
 
 
 def _remedies(answer: Why, there: list[Holder], remedies: Remedies) -> Iterator[str]:
-    wrong = [one for one in there if one.kind]
     if answer.remedy:
         if not answer.traced:
             yield "\nThe host does not have it: it is held, or that namespace's own. If it is held:"
         else:
             yield ""
         yield from remedies.lines(answer.remedy)
-    if wrong:
-        yield "To keep it from coming again:"
-        yield from (f"    {line}" for line in dict.fromkeys(advice(one) for one in wrong))
+    if any(is_wrong(one) for one in there) or answer.prevention or answer.not_tried:
+        yield "To keep it from happening again:"
+        told = preventions.lines(answer.prevention, answer.not_tried, answer.diagnosis)
+        yield from (f"    {line}" for line in told)
     users = dict.fromkeys(
         f"{safe(user['comm'])}[{user['pid']}]" for one in there for user in one.users
     )
@@ -213,32 +215,6 @@ def _remedies(answer: Why, there: list[Holder], remedies: Remedies) -> Iterator[
 
 def _is_root(holder: Holder) -> bool:
     return bool(holder.mount["mountpoint"] == "/")
-
-
-def advice(holder: Holder) -> str:
-    """How to keep a mount from coming again."""
-    path = safe(holder.mount["mountpoint"])
-    if holder.stopped is not None and holder.stopped.barrier.kind == "sends-nothing":
-        above = safe(holder.stopped.mount.path)
-        return (
-            f"make {above} shared where it was unmounted (mount --make-shared {above}), before "
-            f"{_name(holder)} is made"
-        )
-    if holder.stopped is not None and holder.stopped.barrier.kind == "mounts-on-it":
-        return f"mount nothing on {path} in {_name(holder)}, or unmount that first"
-    if holder.kind == "held":
-        return _to_reach(holder)
-    effect = holder.steps[0].effect or {}
-    parent = safe(effect.get("via_path") or path)
-    if holder.namespace.get("kind") == "host":
-        return (
-            f"make {parent} a slave where it was mounted (mount --make-rslave {parent}; rslave "
-            "in place of rshared; mountPropagation: HostToContainer in place of Bidirectional)"
-        )
-    return (
-        f"make {parent} private in {_name(holder)} (mount --make-rprivate; rprivate in place of "
-        "rslave; mountPropagation: None), unless it needs what is mounted there"
-    )
 
 
 def _to_reach(holder: Holder) -> str:
@@ -256,7 +232,7 @@ def _stopped(stopped: Stopped) -> str:
     if stopped.barrier.kind == "mounts-on-it":
         others = ", ".join(map(safe, stopped.others))
         return f"the umount came here, and was stopped by what is mounted on it: {others}"
-    return f"the umount did not come here: {_way(stopped)}"
+    return f"the umount did not come here: {way(stopped)}"
 
 
 _NOT_STOPPED = {
@@ -268,7 +244,7 @@ _NOT_STOPPED = {
 
 def _missing(one: Missing) -> str:
     """Why a mount did not come to a namespace."""
-    why = _NOT_STOPPED.get(one.other, "") if one.stopped is None else _way(one.stopped)
+    why = _NOT_STOPPED.get(one.other, "") if one.stopped is None else way(one.stopped)
     return f"not in {title(one.namespace)}: {why}"
 
 
@@ -279,8 +255,8 @@ _WAYS = {
 }
 
 
-def _way(stopped: Stopped) -> str:
-    """Which mount cut it off, and since when."""
+def way(stopped: Stopped) -> str:
+    """Which mount cuts a namespace off, and since when."""
     what = _WAYS.get(stopped.barrier.kind, ", but of another peer group,")
     text = _typed(stopped.mount, what)
     return text if stopped.receiver is None else f"{text}; and {_typed(stopped.receiver)}"

@@ -46,6 +46,16 @@ echo go >volume/gate
 until [ -e volume/done ]; do sleep .02; done
 cp volume/after after
 """
+# The same, without a recording.
+OTHERWISE = """
+mkfifo volume/gate; mkdir volume/data; mount -t tmpfs disk volume/data
+sh -ec "$CONTAINER" >container.log 2>&1 &
+until [ -e volume/ready ]; do sleep .02; done
+umount volume/data
+echo go >volume/gate
+until [ -e volume/done ]; do sleep .02; done
+cp volume/after after
+"""
 
 
 @each_runtime
@@ -56,7 +66,8 @@ def test_a_container_holds_what_the_host_unmounted(
     with own_cgroups() as cgroups:
         text = script(runtime, tmp_path, Container(INNER, propagation="rprivate"), HELD)
         in_namespace(text, CGROUPS=cgroups, timeout=120)
-    leaks = Recording(tmp_path / "run.mnttrace").leaks
+    recording = Recording(tmp_path / "run.mnttrace")
+    leaks = recording.leaks
     held = leaks[(leaks["kind"] == "held") & (leaks["source"] == "disk")]
     assert set(held["direction"]) == {"host→container"}
     assert set(held["dst_name"]) == {"web"}
@@ -66,8 +77,23 @@ def test_a_container_holds_what_the_host_unmounted(
     assert "HELD: inherited when the namespace was made; the original is gone" in answer
     assert f"bound from {tmp_path}/volume/data by " in answer
     assert f"inherited from {tmp_path}/volume/data in mnt:" in answer
-    assert "rslave in place of rprivate" in answer
     # The remedy freed it.
+    assert "disk" not in (tmp_path / "after").read_text()
+    # With what is told to do otherwise it does not come again: the test below.
+    told = recording.why(f"{tmp_path}/volume/data").prevention
+    assert told is not None
+    assert told.kind in ("slaves", "slaves-throughout")
+    assert not told.also
+
+
+@each_runtime
+def test_a_container_with_slaves_holds_nothing(
+    runtime: str, in_namespace: Run, tmp_path: Path
+) -> None:
+    """What the test above is told to do otherwise."""
+    with own_cgroups() as cgroups:
+        text = script(runtime, tmp_path, Container(INNER, propagation="rslave"), OTHERWISE)
+        in_namespace(text, CGROUPS=cgroups, timeout=120)
     assert "disk" not in (tmp_path / "after").read_text()
 
 
@@ -90,14 +116,29 @@ def test_what_a_container_mounted_outlives_it(
     with own_cgroups() as cgroups:
         text = script(runtime, tmp_path, Container(inner, propagation="rshared"), RESIDUE)
         in_namespace(text, CGROUPS=cgroups, timeout=120)
-    leaks = Recording(tmp_path / "run.mnttrace").leaks
+    recording = Recording(tmp_path / "run.mnttrace")
+    leaks = recording.leaks
     [row] = leaks[(leaks["source"] == "inside") & (leaks["present"] > 0)].to_dict("records")
     assert (row["kind"], row["direction"]) == ("residue", "container→host")
     assert row["src_name"] == "web"
     answer = (tmp_path / "answer").read_text()
     assert "RESIDUE: propagated there; the original is gone" in answer
     assert "propagated from /volume/inner in mnt:" in answer
-    assert "mountPropagation: HostToContainer in place of Bidirectional" in answer
+    told = recording.why(f"{tmp_path}/volume/inner").prevention
+    assert told is not None
+    assert told.kind in ("slaves", "not-shared", "carrier-slave")
+
+
+@each_runtime
+def test_what_a_container_with_slaves_mounted_goes_with_it(
+    runtime: str, in_namespace: Run, tmp_path: Path
+) -> None:
+    """What the test above is told to do otherwise."""
+    inner = "mkdir /volume/inner; mount -t tmpfs inside /volume/inner"
+    body = """sh -ec "$CONTAINER"; ! grep " $PWD/volume/inner " /proc/self/mountinfo"""
+    with own_cgroups() as cgroups:
+        text = script(runtime, tmp_path, Container(inner, propagation="rslave"), body)
+        in_namespace(text, CGROUPS=cgroups, timeout=120)
 
 
 # Nothing is wrong yet: the host has its mount still.

@@ -11,11 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from mnttrace.analysis.model import propagation
 from mnttrace.analysis.model.detach import detach
-from mnttrace.analysis.model.mounts import Mount, MountId, Namespace, Refused, Spot, is_mounted
+from mnttrace.analysis.model.mounts import (
+    Effect,
+    Mount,
+    MountId,
+    Namespace,
+    PropagationType,
+    Refused,
+    Spot,
+    is_mounted,
+)
 from mnttrace.analysis.model.operation import go_on_with, refuse_if
 from mnttrace.analysis.model.tables import Tables
 
@@ -40,7 +48,7 @@ class Umount:
 
 @dataclass(frozen=True)
 class ChangeType:
-    """mount(8) with --make-private or --make-slave, or --make-rprivate or --make-rslave.
+    """mount(8) with --make-private and the like, or --make-rprivate and the like.
 
     Attributes:
         ns: as for :class:`Umount`.
@@ -51,7 +59,7 @@ class ChangeType:
 
     ns: Namespace
     path: str
-    to: Literal["private", "slave"]
+    to: PropagationType
     recursive: bool = True
 
 
@@ -79,7 +87,70 @@ class EndNamespace:
     ns: Namespace
 
 
-Command = Umount | ChangeType | RemoveDirectory | EndNamespace
+@dataclass(frozen=True)
+class MountFileSystem:
+    """mount(8) of a file system.
+
+    Attributes:
+        ns, path: as for :class:`ChangeType`.
+        source: what the file system is made of, such as /dev/sdb1 or "tmpfs".
+        device: its device number, like "8:1"; any other text stands for a new one.
+    """
+
+    ns: Namespace
+    path: str
+    source: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Bind:
+    """mount(8) with --bind, or --rbind.
+
+    Attributes:
+        ns: as for :class:`Umount`.
+        source: what to bind, from the root of that.
+        path: where to.
+        recursive: with what is mounted on it.
+    """
+
+    ns: Namespace
+    source: str
+    path: str
+    recursive: bool = False
+
+
+@dataclass(frozen=True)
+class Move:
+    """mount(8) with --move.
+
+    Attributes:
+        ns, source, path: as for :class:`Bind`.
+    """
+
+    ns: Namespace
+    source: str
+    path: str
+
+
+@dataclass(frozen=True)
+class PivotRoot:
+    """pivot_root(8).
+
+    Attributes:
+        ns: as for :class:`Umount`.
+        new_root: the new root directory, a mount point.
+        put_old: where the old one is put.
+    """
+
+    ns: Namespace
+    new_root: str
+    put_old: str
+
+
+Command = (
+    Umount | ChangeType | RemoveDirectory | EndNamespace | MountFileSystem | Bind | Move | PivotRoot
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +181,7 @@ def outcome(
     """
     try:
         for command in commands:
-            _apply(tables, command, busy)
+            apply(tables, command, busy)
         return _outcome(tables)
     finally:
         tables.undo()
@@ -126,11 +197,32 @@ def carry_out(
     """
     try:
         for command in commands:
-            _apply(tables, command, busy)
+            apply(tables, command, busy)
     except Refused:
         tables.undo()
         raise
     tables.effects()
+
+
+def effects_of(
+    tables: Tables, command: Command, *, busy: Container[MountId] = ()
+) -> list[tuple[Effect, str]]:
+    """Try a command: its effects, each with the path of its mount; the tables are unchanged.
+
+    Args:
+        tables, busy: as for :func:`outcome`.
+        command: the command.
+
+    Raises:
+        Refused: it would be.
+        KeyError: a namespace has no mounts.
+    """
+    try:
+        apply(tables, command, busy)
+    except (Refused, KeyError):
+        tables.undo()
+        raise
+    return tables.undo_with_effects()
 
 
 def _outcome(tables: Tables) -> Outcome:
@@ -146,12 +238,22 @@ def _outcome(tables: Tables) -> Outcome:
     return Outcome(tuple(gone), tuple(changed))
 
 
-def _apply(tables: Tables, command: Command, busy: Container[MountId]) -> None:
+def apply(tables: Tables, command: Command, busy: Container[MountId] = ()) -> None:
+    """Carry out a command as a part of the running operation, which stays undoable.
+
+    Args:
+        tables, busy: as for :func:`outcome`.
+        command: the command.
+
+    Raises:
+        Refused: it would be; the tables are to be undone then.
+        KeyError: its namespace has no mounts.
+    """
     match command:
         case Umount(ns, paths, lazy, recursive):
             for path in paths:
                 if recursive:
-                    _umount_recursively(tables, ns, path, busy)
+                    _umount_recursively(tables, ns, path, lazy, busy)
                 else:
                     _umount(tables, ns, path, lazy, busy)
         case ChangeType(ns, path, to, recursive):
@@ -164,6 +266,16 @@ def _apply(tables: Tables, command: Command, busy: Container[MountId]) -> None:
             for mount in tables.in_namespace(ns):
                 if mount.id in tables.mounts:
                     detach(tables, mount.id, "namespace-death")
+        case MountFileSystem(ns, path, _, device):
+            go_on_with(tables, propagation.mount, where(tables, ns, path), device)
+        case Bind(ns, source, path, recursive):
+            spots = where(tables, ns, source), where(tables, ns, path)
+            go_on_with(tables, propagation.bind, *spots, recursive=recursive)
+        case Move(ns, source, path):
+            go_on_with(tables, propagation.move, where(tables, ns, source), where(tables, ns, path))
+        case PivotRoot(ns, new_root, put_old):
+            spots = where(tables, ns, new_root), where(tables, ns, put_old)
+            go_on_with(tables, propagation.pivot_root, *spots)
 
 
 def where(tables: Tables, ns: Namespace, path: str, *, follow: bool = True) -> Spot:
@@ -195,7 +307,9 @@ def _umount(tables: Tables, ns: Namespace, path: str, lazy: bool, busy: Containe
     go_on_with(tables, propagation.umount, spot, lazy=lazy, busy=busy)
 
 
-def _umount_recursively(tables: Tables, ns: Namespace, path: str, busy: Container[MountId]) -> None:
+def _umount_recursively(
+    tables: Tables, ns: Namespace, path: str, lazy: bool, busy: Container[MountId]
+) -> None:
     """umount -R: the mount at the path and all that is on it, each by its path.
 
     Of several at one path it takes the last one of the table, which is not always the topmost:
@@ -205,7 +319,7 @@ def _umount_recursively(tables: Tables, ns: Namespace, path: str, busy: Containe
     refuse_if(len(there) != 1, "EINVAL", "not one mount, but several or none are there")
     for inner in from_inside(tables, there[0].id):
         refuse_if(inner.id not in tables.mounts, "EINVAL", "it went with another one before")
-        _umount(tables, ns, tables.path(inner.id), False, busy)
+        _umount(tables, ns, tables.path(inner.id), lazy, busy)
 
 
 def from_inside(tables: Tables, mount: MountId) -> list[Mount]:

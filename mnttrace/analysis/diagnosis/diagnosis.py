@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from mnttrace.analysis.diagnosis.barriers import Barrier, of_umount, on_the_way
 from mnttrace.analysis.diagnosis.commands import where
 from mnttrace.analysis.diagnosis.now import Now, locked_mounts, tables_of
 from mnttrace.analysis.diagnosis.origins import Step, kind_of, steps_of
+from mnttrace.analysis.diagnosis.otherwise import Histories
 from mnttrace.analysis.diagnosis.remedies import Remedy, find_remedy
 from mnttrace.analysis.diagnosis.story import Story
 from mnttrace.analysis.model.mounts import Mount, MountId, Refused, lies_under
@@ -95,11 +96,16 @@ class Diagnosis:
         self.story = Story(run)
         self.home: int | None = run.meta.get("home_ns_id")
         self.untold = untold(run.meta)
+        self.histories = lru_cache(maxsize=4)(self._histories)
 
     @cached_property
     def now(self) -> Now:
         """The mount tables at the end."""
         return tables_of(self._history.at(_END), locked_mounts(self._run))
+
+    def _histories(self, first: int) -> Histories:
+        """To try changes of the history from an operation on; the last ones are kept."""
+        return Histories(self._run, self.now.tables, first)
 
     @cached_property
     def _by_number(self) -> dict[tuple[int, int], MountId]:
@@ -147,10 +153,11 @@ class Diagnosis:
             same = (effects["seq"] == seq) & (effects["ns_id"] == mount["ns_id"])
             same &= effects["action"] == "attach"
             found |= set(effects.loc[same.fillna(False), "mnt_id_unique"].dropna().astype(int))
-        wrong = [facts[id] for id in found & facts.keys() if self._is_wrong(id)]
+        wrong = [facts[id] for id in found & facts.keys() if self.is_wrong(id)]
         return {(row["ns_id"], row["mount_id"]) for row in wrong}
 
-    def _is_wrong(self, mount: MountId) -> bool:
+    def is_wrong(self, mount: MountId) -> bool:
+        """Whether a mount is held or left."""
         return kind_of(self.story, steps_of(self.story, mount)) in ("held", "residue")
 
     def asked_to_unmount(self, operation: Row) -> set[tuple[int, int]]:
@@ -163,6 +170,18 @@ class Diagnosis:
             return set()
         row = self.now.facts[spot.mount]
         return {(row["ns_id"], row["mount_id"])}
+
+    def stopped_umount(self, mount: object, steps: list[Step]) -> Stopped | None:
+        """Why the umount of what a mount is a copy of did not take it; None if there was none.
+
+        Args:
+            mount: its unique id.
+            steps: how it came there.
+        """
+        if kind_of(self.story, steps) not in ("held", "residue"):
+            return None
+        came = next(step for step in steps if step.how != "bound")
+        return self.why_umount_stopped((came.effect or {}).get("copy_of_unique"), mount)
 
     def why_umount_stopped(self, original: object, copy: object) -> Stopped | None:
         """Why the umount of one mount did not take a copy of it away; None if it is not known.
@@ -184,9 +203,9 @@ class Diagnosis:
             barrier = of_umount(tables, original, copy)
         except KeyError:
             return None
-        return None if barrier is None else self._stopped(tables, barrier, operation["seq"])
+        return None if barrier is None else self.stopped(tables, barrier, operation["seq"])
 
-    def _stopped(self, tables: Tables, barrier: Barrier, seq: int | None) -> Stopped:
+    def stopped(self, tables: Tables, barrier: Barrier, seq: int | None) -> Stopped:
         """A barrier with paths and operations.
 
         Args:
@@ -225,7 +244,7 @@ class Diagnosis:
                 continue
             row, way = self.namespaces.get(ns, {}), self._barrier_to(ns, there)
             if isinstance(way, Barrier):
-                found.append(Missing(row, self._stopped(tables, way, None)))
+                found.append(Missing(row, self.stopped(tables, way, None)))
             else:
                 found.append(Missing(row, None, way))
         return found
@@ -314,6 +333,15 @@ class Diagnosis:
             found = above[0] if above else None
             one = tables.mounts.get(one.parent)
         return None if found is None else self.now.facts.get(found.id)
+
+    @cached_property
+    def file_systems(self) -> dict[str, Row]:
+        """`fstype` and `source` of each device that was mounted; of the last one with a number."""
+        effects = self._run.effects[["device", "fstype", "source"]].dropna(subset=["device"])
+        last = effects.drop_duplicates("device", keep="last")
+        found = {row["device"]: row for row in rows(last)}
+        found |= {row["device"]: row for row in self.now.facts.values()}
+        return found
 
     def facts(self, mounts: Iterable[MountId]) -> list[Row]:
         """What the tables at the end say of some mounts."""

@@ -25,6 +25,8 @@ class Step:
             the recording.
         effect: the row of `effects`, None for "preexisting".
         operation: the row of `operations` that caused it, where it is known.
+        carrier: for "propagated", the effect on the top of the tree that came with it: `via_group`,
+            `via_path` and `via_unique` of it tell which mount carried them all.
         shared_since: for "propagated", the operation that made the mount shared through whose peer
             group it came; None: it was shared before the recording began.
     """
@@ -32,6 +34,7 @@ class Step:
     how: Literal["mounted", "bound", "propagated", "inherited", "preexisting"]
     effect: Row | None = None
     operation: Row | None = None
+    carrier: Row | None = None
     shared_since: Row | None = None
 
 
@@ -52,8 +55,9 @@ def steps_of(story: Story, mount: object) -> list[Step]:
             break
         operation = story.operation(effect["seq"])
         if effect["via"] in ("peer", "slave"):
-            since = shared_since(story, effect["via_unique"], effect["seq"])
-            steps.append(Step("propagated", effect, operation, since))
+            top = _top_of_tree(story, effect)
+            since = shared_since(story, top["via_unique"], effect["seq"])
+            steps.append(Step("propagated", effect, operation, top, since))
         elif effect["via"] == "namespace-copy":
             steps.append(Step("inherited", effect, operation))
         elif effect["copy_of_unique"] is not None:
@@ -63,6 +67,15 @@ def steps_of(story: Story, mount: object) -> list[Step]:
             break
         mount = effect["copy_of_unique"]
     return steps
+
+
+def _top_of_tree(story: Story, effect: Row) -> Row:
+    """The effect on the top of the tree that was propagated with a mount."""
+    while True:
+        above = story.attached(effect["parent_unique"])
+        if above is None or above["seq"] != effect["seq"] or not above["via_unique"]:
+            return effect
+        effect = above
 
 
 def kind_of(story: Story, steps: list[Step]) -> Kind:

@@ -305,5 +305,5 @@ def _cost(command: Command) -> int:
             return 1 if to == "slave" else 2
         case RemoveDirectory():
             return _LISTED
-        case EndNamespace():
+        case _:
             return 2 * _LISTED

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -14,6 +14,7 @@ import pandas as pd
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped
 from mnttrace.analysis.diagnosis.origins import Kind, Step, kind_of, steps_of
+from mnttrace.analysis.diagnosis.preventions import Case, NotTried, Prevention, Preventions
 from mnttrace.analysis.diagnosis.remedies import Remedy
 from mnttrace.analysis.query.parts import not_at_home, same_parts
 from mnttrace.analysis.query.targets import Target, find, known_mounts, namespaces_of
@@ -56,6 +57,20 @@ class Holder:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """Binds that grow.
+
+    Attributes:
+        row: of `run.doublings`.
+        prevention, not_tried: as for :class:`Why`.
+    """
+
+    row: Row
+    prevention: Prevention | None
+    not_tried: str = ""
+
+
+@dataclass(frozen=True)
 class Why:
     """The answer.
 
@@ -70,9 +85,12 @@ class Why:
         imported: whether these are imported mount tables, so that there are no processes.
         diagnosis: what the answer stands on.
         missing: namespaces of interest that the mounts did not come to, and why.
-        growth: rows of `run.doublings` that are about these mounts.
+        growth: the binds that grow and are about these mounts.
         remedy: how to take away those that are held, left or propagated, by the model; None if
             there are none.
+        prevention: how to keep them from coming, or from going if that is what is wrong; None if
+            nothing is wrong, or nothing that was tried helps.
+        not_tried: why no prevention was tried; "" if that was done, or nothing is wrong.
     """
 
     target_kind: str
@@ -84,7 +102,9 @@ class Why:
     imported: bool = False
     remedy: Remedy | None = None
     missing: tuple[Missing, ...] = ()
-    growth: tuple[Row, ...] = ()
+    growth: tuple[Growth, ...] = ()
+    prevention: Prevention | None = None
+    not_tried: str = ""
 
 
 _KINDS: tuple[Kind, ...] = ("held", "residue", "leak", "")
@@ -145,7 +165,8 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         for one in lacking
         if one.stopped is not None or (asked and one.namespace.get("ns_id") not in has)
     ]
-    grown = tuple(_growth(run, places))
+    grown = tuple(growth(run, diagnosis, row) for row in _growing(run, places))
+    prevention, not_tried = _prevention(run, diagnosis, holders)
     return Why(
         target.kind,
         diagnosis,
@@ -157,10 +178,50 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         remedy,
         tuple(lacking),
         grown,
+        prevention,
+        not_tried,
     )
 
 
-def _growth(run: Run, places: set[tuple[int, str]]) -> Iterator[Row]:
+def growth(run: Run, diagnosis: Diagnosis, row: Row) -> Growth:
+    """A row of `run.doublings`, with what keeps it from growing."""
+    try:
+        return Growth(row, Preventions(run, diagnosis).of_growth(row))
+    except NotTried as why:
+        return Growth(row, None, why.reason)
+
+
+def prevention_of(
+    run: Run, diagnosis: Diagnosis, mounts: Iterable[int]
+) -> tuple[Prevention | None, str]:
+    """How to keep mounts from coming again, by their unique ids; else why that was not tried."""
+    try:
+        return Preventions(run, diagnosis).of_mounts(mounts), ""
+    except NotTried as why:
+        return None, why.reason
+
+
+def _prevention(
+    run: Run, diagnosis: Diagnosis, holders: list[Holder]
+) -> tuple[Prevention | None, str]:
+    cases = [_case(one) for one in holders if is_wrong(one) or _lost(one)]
+    try:
+        return Preventions(run, diagnosis).of(cases), ""
+    except NotTried as why:
+        return None, why.reason
+
+
+def _case(holder: Holder) -> Case:
+    return Case(holder.mount["mnt_id_unique"], tuple(holder.steps), holder.stopped, _lost(holder))
+
+
+def _lost(holder: Holder) -> Row | None:
+    """The effect that took a mount, if it was one elsewhere."""
+    gone = holder.gone and holder.gone[0]
+    return gone if gone and gone["via"] in ("peer", "slave") else None
+
+
+def _growing(run: Run, places: set[tuple[int, str]]) -> Iterator[Row]:
     """The binds that grow, of which one of these places is the source or a target."""
     for row in rows(run.doublings):
         paths = (row["source_path"], *row["targets"].split(", "))
@@ -216,9 +277,7 @@ def _key(mount: Row) -> int:
 def _with_reach(diagnosis: Diagnosis, holder: Holder, at_home: list[Holder]) -> Holder:
     """With why a umount did not take it, or would not when the host's mount is unmounted."""
     if holder.kind in ("held", "residue"):
-        came = next(step for step in holder.steps if step.how != "bound")
-        original = (came.effect or {}).get("copy_of_unique")
-        stopped = diagnosis.why_umount_stopped(original, holder.mount["mnt_id_unique"])
+        stopped = diagnosis.stopped_umount(holder.mount["mnt_id_unique"], holder.steps)
         return replace(holder, stopped=stopped)
     if not at_home or holder in at_home or not holder.mount["present"]:
         return holder
@@ -235,7 +294,7 @@ def _remedy(
     """How to take away what is held, left, or came to the host; else what the last umount that was
     refused as it was busy should have taken; if it is doubtful what is held, as mount tables alone
     do not tell, what the host has not."""
-    wrong = [one for one in holders if one.kind and one.mount["present"] and not _is_wanted(one)]
+    wrong = [one for one in holders if is_wrong(one)]
     places = {(one.mount["ns_id"], one.mount["mount_id"]) for one in wrong}
     for one in wrong:
         if one.kind != "leak":
@@ -265,9 +324,10 @@ def _elsewhere_alone(diagnosis: Diagnosis, holders: list[Holder]) -> set[tuple[i
     return {(one.mount["ns_id"], one.mount["mount_id"]) for one in there}
 
 
-def _is_wanted(holder: Holder) -> bool:
-    """Whether somebody evidently wants it: a slave that received it."""
-    return holder.kind == "leak" and (holder.steps[0].effect or {}).get("via") == "slave"
+def is_wrong(holder: Holder) -> bool:
+    """Whether it is there, and nobody evidently wants it, as slaves want what they receive."""
+    is_received = holder.kind == "leak" and (holder.steps[0].effect or {}).get("via") == "slave"
+    return bool(holder.kind and holder.mount["present"]) and not is_received
 
 
 def _holder(diagnosis: Diagnosis, mount: Row, users: dict[int, list[Row]]) -> Holder:

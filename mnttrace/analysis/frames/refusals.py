@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from mnttrace.analysis.dataframes import Row, rows
-from mnttrace.analysis.model import propagation
-from mnttrace.analysis.model.mounts import MountId, Namespace, Refused, RefusedAsShared, Spot
-from mnttrace.analysis.model.operation import refusal_of
+from mnttrace.analysis.diagnosis import calls
+from mnttrace.analysis.diagnosis.calls import action_of, spot_of
+from mnttrace.analysis.model.mounts import MountId, Namespace, Refused, RefusedAsShared
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.run import Run
@@ -26,8 +25,7 @@ COLUMNS = ["seq", "ts", "ns", "ns_id", "name", "pid", "comm", "syscall", "path",
 COLUMNS += ["error", "reason", "in_the_way", "since_seq"]
 # The errors that mount tables can explain.
 _ERRORS = {"EINVAL", "EBUSY", "ELOOP", "ENOSPC", "EPERM"}
-_ASKED = ["seq", "monotonic", "syscall", "error", "ns_id", "root_unique", "path", "source_path"]
-_ASKED += ["fstype", "flags_value", "attributes", "propagation"]
+_ASKED = ["seq", "monotonic", "error", "attributes", *calls.COLUMNS]
 # Options that a less privileged namespace may not clear (lock_mnt_tree() in fs/namespace.c), in the
 # words of mountinfo: the flag of mount(2) that keeps each, and the attribute of mount_setattr(2).
 _LOCKABLE = {
@@ -70,7 +68,7 @@ def refused(run: Run, most: int | None = None) -> list[Refusal]:
     """
     operations = run.operations
     failed = operations[operations["error"] != ""].head(most or len(operations))
-    failed = failed[failed["error"].isin(_ERRORS) & failed["syscall"].isin(_TRIALS)]
+    failed = failed[failed["error"].isin(_ERRORS) & failed["syscall"].isin(calls.CALLS)]
     if failed.empty:
         return []
     # Other namespaces matter only if one of them may have had too many mounts.
@@ -147,7 +145,7 @@ class _Trial:
         tables = self._replay.to(row["seq"], row["monotonic"])
         try:
             why = self._locks(tables, row) if row["error"] == "EPERM" else None
-            why = why or _TRIALS[row["syscall"]](tables, row)
+            why = why or calls.refusal(tables, row)
         except Refused as error:
             why = error  # a path does not resolve
         except KeyError:
@@ -174,7 +172,7 @@ class _Trial:
         return f"{tables.path(mount)} in {where}" if where else tables.path(mount)
 
     def _how_busy(self, tables: Tables, row: Row) -> str:
-        target = tables.top(_spot(tables, row, "path")).mount
+        target = tables.top(spot_of(tables, row, "path")).mount
         used = {user["mnt_id_unique"] for user in self._users.get(row["seq"], [])}
         what = "it"
         if used and target not in used:
@@ -187,12 +185,12 @@ class _Trial:
 
     def _locks(self, tables: Tables, row: Row) -> Refused | None:
         """Locked flags that it would clear: a less privileged namespace got the mount with them."""
-        mount = tables.top(_spot(tables, row, "path")).mount
+        mount = tables.top(spot_of(tables, row, "path")).mount
         has = str(self._options.get(mount, "")).partition(" ")[2].split(",")
         if row["syscall"] == "mount_setattr":
             _, clear = flags.attributes_values(row["attributes"])
             cleared = [name for name, (_, attribute) in _LOCKABLE.items() if clear & attribute]
-        elif row["syscall"] == "mount" and _action(row) == "reconfigure":
+        elif row["syscall"] == "mount" and action_of(row) == "reconfigure":
             kept = row["flags_value"]
             cleared = [name for name, (flag, _) in _LOCKABLE.items() if not kept & flag]
         else:
@@ -208,12 +206,7 @@ class _Trial:
         if not self._most or row["syscall"] != "mount":
             return None
         after = before.copy()
-        target = _spot(after, row, "path")
-        if _action(row) == "bind":
-            source = _spot(after, row, "source_path")
-            propagation.bind(after, source, target, recursive=_has(row, MOUNT["MS_REC"]))
-        else:  # of any file system
-            propagation.mount(after, target, "")
+        calls.carry_out(after, row)
         touched = {mount.ns for mount in after.mounts.values() if mount.id not in before.mounts}
         for ns in touched:
             has, would = _count(before, ns), _count(after, ns)
@@ -234,77 +227,3 @@ def _count(tables: Tables, ns: Namespace) -> int:
 def _listed(things: list[str]) -> str:
     more = f" and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
     return ", ".join(dict.fromkeys(things[:_SHOWN])) + more
-
-
-def _has(row: Row, flag: int) -> bool:
-    return bool(row["flags_value"] & flag)
-
-
-def _action(row: Row) -> str:
-    """What a mount(2) is for, see :func:`mnttrace.linux.flags.mount_action`."""
-    return flags.mount_action(row["flags_value"])
-
-
-def _spot(tables: Tables, row: Row, column: str) -> Spot:
-    root = tables.mounts.get(row["root_unique"])
-    return tables.resolve(
-        row["ns_id"], row[column], root=Spot(root.id, root.root) if root else None
-    )
-
-
-def _pivot_root(tables: Tables, row: Row) -> Refused | None:
-    root = tables.mounts.get(row["root_unique"])
-    return refusal_of(
-        tables,
-        propagation.pivot_root,
-        _spot(tables, row, "path"),
-        _spot(tables, row, "source_path"),
-        root=Spot(root.id, root.root) if root else None,
-    )
-
-
-def _umount(tables: Tables, row: Row) -> Refused | None:
-    lazy = _has(row, flags.UMOUNT["MNT_DETACH"])
-    return refusal_of(tables, propagation.umount, _spot(tables, row, "path"), lazy=lazy)
-
-
-def _mount(tables: Tables, row: Row) -> Refused | None:
-    action = _action(row)
-    target = _spot(tables, row, "path")
-    recursive = _has(row, MOUNT["MS_REC"])
-    if action == "bind":
-        source = _spot(tables, row, "source_path")
-        return refusal_of(tables, propagation.bind, source, target, recursive=recursive)
-    if action == "propagation":
-        to = row["propagation"]
-        return refusal_of(tables, propagation.change, target, to, recursive=recursive)
-    if action == "move":
-        return refusal_of(tables, propagation.move, _spot(tables, row, "source_path"), target)
-    return None
-
-
-def _move_mount(tables: Tables, row: Row) -> Refused | None:
-    return refusal_of(
-        tables,
-        propagation.move,
-        _spot(tables, row, "source_path"),
-        _spot(tables, row, "path"),
-        beneath=_has(row, flags.MOVE_MOUNT["MOVE_MOUNT_BENEATH"]),
-    )
-
-
-def _setattr(tables: Tables, row: Row) -> Refused | None:
-    if not row["propagation"]:
-        return None
-    recursive = _has(row, flags.AT["AT_RECURSIVE"])
-    target = _spot(tables, row, "path")
-    return refusal_of(tables, propagation.change, target, row["propagation"], recursive=recursive)
-
-
-_TRIALS: dict[str, Callable[[Tables, Row], Refused | None]] = {
-    "mount": _mount,
-    "mount_setattr": _setattr,
-    "move_mount": _move_mount,
-    "pivot_root": _pivot_root,
-    "umount2": _umount,
-}

@@ -162,7 +162,7 @@ def pivot_root(tables: Tables, new_root: Spot, put_old: Spot, *, root: Spot | No
     new = tables.put(new._replace(parent=old.parent, place=old.place, locked=old.locked))
     tables.put(old._replace(parent=on.id, place=put_old.place, locked=False))
     if tables.roots.get(new.ns) == old.id:
-        tables.roots[new.ns] = new.id
+        tables.set_root(new.ns, new.id)
 
 
 def _reaches(tables: Tables, root: Spot, spot: Spot) -> bool:

@@ -59,6 +59,7 @@ class Tables:
         self._keys: dict[MountId, tuple[tuple[Hashable, ...], ...]] = {}
         self._journal: dict[MountId, Mount | None] = {}
         self._causes: dict[MountId, tuple[Via, MountId]] = {}
+        self._roots_before: dict[Namespace, MountId] = {}
         self._last_id = self._last_group = self._last_tree = 0
         for mount in self.mounts.values():
             self._index(mount.id, None, mount)
@@ -235,6 +236,11 @@ class Tables:
         if before is not None:
             self._hand_over(before)
 
+    def set_root(self, ns: Namespace, mount: MountId) -> None:
+        """Make a mount the root directory of the processes of a namespace."""
+        self._roots_before.setdefault(ns, self.roots[ns])
+        self.roots[ns] = mount
+
     def learn(self, id: MountId, mount: Mount | None) -> None:
         """Store a mount as it was recorded, None if it is gone, without further consequences."""
         self._store(id, mount)
@@ -260,6 +266,7 @@ class Tables:
         found = sorted(self._effects(via), key=lambda effect: effect.via in ("peer", "slave"))
         self._journal.clear()
         self._causes.clear()
+        self._roots_before.clear()
         return found
 
     def changes(self) -> list[tuple[Mount | None, Mount | None]]:
@@ -299,8 +306,10 @@ class Tables:
         # The index has what is mounted on: all parents are to be there by then.
         for mount, before in there.items():
             self._index(mount, None, before)
+        self.roots.update(self._roots_before)
         self._journal.clear()
         self._causes.clear()
+        self._roots_before.clear()
 
     def rename(
         self,

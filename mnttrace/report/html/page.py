@@ -95,7 +95,10 @@ def _json(data: Any) -> str:
 
 def _leaks(run: Recording) -> str:
     count = len(run.leaks)
-    cards = [*leaks(run, range(1, min(count, _LEAKS) + 1)), *map(doubling, rows(run.doublings))]
+    cards = [
+        *leaks(run, range(1, min(count, _LEAKS) + 1)),
+        *(doubling(run, row) for row in rows(run.doublings)),
+    ]
     if not cards:
         return f"<p>{none(run)}</p>"
     return "".join(cards) + _left_out(count - _LEAKS, "leaks", f"leaks {_path(run)}")

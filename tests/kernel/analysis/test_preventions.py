@@ -1,0 +1,195 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is told to keep a mount from coming, or going, again: the scenario is done so, and leaves
+exactly the mounts that the model promised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnttrace.analysis.dataframes import rows
+from mnttrace.analysis.diagnosis.preventions import Preventions
+from tests.kernel.analysis.histories import Scenario, Step
+
+SHARED = (
+    "mkdir -p {d}/srv; mount -t tmpfs host {d}/srv; mount --make-shared {d}/srv; mkdir {d}/srv/x"
+)
+DISK = ("host", "mount -t tmpfs disk {d}/srv/x")
+UMOUNT = ("host", "umount {d}/srv/x")
+PRIVATE = ("A", "mount --make-rprivate /")
+SLAVE = ("A", "mount --make-rslave /")
+NEW = ("A", "new")
+
+# Each with the path that is asked, and the kind of what is told.
+SCENARIOS: dict[str, tuple[str, list[Step], str, str]] = {
+    "held, private": (SHARED, [DISK, NEW, PRIVATE, UMOUNT], "{d}/srv/x", "slaves"),
+    "held, the host's parent is private": (
+        SHARED,
+        [("host", "mount --make-private {d}/srv"), DISK, NEW, SLAVE, UMOUNT],
+        "{d}/srv/x",
+        "shared-before",
+    ),
+    "held, both": (
+        SHARED,
+        [("host", "mount --make-private {d}/srv"), DISK, NEW, PRIVATE, UMOUNT],
+        "{d}/srv/x",
+        "shared-and-slaves",
+    ),
+    "held by a mount on it": (
+        SHARED,
+        [DISK, NEW, SLAVE, ("A", "mkdir {d}/srv/x/y; mount -t tmpfs on {d}/srv/x/y"), UMOUNT],
+        "{d}/srv/x",
+        "nothing-on-it",
+    ),
+    "held, a tree": (
+        SHARED,
+        [
+            DISK,
+            ("host", "mkdir {d}/srv/x/y; mount -t tmpfs in {d}/srv/x/y"),
+            NEW,
+            PRIVATE,
+            ("host", "umount {d}/srv/x/y"),
+            UMOUNT,
+        ],
+        "{d}/srv/x",
+        "slaves",
+    ),
+    "left by a namespace": (
+        SHARED,
+        [NEW, ("A", "mount -t tmpfs disk {d}/srv/x"), ("A", "end")],
+        "{d}/srv/x",
+        "slaves",
+    ),
+    "left by a namespace that made its mount shared": (
+        SHARED,
+        [
+            ("host", "mount --make-private {d}/srv"),
+            ("host", "mount --make-shared {d}/srv"),
+            NEW,
+            ("A", "mount -t tmpfs disk {d}/srv/x"),
+            ("A", "end"),
+        ],
+        "{d}/srv/x",
+        "slaves",
+    ),
+    "left by each start": (
+        SHARED,
+        [
+            step
+            for name in ("A", "B")
+            for step in (
+                (name, "new"),
+                (name, "mount -t tmpfs disk {d}/srv/x"),
+                (name, "end"),
+            )
+        ],
+        "{d}/srv/x",
+        "slaves",
+    ),
+    "lost with a bind": (
+        SHARED,
+        [
+            DISK,
+            ("host", "mkdir {d}/srv/x/y {d}/srv/copy; mount -t tmpfs in {d}/srv/x/y"),
+            ("host", "mount --rbind {d}/srv/x {d}/srv/copy"),
+            ("host", "umount -l {d}/srv/copy"),
+        ],
+        "{d}/srv/x/y",
+        "slave-copy",
+    ),
+}
+
+
+@pytest.fixture
+def scenario(in_namespace: Callable[..., Any], tmp_path: Path) -> Callable[..., Scenario]:
+    return lambda before, steps: Scenario(in_namespace, tmp_path, steps, before)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_what_is_told_is_done(name: str, scenario: Callable[..., Scenario], tmp_path: Path) -> None:
+    before, steps, asked, kind = SCENARIOS[name]
+    done = scenario(before, steps)
+    answer = done.run.why(asked.format(d=tmp_path))
+    assert answer.not_tried == ""
+    assert answer.prevention is not None
+    assert answer.prevention.kind == kind
+    promised = done.promised(answer.prevention.otherwise)
+    assert promised != done.mounts
+    assert done.changed(answer.prevention.changes) == promised
+
+
+GROWTH = {
+    "targets in one peer group": (
+        SHARED + " {d}/srv/a {d}/srv/b",
+        [
+            ("host", f"mount --bind {{d}}/srv/x {{d}}/srv/{target}")
+            for _ in range(3)
+            for target in ("a", "b")
+        ],
+        "private-copy",
+    ),
+    "below itself, in a private mount": (
+        SHARED + " {d}/srv/x/t; mount --make-private {d}/srv",
+        [("host", "mount --rbind {d}/srv/x {d}/srv/x/t") for _ in range(5)],
+        "bind-alone",
+    ),
+    "below itself": (
+        SHARED + " {d}/srv/x/t",
+        [("host", "mount --rbind {d}/srv/x {d}/srv/x/t") for _ in range(4)],
+        "bind-alone-and-private",
+    ),
+    "over namespaces": (
+        SHARED + " {d}/srv/x/t; mkdir -p {d}/m; "
+        "mount -t tmpfs m {d}/m; mount --make-private {d}/m; mkdir {d}/m/m",
+        [
+            step
+            for name in ("A", "B", "C", "D")
+            for step in (
+                (name, "new"),
+                (name, "mount --rbind {d}/srv {d}/m/m"),
+                (name, "mount --rbind {d}/m/m/x {d}/m/m/x/t"),
+                (name, "end"),
+            )
+        ],
+        "slaves",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GROWTH)
+def test_what_is_told_keeps_binds_from_growing(
+    name: str, scenario: Callable[..., Scenario]
+) -> None:
+    before, steps, kind = GROWTH[name]
+    done = scenario(before, steps)
+    [row] = [row for row in rows(done.run.doublings) if row["ns_id"] == done.recorded.home]
+    told = Preventions(done.run, done.run.diagnosis).of_growth(row)
+    assert told is not None
+    assert told.kind == kind
+    promised = done.promised(told.otherwise)
+    assert promised.total() < done.mounts.total()
+    assert done.changed(told.changes) == promised
+
+
+OTHER = ["private", "rslave", "shared", ""]
+
+
+@pytest.mark.parametrize("name", [*SCENARIOS, *GROWTH])
+def test_any_other_history(name: str, scenario: Callable[..., Scenario]) -> None:
+    """Each operation is left out, or given another propagation type, and so done."""
+    before, steps = (SCENARIOS | GROWTH)[name][:2]  # type: ignore[operator]
+    done = scenario(before, steps)
+    for number, (seq, step) in enumerate(done.by_seq.items()):
+        for what in (OTHER[number % len(OTHER)], OTHER[(number + 1) % len(OTHER)]):
+            if step[1] == "new" and not what:
+                continue  # then nobody is there to do the rest
+            found = done.run.replaced(f"{seq}: {what}")
+            assert not found.differs
+            if not found.elsewhere:  # whether a path exists below is not known
+                changes = dict(found.changes)
+                assert done.changed(changes) == done.promised(found), (seq, what)
