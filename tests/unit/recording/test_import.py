@@ -161,6 +161,12 @@ def test_leaks_of_lesser_forms_do_not_say_that_nothing_leaked(lesser: Path, mntt
     assert "exporter has 3 mounts of which it is not told whether the host has the" in done.stdout
 
 
+def test_commands_are_not_tried_on_what_is_not_told(lesser: Path, mnttrace) -> None:
+    done = mnttrace("what-if", "i.mnttrace", "umount /var/lib/kubelet/pods/a/volumes/x")
+    assert done.returncode == 2
+    assert "what propagates is not told by all of the imported mount tables" in done.stderr
+
+
 def test_propagation_without_groups_tells_what_is_private(files: Path, mnttrace) -> None:
     lines = ["TARGET PROPAGATION MAJ:MIN FSROOT"]
     lines += ["/ private 0:50 /", "/a private 8:1 /", "/b shared 8:1 /"]
