@@ -18,11 +18,17 @@ from mnttrace.report.text import safe
 
 _SHOWN = 3  # operations that are to be others, and mounts that would not come
 # How runtimes call what is to be done.
+_SLAVES = (
+    "slaves: unshare --propagation slave; MountFlags=slave; docker run -v …:rslave; "
+    "mountPropagation: HostToContainer"
+)
+_SENDS = (
+    "a shared mount, whose peers and slaves get what is mounted there: rshared; MountFlags=shared; "
+    "mountPropagation: Bidirectional"
+)
 _SETTINGS: dict[Kind, str] = {
-    "slaves": "slaves: unshare --propagation slave; MountFlags=slave; docker run -v …:rslave; "
-    "mountPropagation: HostToContainer",
-    "slaves-throughout": "slaves: unshare --propagation slave; MountFlags=slave; "
-    "docker run -v …:rslave; mountPropagation: HostToContainer",
+    "slaves": _SLAVES,
+    "slaves-throughout": _SLAVES,
     "shared-before": "a shared mount, before the namespace is made",
     "shared-and-slaves": "a shared mount, before the namespace is made, and slaves there: "
     "MountFlags=slave; docker run -v …:rslave; mountPropagation: HostToContainer",
@@ -37,6 +43,11 @@ _SETTINGS: dict[Kind, str] = {
     "bind-alone": "bind in place of rbind",
     "bind-alone-and-private": "bind in place of rbind, and a private copy, which gets nothing of "
     "later ones",
+    "sends": _SENDS,
+    "sends-throughout": _SENDS,
+    "receives": _SLAVES,
+    "sends-and-receives": "a shared mount where it is mounted, and slaves there: MountFlags=slave; "
+    "docker run -v …:rslave; mountPropagation: HostToContainer",
     "private-copy": "a private copy, which gets nothing of later ones",
 }
 

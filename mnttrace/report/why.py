@@ -48,8 +48,16 @@ def lines(answer: Why) -> Iterator[str]:
     for number, holders in enumerate(_file_systems(answer)):
         yield ("\n" if number else "") + _what(answer, holders[0])
         yield from _mounts(answer, holders)
-    for missing in answer.missing[:_SHOWN]:
-        yield f"\n{_missing(missing)}"
+    for absence in answer.missing:
+        yield f"\n{_missing(absence.missing)}"
+        if absence.prevention or absence.not_tried:
+            yield "To have it there:"
+            told = preventions.lines(absence.prevention, absence.not_tried, answer.diagnosis)
+            yield from (f"    {line}" for line in told)
+    for one in answer.unexplained:
+        yield f"\nnot in {title(one.namespace)}: {_UNSTOPPED[one.reason]}"
+    if answer.missing_more:
+        yield f"nor in {count(answer.missing_more, 'more namespace')}: --in NAMESPACE says why"
     for row in answer.failed[-_SHOWN:]:
         yield f"\nfailed: {operation(row)}"
         if row.get("reason"):
@@ -235,7 +243,7 @@ def _stopped(stopped: Stopped) -> str:
     return f"the umount did not come here: {way(stopped)}"
 
 
-_NOT_STOPPED = {
+_UNSTOPPED = {
     "no-directory": "it has no mount of the directory",
     "open": "nothing keeps it from there now; it is older than what would let it through, or gone",
     "untold": "the mount tables do not tell why",
@@ -244,8 +252,7 @@ _NOT_STOPPED = {
 
 def _missing(one: Missing) -> str:
     """Why a mount did not come to a namespace."""
-    why = _NOT_STOPPED.get(one.other, "") if one.stopped is None else way(one.stopped)
-    return f"not in {title(one.namespace)}: {why}"
+    return f"not in {title(one.namespace)}: {way(one.stopped)}"
 
 
 _WAYS = {

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -72,14 +72,30 @@ class Missing:
 
     Attributes:
         namespace: its row of `namespaces`.
-        stopped: why not; else
-        other: "no-directory": it has no mount of the directory; "open": nothing keeps it from
+        stopped: why not.
+        mount: the mount.
+    """
+
+    namespace: Row
+    stopped: Stopped
+    mount: Mount
+
+
+Unstopped = Literal["no-directory", "open", "untold"]
+
+
+@dataclass(frozen=True)
+class Unexplained:
+    """A namespace that does not have a mount, and nothing is known to have stopped it.
+
+    Attributes:
+        namespace: its row of `namespaces`.
+        reason: "no-directory": it has no mount of the directory; "open": nothing keeps it from
             there now; "untold": its table, or the mount's, does not tell.
     """
 
     namespace: Row
-    stopped: Stopped | None
-    other: Literal["no-directory", "open", "untold", ""] = ""
+    reason: Unstopped
 
 
 class Diagnosis:
@@ -215,15 +231,21 @@ class Diagnosis:
         """
         receiver = barrier.receiver and self._typed(tables, barrier.receiver, seq)
         others = tuple(tables.path(one.id) for one in barrier.others)
-        return Stopped(barrier, self._typed(tables, barrier.mount, seq), receiver, others)
+        as_slave = barrier.kind == "sends-nothing-up"
+        mount = self._typed(tables, barrier.mount, seq, as_slave=as_slave)
+        return Stopped(barrier, mount, receiver, others)
 
-    def _typed(self, tables: Tables, mount: Mount, seq: int | None) -> Typed:
-        effect = self.story.typed_since(mount.id, seq)
-        since = self.story.operation(effect["seq"]) if effect else None
+    def _typed(
+        self, tables: Tables, mount: Mount, seq: int | None, *, as_slave: bool = False
+    ) -> Typed:
+        """A mount with its type, and since when it has that; or is a slave, where that counts."""
+        since = self.story.slave_since if as_slave else self.story.typed_since
+        effect = since(mount.id, seq)
+        operation = self.story.operation(effect["seq"]) if effect else None
         is_older = effect is None and bool(self._run.meta.get("traced"))
-        is_known = is_older or since is not None
+        is_known = is_older or operation is not None
         row = self.namespaces.get(mount.ns, {}) if isinstance(mount.ns, int) else {}
-        return Typed(tables.path(mount.id), row, mount.propagation, since, is_known)
+        return Typed(tables.path(mount.id), row, mount.propagation, operation, is_known)
 
     def missing(self, mounts: Iterable[Row], namespaces: Collection[int]) -> list[Missing]:
         """To which namespaces some mounts of one file system did not come, and why.
@@ -235,26 +257,37 @@ class Diagnosis:
             mounts: rows with `ns_id` and `mount_id`, of mounts that are there.
             namespaces: the ones that are asked about.
         """
+        found = []
+        for row, way in self._ways_to(mounts, namespaces):
+            if isinstance(way, tuple):
+                mount, barrier = way
+                found.append(Missing(row, self.stopped(self.now.tables, barrier, None), mount))
+        return found
+
+    def unexplained(self, mounts: Iterable[Row], namespaces: Collection[int]) -> list[Unexplained]:
+        """The other namespaces that do not have some mounts of one file system.
+
+        Args:
+            mounts, namespaces: as for :meth:`missing`.
+        """
+        ways = self._ways_to(mounts, namespaces)
+        return [Unexplained(row, way) for row, way in ways if isinstance(way, str)]
+
+    def _ways_to(
+        self, mounts: Iterable[Row], namespaces: Collection[int]
+    ) -> Iterator[tuple[Row, tuple[Mount, Barrier] | Unstopped]]:
         tables = self.now.tables
         there = [tables.mounts[id] for row in mounts if (id := self._mount_of(row)) is not None]
         has = {mount.ns for mount in there}
-        found = []
         for ns in namespaces:
-            if ns in has:
-                continue
-            row, way = self.namespaces.get(ns, {}), self._barrier_to(ns, there)
-            if isinstance(way, Barrier):
-                found.append(Missing(row, self.stopped(tables, way, None)))
-            else:
-                found.append(Missing(row, None, way))
-        return found
+            if ns not in has:
+                yield self.namespaces.get(ns, {}), self._barrier_to(ns, there)
 
     def _mount_of(self, row: Row) -> MountId:
         return self.mount(row["ns_id"], row["mount_id"])
 
-    def _barrier_to(
-        self, ns: int, mounts: Iterable[Mount]
-    ) -> Barrier | Literal["no-directory", "open", "untold"]:
+    def _barrier_to(self, ns: int, mounts: Iterable[Mount]) -> tuple[Mount, Barrier] | Unstopped:
+        """The mount that could have come to a namespace, and why it did not."""
         tables = self.now.tables
         lacks_devices = self._lacks_devices(ns)
         for mount in mounts:
@@ -265,7 +298,8 @@ class Diagnosis:
                 if receiver.device == parent.device and lies_under(mount.place, receiver.root):
                     if not self._tells_way(parent.id, receiver.id):
                         return "untold"
-                    return on_the_way(tables, parent.id, receiver.id) or "open"
+                    barrier = on_the_way(tables, parent.id, receiver.id)
+                    return "open" if barrier is None else (mount, barrier)
             lacks_devices = lacks_devices or self._lacks_devices(mount.ns)
         return "untold" if lacks_devices else "no-directory"
 

@@ -14,7 +14,7 @@ from typing import Literal
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis import calls
 from mnttrace.analysis.diagnosis.commands import Bind, ChangeType, Command
-from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped, Typed
+from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step, steps_of
 from mnttrace.analysis.diagnosis.otherwise import (
     Histories,
@@ -40,6 +40,10 @@ Kind = Literal[
     "bind-alone",  # without what is mounted on it
     "bind-alone-and-private",  # so, and as the next one
     "private-copy",  # what was bound is private, so that later ones are not copied to it
+    "sends",  # what it is mounted on stays shared with others, so that they get it
+    "sends-throughout",  # the same for all that its namespace makes a slave or private
+    "receives",  # the namespace has a slave, or a peer, where its copy is private
+    "sends-and-receives",  # both
 ]
 
 
@@ -81,12 +85,14 @@ class Case:
         steps: how it came there, the last step first.
         stopped: why the umount of its original did not take it, where that is known.
         lost: the effect that took it, if it is one that is missed.
+        missing: a namespace that it did not come to, and why.
     """
 
     mount: int
     steps: tuple[Step, ...]
     stopped: Stopped | None = None
     lost: Row | None = None
+    missing: Missing | None = None
 
 
 class Preventions:
@@ -203,6 +209,9 @@ class Preventions:
         if case.lost is not None:
             yield from self._of_lost(case.lost)
             return
+        if case.missing is not None:
+            yield from self._of_missing(case.missing)
+            return
         came = next((step for step in case.steps if step.how != "bound"), None)
         if came is None or came.effect is None or came.operation is None:
             return
@@ -241,7 +250,7 @@ class Preventions:
             return {}
         return {row["seq"]: (_slave_instead(row),)}
 
-    def _slaves_throughout(self, ns: int) -> Changes:
+    def _slaves_throughout(self, ns: object) -> Changes:
         """The same for each operation in the namespace that made something private."""
         operations = self._run.operations
         its = operations[(operations["ns_id"] == ns) & (operations["error"] == "")]
@@ -280,6 +289,47 @@ class Preventions:
             change = ChangeType(effect["ns_id"], effect["parent_path"], "private", False)
             yield "receives-nothing", {effect["seq"]: (change, ITSELF)}
 
+    def _of_missing(self, missing: Missing) -> Iterator[tuple[Kind, Changes]]:
+        """Other propagation types of what it is mounted on, and of what would receive it."""
+        stopped = missing.stopped
+        is_receiver = stopped.barrier.kind == "receives-nothing"
+        sender = None if is_receiver else stopped.mount
+        receiver = stopped.mount if is_receiver else stopped.receiver
+        sends = dict(self._shared(sender)) if sender else {}
+        receives = self._receiving(receiver) if receiver else {}
+        if sends:
+            yield "sends", sends
+        if sender and (throughout := self._left_out(sender.namespace.get("ns_id"))):
+            yield "sends-throughout", throughout
+        if receives:
+            yield "receives", receives
+        if sends and receives:
+            yield "sends-and-receives", {**sends, **receives}
+
+    def _left_out(self, ns: object) -> Changes:
+        """Without what a namespace makes a slave or private."""
+        operations = self._run.operations
+        its = operations[(operations["ns_id"] == ns) & (operations["error"] == "")]
+        its = its[its["propagation"].isin(["private", "unbindable", "slave"])]
+        return {int(seq): () for seq in its["seq"]}
+
+    def _shared(self, typed: Typed) -> Iterator[tuple[int, tuple[Command | None, ...]]]:
+        """Without what made a mount a slave or private; else shared before the others were made."""
+        if typed.since is not None and calls.is_type_change(typed.since):
+            yield typed.since["seq"], ()
+            return
+        ns = typed.namespace.get("ns_id")
+        effects = self._run.effects
+        births = effects[(effects["via"] == "namespace-copy") & (effects["copy_of_ns_id"] == ns)]
+        for seq in births["seq"].dropna().unique()[:1]:
+            yield int(seq), (ChangeType(ns, typed.path, "shared", False), ITSELF)
+
+    def _receiving(self, typed: Typed) -> Changes:
+        """A slave, in place of what made a mount private, or would have, if it was so before."""
+        if typed.since is not None and calls.is_type_change(typed.since):
+            return {typed.since["seq"]: (_slave_instead(typed.since),)}
+        return self._slaves_throughout(typed.namespace.get("ns_id"))
+
     def _of_lost(self, effect: Row) -> Iterator[tuple[Kind, Changes]]:
         """The mount that was unmounted was a copy: it is made a slave where it was bound."""
         bound = self._story.attached(effect["copy_of_unique"])
@@ -306,6 +356,12 @@ def _of_growth(binds: list[Row], is_below: bool) -> list[tuple[Kind, Changes]]:
 
 
 def _helps(case: Case, otherwise: Otherwise) -> bool:
+    if case.missing is not None:
+        ns, mount = case.missing.namespace.get("ns_id"), case.missing.mount
+        return any(
+            (one.mount.ns, one.mount.device, one.mount.root) == (ns, mount.device, mount.root)
+            for one in otherwise.more
+        )
     if case.lost is not None:
         return any(
             (one.mount.ns, one.path) == (case.lost["ns_id"], case.lost["mountpoint"])

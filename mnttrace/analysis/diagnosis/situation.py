@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from mnttrace.analysis.dataframes import Row, rows
-from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped
+from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped, Unexplained
 from mnttrace.analysis.diagnosis.origins import Kind, Step, kind_of, steps_of
 from mnttrace.analysis.diagnosis.preventions import Case, NotTried, Prevention, Preventions
 from mnttrace.analysis.diagnosis.remedies import Remedy
@@ -71,6 +71,20 @@ class Growth:
 
 
 @dataclass(frozen=True)
+class Absence:
+    """A namespace that the mounts did not come to.
+
+    Attributes:
+        missing: which, and why.
+        prevention, not_tried: as for :class:`Why`: what would have brought them there.
+    """
+
+    missing: Missing
+    prevention: Prevention | None
+    not_tried: str = ""
+
+
+@dataclass(frozen=True)
 class Why:
     """The answer.
 
@@ -84,13 +98,15 @@ class Why:
         traced: whether operations were recorded at all.
         imported: whether these are imported mount tables, so that there are no processes.
         diagnosis: what the answer stands on.
-        missing: namespaces of interest that the mounts did not come to, and why.
+        missing: the first namespaces of interest that the mounts did not come to, and why.
+        missing_more: how many more there are.
         growth: the binds that grow and are about these mounts.
         remedy: how to take away those that are held, left or propagated, by the model; None if
             there are none.
         prevention: how to keep them from coming, or from going if that is what is wrong; None if
             nothing is wrong, or nothing that was tried helps.
         not_tried: why no prevention was tried; "" if that was done, or nothing is wrong.
+        unexplained: namespaces that were asked about, do not have the mounts, and are not `missing`.
     """
 
     target_kind: str
@@ -101,12 +117,15 @@ class Why:
     traced: bool = True
     imported: bool = False
     remedy: Remedy | None = None
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[Absence, ...] = ()
+    missing_more: int = 0
     growth: tuple[Growth, ...] = ()
     prevention: Prevention | None = None
     not_tried: str = ""
+    unexplained: tuple[Unexplained, ...] = ()
 
 
+_MISSING = 3  # namespaces that are told to lack a mount
 _KINDS: tuple[Kind, ...] = ("held", "residue", "leak", "")
 
 
@@ -158,13 +177,9 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     remedy = _remedy(diagnosis, holders, failed, is_doubtful)
     mounts = [one.mount for one in holders if one.mount["present"] and not one.kind]
     lacking = diagnosis.missing(mounts, _of_interest(diagnosis, target, asked))
-    has = {one.mount["ns_id"] for one in there}
     # That nothing is known to have stopped it is an answer where it is asked for, and is not there.
-    lacking = [
-        one
-        for one in lacking
-        if one.stopped is not None or (asked and one.namespace.get("ns_id") not in has)
-    ]
+    others = (asked or set()) - {one.mount["ns_id"] for one in there}
+    unexplained = diagnosis.unexplained(mounts, others)
     grown = tuple(growth(run, diagnosis, row) for row in _growing(run, places))
     prevention, not_tried = _prevention(run, diagnosis, holders)
     return Why(
@@ -176,10 +191,12 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         traced,
         imported,
         remedy,
-        tuple(lacking),
+        tuple(_absence(run, diagnosis, one) for one in lacking[:_MISSING]),
+        max(0, len(lacking) - _MISSING),
         grown,
         prevention,
         not_tried,
+        tuple(unexplained),
     )
 
 
@@ -211,6 +228,17 @@ def _prevention(
         return None, why.reason
 
 
+def _absence(run: Run, diagnosis: Diagnosis, missing: Missing) -> Absence:
+    mount = missing.mount.id
+    if not run.meta.get("traced") or not isinstance(mount, int):
+        return Absence(missing, None)
+    try:
+        found = Preventions(run, diagnosis).of([Case(mount, (), missing=missing)])
+    except NotTried as why:
+        return Absence(missing, None, why.reason)
+    return Absence(missing, found)
+
+
 def _case(holder: Holder) -> Case:
     return Case(holder.mount["mnt_id_unique"], tuple(holder.steps), holder.stopped, _lost(holder))
 
@@ -229,13 +257,15 @@ def _growing(run: Run, places: set[tuple[int, str]]) -> Iterator[Row]:
             yield row
 
 
-def _of_interest(diagnosis: Diagnosis, target: Target, asked: set[int] | None) -> set[int]:
-    """The namespaces that a mount may be missed in: those asked about, else the host's."""
+def _of_interest(diagnosis: Diagnosis, target: Target, asked: set[int] | None) -> list[int]:
+    """The namespaces that a mount may be missed in: those asked about, else all that are there, the
+    host's first."""
     if asked is not None:
-        return asked
-    if target.kind == "namespace" or diagnosis.home is None:
-        return set()
-    return {diagnosis.home}
+        return sorted(asked)
+    if target.kind == "namespace":
+        return []
+    there = [ns for ns in diagnosis.namespaces if diagnosis.now.tables.in_namespace(ns)]
+    return sorted(there, key=lambda ns: (ns != diagnosis.home, ns))
 
 
 def _failed(run: Run, places: set[tuple[int, str]], path: str) -> list[Row]:

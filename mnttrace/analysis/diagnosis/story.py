@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -64,16 +65,38 @@ class Story:
         Returns:
             None if it had that type before the recording began.
         """
+        return self._since(mount, until, lambda row: row["propagation"], _type)
+
+    def slave_since(self, mount: object, until: int | None = None) -> Row | None:
+        """The same for being a slave, shared or not."""
+        return self._since(
+            mount, until, lambda row: row["master"] is not None, lambda text: "slave" in _type(text)
+        )
+
+    def _since(
+        self,
+        mount: object,
+        until: int | None,
+        now: Callable[[Row], object],
+        before: Callable[[str], object],
+    ) -> Row | None:
+        """The effect since which something of a mount is so.
+
+        Args:
+            mount, until: as for :meth:`typed_since`.
+            now: what it is after an effect.
+            before: the same of the text of before one.
+        """
         found: Row | None = None
-        last: str | None = None
+        last: object = None
         for row in self.of(mount):
             if until is not None and row["seq"] is not None and row["seq"] >= until:
                 break
-            if row["action"] in ("attach", "change") and row["propagation"] != last:
+            if row["action"] in ("attach", "change") and now(row) != last:
                 # The first one shows whether it changed anything.
                 is_first = last is None and row["action"] == "change"
-                same = is_first and _type(row["before"]) == row["propagation"]
-                found, last = (found if same else row), row["propagation"]
+                same = is_first and before(row["before"]) == now(row)
+                found, last = (found if same else row), now(row)
         return found
 
     @cached_property

@@ -176,13 +176,79 @@ def test_what_is_told_keeps_binds_from_growing(
     assert done.changed(told.changes) == promised
 
 
+MISSING: dict[str, tuple[str, list[Step], str, str]] = {
+    "from a slave": (SHARED, [NEW, SLAVE, ("A", "mount -t tmpfs disk {d}/srv/x")], "host", "sends"),
+    "from a slave that was made shared": (
+        SHARED,
+        [
+            NEW,
+            SLAVE,
+            ("A", "mount --make-shared {d}/srv"),
+            ("A", "mount -t tmpfs disk {d}/srv/x"),
+        ],
+        "host",
+        "sends",
+    ),
+    "from a private mount": (
+        SHARED,
+        [("host", "mount --make-private {d}/srv"), NEW, ("host", "mount -t tmpfs disk {d}/srv/x")],
+        "A",
+        "sends",
+    ),
+    "to a private mount": (
+        SHARED,
+        [NEW, PRIVATE, ("host", "mount -t tmpfs disk {d}/srv/x")],
+        "A",
+        "receives",
+    ),
+    "from a private mount to one": (
+        SHARED,
+        [
+            ("host", "mount --make-private {d}/srv"),
+            NEW,
+            PRIVATE,
+            ("host", "mount -t tmpfs disk {d}/srv/x"),
+        ],
+        "A",
+        "sends-and-receives",
+    ),
+    "from what became a slave, then private": (
+        SHARED,
+        [
+            NEW,
+            SLAVE,
+            ("A", "mount --make-private {d}/srv"),
+            ("A", "mount -t tmpfs disk {d}/srv/x"),
+        ],
+        "host",
+        "sends-throughout",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_what_is_told_brings_it_there(
+    name: str, scenario: Callable[..., Scenario], tmp_path: Path
+) -> None:
+    before, steps, where, kind = MISSING[name]
+    done = scenario(before, steps)
+    [absence] = done.run.why(f"{tmp_path}/srv/x").missing
+    assert done.names[absence.missing.namespace["ns_id"]] == where
+    assert absence.prevention is not None
+    assert absence.prevention.kind == kind
+    promised = done.promised(absence.prevention.otherwise)
+    key = next(one for one in promised if one[0] == where and one[1] == f"{tmp_path}/srv/x")
+    assert key not in done.mounts
+    assert done.changed(absence.prevention.changes) == promised
+
+
 OTHER = ["private", "rslave", "shared", ""]
 
 
-@pytest.mark.parametrize("name", [*SCENARIOS, *GROWTH])
+@pytest.mark.parametrize("name", [*SCENARIOS, *GROWTH, *MISSING])
 def test_any_other_history(name: str, scenario: Callable[..., Scenario]) -> None:
     """Each operation is left out, or given another propagation type, and so done."""
-    before, steps = (SCENARIOS | GROWTH)[name][:2]  # type: ignore[operator]
+    before, steps = (SCENARIOS | GROWTH | MISSING)[name][:2]  # type: ignore[operator]
     done = scenario(before, steps)
     for number, (seq, step) in enumerate(done.by_seq.items()):
         for what in (OTHER[number % len(OTHER)], OTHER[(number + 1) % len(OTHER)]):
