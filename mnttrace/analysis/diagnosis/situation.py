@@ -106,7 +106,7 @@ class Why:
         prevention: how to keep them from coming, or from going if that is what is wrong; None if
             nothing is wrong, or nothing that was tried helps.
         not_tried: why no prevention was tried; "" if that was done, or nothing is wrong.
-        unexplained: namespaces that were asked about, do not have the mounts, and are not `missing`.
+        unexplained: namespaces that were asked about, lack the mounts, and are not `missing`.
     """
 
     target_kind: str
