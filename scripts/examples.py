@@ -45,6 +45,7 @@ _BLOCK = re.compile(r"^```(sh recorded|console)\n(.*?)^```$", re.MULTILINE | re.
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("files", nargs="*", default=[str(CHECKOUT / name) for name in DOCS])
@@ -112,6 +113,7 @@ class Recorded:
                 yield f"{line}\n{self._run(line[2:])}"
 
     def close(self) -> None:
+        """End its processes and its mounts."""
         self._run("kill $(cat pids) 2>/dev/null")
         self._shell.communicate("umount -R /srv\n")
         self._folder.cleanup()

@@ -34,8 +34,9 @@ def labels(run: Run) -> pd.Series:
 
 
 def with_inode(label: str, ns: int | None) -> str:
-    """A label with the inode number, unless it has it, or is the recorder's: "web (mnt:[N])"."""
-    return label if label == HOST or "mnt:[" in label or ns is None else f"{label} (mnt:[{ns}])"
+    """A label with the inode number, unless it has it, is the recorder's, or has none that is known:
+    "web (mnt:[N])"."""
+    return label if label == HOST or "mnt:[" in label or not ns else f"{label} (mnt:[{ns}])"
 
 
 def kinds(run: Run) -> pd.Series:

@@ -17,9 +17,10 @@ RECORDING = click.argument("recording", type=click.Path(path_type=Path))
 def warn_of_losses(meta: dict[str, Any]) -> None:
     """Write to stderr what a recording lacks."""
     from mnttrace.analysis.frames.losses import warnings
+    from mnttrace.report.text import safe
 
     for text in warnings(meta):
-        click.echo(f"mnttrace: incomplete: {text}", err=True)
+        click.echo(f"mnttrace: incomplete: {safe(text)}", err=True)
 
 
 def namespace_now(text: str) -> str:

@@ -237,16 +237,18 @@ class MountRow(TypedDict):
         ns: mount namespace, inode number.
         ns_id: its unique id; the inode number again where the kernel has none.
         change: initial, added, removed or changed, against the snapshot before.
-        mount_id: mount id, which the kernel uses again.
+        mount_id: mount id, which the kernel uses again; the line's number if an import lacks it.
         mnt_id_unique: unique mount id, null before Linux 6.8.
-        parent_id: mount id of the parent.
-        device: major:minor.
-        root: root of the mount within its file system.
+        parent_id: mount id of the parent; if an imported table has none, by the paths and their
+            order.
+        device: major:minor; "" if an imported table does not tell.
+        root: root of the mount within its file system; "" if an imported table does not tell.
         mountpoint: mount point, as the namespace sees it.
         options: per-mount options.
         shared: peer group, null if not shared.
         master: master's peer group, null if not a slave.
-        propagation: shared, slave, shared-and-slave, private, unbindable.
+        propagation: shared, slave, shared-and-slave, private, unbindable; unknown if an imported
+            table does not tell.
         unbindable: whether it is unbindable; a slave can be, too.
         fstype: file system type.
         source: source of the mount, as in mountinfo.
@@ -277,7 +279,7 @@ class NamespaceRow(TypedDict):
     """A row of the table `namespaces`.
 
     Attributes:
-        ns: mount namespace, inode number.
+        ns: mount namespace, inode number; 0 if it is that of an imported table.
         ns_id: its unique id; the inode number again where the kernel has none.
         seq: operation that made it, null if it was there before or is not known.
         parent_ns: mount namespace that it is a copy of, where it is known.

@@ -225,16 +225,33 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("ns", _U32, "mount namespace, inode number"),
         Column("ns_id", _U64, "its unique id; the inode number again where the kernel has none"),
         Column("change", _TEXT, "initial, added, removed or changed, against the snapshot before"),
-        Column("mount_id", _I64, "mount id, which the kernel uses again"),
+        Column(
+            "mount_id",
+            _I64,
+            "mount id, which the kernel uses again; the line's number if an import lacks it",
+        ),
         Column("mnt_id_unique", _U64, "unique mount id, null before Linux 6.8", _NULL),
-        Column("parent_id", _I64, "mount id of the parent"),
-        Column("device", _TEXT, "major:minor"),
-        Column("root", _TEXT, "root of the mount within its file system"),
+        Column(
+            "parent_id",
+            _I64,
+            "mount id of the parent; if an imported table has none, by the paths and their order",
+        ),
+        Column("device", _TEXT, 'major:minor; "" if an imported table does not tell'),
+        Column(
+            "root",
+            _TEXT,
+            'root of the mount within its file system; "" if an imported table does not tell',
+        ),
         Column("mountpoint", _TEXT, "mount point, as the namespace sees it"),
         Column("options", _TEXT, "per-mount options"),
         Column("shared", _I64, "peer group, null if not shared", _NULL),
         Column("master", _I64, "master's peer group, null if not a slave", _NULL),
-        Column("propagation", _TEXT, "shared, slave, shared-and-slave, private, unbindable"),
+        Column(
+            "propagation",
+            _TEXT,
+            "shared, slave, shared-and-slave, private, unbindable; unknown if an imported table "
+            "does not tell",
+        ),
         Column("unbindable", _BOOL, "whether it is unbindable; a slave can be, too"),
         Column("fstype", _TEXT, "file system type"),
         Column("source", _TEXT, "source of the mount, as in mountinfo"),
@@ -242,7 +259,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     # A namespace has a row more whenever more becomes known of it: the last one counts.
     "namespaces": (
-        Column("ns", _U32, "mount namespace, inode number"),
+        Column("ns", _U32, "mount namespace, inode number; 0 if it is that of an imported table"),
         Column("ns_id", _U64, "its unique id; the inode number again where the kernel has none"),
         Column(
             "seq",

@@ -268,7 +268,7 @@ def _about(mounts: list[Row]) -> str:
 
 
 def _mount(row: Row, leak_number: int | None) -> str:
-    root = "" if row["root"] in ("/", None) else f"[{markup(row['root'])}]"
+    root = "" if row["root"] in ("/", "", None) else f"[{markup(row['root'])}]"
     line = f"{_code(row['mountpoint'])} <small>{markup(row['fstype'])} {markup(row['source'])}"
     line += f"{root}</small>"
     for tag in ("shared", "master"):

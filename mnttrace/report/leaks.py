@@ -15,6 +15,7 @@ from mnttrace.analysis.diagnosis.situation import Growth, prevention_of
 from mnttrace.analysis.diagnosis.situation import growth as growth_of
 from mnttrace.analysis.frames.removals import removed
 from mnttrace.analysis.names import labels, with_inode
+from mnttrace.analysis.query.parts import not_at_home, paths_at_home, repeated
 from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.report import preventions
 from mnttrace.report.calls import call_text
@@ -108,20 +109,39 @@ def tables_alone(run: Recording) -> Iterator[str]:
     """What mount tables tell without history: which namespaces have what the host has not."""
     known = mounts_there(run)
     is_home = known["ns_id"] == run.meta.get("home_ns_id")
+    names = labels(run)
+    for row in rows(repeated(known)):
+        what = f"{safe(row['fstype'])} {safe(row['source'])}, device {safe(row['device'])}"
+        yield (
+            f"{safe(names.get(row['ns_id'], '?'))} has {row['count']} mounts of one directory of "
+            f"{what}, {row['there']} of them at {safe(row['mountpoint'])}: binds that grow look "
+            "like that"
+        )
     if not is_home.any():
         yield "No table is the host's: what others have and the host has not is not known."
         return
-    others = known[~is_home & ~known["device"].isin(known.loc[is_home, "device"])]
-    names = labels(run)
-    for ns_id, table in others.groupby("ns_id", sort=False):
+    home = run.meta.get("home_ns_id")
+    others, untold = not_at_home(known[~is_home], known, home)
+    others = others.assign(at_home=paths_at_home(others, known, home))
+    # What is on a directory of the host's is more likely held than its own.
+    others = others.sort_values("at_home", key=lambda paths: paths == "", kind="stable")
+    for ns_id, table in others.groupby("ns_id"):
         first = table.drop_duplicates("device")
-        shown = ", ".join(
-            f"{safe(row['fstype'])} {safe(row['source'])} at {safe(row['mountpoint'])}"
-            for row in rows(first.head(_DEVICES))
-        )
+        shown = ", ".join(map(_elsewhere, rows(first.head(_DEVICES))))
         more = f" and {len(first) - _DEVICES} more" if len(first) > _DEVICES else ""
         what = f"{safe(names.get(ns_id, '?'))} has {count(len(first), 'file system')}"
         yield f"{what} that the host has not (held, or its own): {shown}{more}"
+    for ns_id, table in untold.groupby("ns_id", sort=False):
+        yield (
+            f"{safe(names.get(ns_id, '?'))} has {count(len(table), 'mount')} of which it is not "
+            "told whether the host has the file system: no devices"
+        )
+
+
+def _elsewhere(row: Row) -> str:
+    """A mount of a file system that the host has not, and where the host would have it."""
+    what = f"{safe(row['fstype'])} {safe(row['source'])} at {safe(row['mountpoint'])}"
+    return what + (f" (the host's {safe(row['at_home'])})" if row["at_home"] else "")
 
 
 def unknowable(run: Recording) -> str:

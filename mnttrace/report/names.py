@@ -27,6 +27,16 @@ def numbered(namespace: Row) -> str:
     return with_inode(title(namespace), namespace.get("ns"))
 
 
+def inode(ns: int | None, before: str = "") -> str:
+    """Like "mnt:[4026531841]"; "" if it is not known, as of imported mount tables.
+
+    Args:
+        ns: the inode number of a mount namespace.
+        before: what goes before it, if there is one.
+    """
+    return f"{before}mnt:[{ns}]" if ns else ""
+
+
 def operation(row: Row) -> str:
     """A row of `operations`: who called what, when, and its number."""
     when = row["ts"]

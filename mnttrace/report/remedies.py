@@ -14,7 +14,7 @@ from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
 from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
 from mnttrace.analysis.model.mounts import Mount
 from mnttrace.report.commands import line, quoted
-from mnttrace.report.names import title
+from mnttrace.report.names import inode, title
 from mnttrace.report.text import count, safe
 
 _NAMED = 4  # other mounts that go along
@@ -66,8 +66,8 @@ class Remedies:
             return line(command, None) + caution
         process = self._process(command.ns)
         if process is None:
-            ns = self._namespace(command.ns).get("ns")
-            return f"# find what keeps mnt:[{ns}] alive, and end it: it has no process"
+            which = inode(self._namespace(command.ns).get("ns")) or "the namespace"
+            return f"# find what keeps {which} alive, and end it: it has no process"
         return line(command, process) + self._restart(command)
 
     def there(self, words: Sequence[str], ns_id: int | None) -> str:
@@ -90,7 +90,7 @@ class Remedies:
     def _process(self, ns: object) -> str | None:
         """A process of a namespace, as a word; None if there is none."""
         row = self._namespace(ns)
-        if self._imported:
+        if self._imported and not row.get("pid"):
             return f'"$(pidof {shlex.quote(safe(row.get("name") or "?"))})"'
         return str(row["pid"]) if row.get("pid") else None
 
@@ -104,7 +104,8 @@ class Remedies:
         row = self._namespace(command.ns)
         if row.get("kind") in ("container", "unit"):
             return f"# stop {row['kind']} {title(row)}: all its mounts go with it"
-        what = f"{safe(row.get('name') or '?')} and what else runs in mnt:[{row.get('ns')}]"
+        where = inode(row.get("ns")) or "its mount namespace"
+        what = f"{safe(row.get('name') or '?')} and what else runs in {where}"
         return f"# end {what}: all its mounts go with it"
 
     def _mounts(self, mounts: Iterable[Mount]) -> str:

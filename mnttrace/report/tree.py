@@ -38,6 +38,7 @@ def render(run: Recording, file: TextIO) -> None:
         ns, gone = table["ns"].iloc[0], table["gone"].iloc[0]
         name = safe(with_inode(names.get(ns_id, "?"), ns))
         title = f"{name}: {count(len(table), 'mount')}" + (", gone by the end" if gone else "")
+        title += ", propagation not told" if table["propagation"].iloc[0] == "unknown" else ""
         _print(console, title, _mounts(list(rows(table)), covered(table)))
     groups = peer_groups(run, tables)
     if len(groups):
@@ -75,7 +76,7 @@ def _branches(before: str, children: list[T]) -> list[tuple[str, str, T]]:
 def _line(row: Row, is_covered: bool) -> Text:
     line = Text(safe(row["mountpoint"]))
     line.append(f"  {safe(row['fstype'])} {safe(row['source'])}", style="dim")
-    if row["root"] != "/":
+    if row["root"] not in ("/", ""):
         line.append(f"[{safe(row['root'])}]", style="dim")
     for tag, style in (("shared", "green"), ("master", "yellow")):
         if row[tag] is not None:

@@ -38,7 +38,9 @@ def lines(answer: Why) -> Iterator[str]:
             yield f"{title(answer.namespace)}: what it has from others, and others from it"
             nothing = "no mount was propagated to it or from it, and it holds none"
         else:
-            yield f"{title(answer.namespace)}: what it has mounted and the host has not"
+            is_told = all(one.mount["device"] for one in answer.holders)
+            far = "" if is_told else ", as far as the tables tell"
+            yield f"{title(answer.namespace)}: what it has mounted and the host has not{far}"
             nothing = "all its file systems are mounted on the host, too"
         if not answer.holders:
             yield f"  nothing: {nothing}"
@@ -57,6 +59,8 @@ def lines(answer: Why) -> Iterator[str]:
             yield "To have it there:"
             told = preventions.lines(absence.prevention, absence.not_tried, answer.diagnosis)
             yield from (f"    {line}" for line in told)
+    for one in answer.unexplained:
+        yield f"\nnot in {title(one.namespace)}: {_UNSTOPPED[one.reason]}"
     if answer.missing_more:
         yield f"nor in {count(answer.missing_more, 'more namespace')}: --in NAMESPACE says why"
     for row in answer.failed[-_SHOWN:]:
@@ -77,7 +81,10 @@ def _file_systems(answer: Why) -> Iterator[list[Holder]]:
     """The mounts that were asked for by what they show; none of a namespace."""
     found: dict[tuple[object, ...], list[Holder]] = {}
     for one in answer.holders if answer.target_kind != "namespace" else []:
-        found.setdefault(tuple(one.mount[name] for name in IDENTITY), []).append(one)
+        key = tuple(one.mount[name] for name in IDENTITY)
+        if not one.mount["device"]:
+            key += one.mount["ns_id"], one.mount["mount_id"]
+        found.setdefault(key, []).append(one)
     yield from found.values()
 
 
@@ -97,30 +104,36 @@ def _mounts(answer: Why, holders: list[Holder]) -> Iterator[str]:
     shown = _SHOWN_OF_GROWTH if answer.growth else _SHOWN
     for holder in there[:shown]:
         yield ""
-        yield from _holder(holder, answer.diagnosis.namespaces)
+        yield from _holder(answer, holder)
     if len(there) > shown:
         yield from ("", f"{len(there) - shown} more: --json has all of them")
     for holder in gone if not there else []:
         if holder.mount["ns_id"] == answer.diagnosis.home or holder is gone[-1]:
             yield ""
-            yield from _holder(holder, answer.diagnosis.namespaces)
+            yield from _holder(answer, holder)
 
 
 def _what(answer: Why, holder: Holder) -> str:
     mount = holder.mount
-    root = "" if mount["root"] in ("/", None) else f", of which {safe(mount['root'])}"
-    what = f"{safe(mount['fstype'])} {safe(mount['source'])}, device {safe(mount['device'])}"
+    root = "" if mount["root"] in ("/", "", None) else f", of which {safe(mount['root'])}"
+    if mount["root"] == "":
+        root = ", of which part is not told"
+    device = f"device {safe(mount['device'])}" if mount["device"] else "device not told"
+    what = f"{safe(mount['fstype'])} {safe(mount['source'])}, {device}"
     return f"{what}{root} ({answer.target_kind})"
 
 
-def _holder(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
-    mount = holder.mount
+def _holder(answer: Why, holder: Holder) -> Iterator[str]:
+    mount, namespaces = holder.mount, answer.diagnosis.namespaces
+    untold = answer.diagnosis.untold.get(mount["ns_id"], frozenset())
     tags = [f"{tag}:{mount[tag]}" for tag in ("shared", "master") if mount[tag] is not None]
     state = " ".join(tags) or str(mount["propagation"])
+    state = "propagation not told" if state == "unknown" else state
     gone = "" if mount["present"] else ", gone"
-    yield (
-        f"{_name(holder)}: {safe(mount['mountpoint'])} as mount {mount['mount_id']}, {state}{gone}"
-    )
+    number = "" if "mount_id" in untold else f" as mount {mount['mount_id']}"
+    yield f"{_name(holder)}: {safe(mount['mountpoint'])}{number}, {state}{gone}"
+    if holder.covered_by is not None:
+        yield f"    {_covered(holder.covered_by, 'parent_id' in untold)}"
     if holder.kind:
         yield f"    {_KINDS[holder.kind]}"
     yield from (f"    {line}" for line in _gone(holder, namespaces))
@@ -133,7 +146,7 @@ def _holder(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
             else "a umount on the host does not propagate to it: it keeps the file system busy"
         )
     yield from (f"    {line}" for line in _changes(holder))
-    for step in holder.steps:
+    for step in holder.steps if answer.traced else ():
         yield from (f"    {line}" for line in _step(step, namespaces))
     for user in holder.users[:_SHOWN]:
         when = f" at {user['ts']:%H:%M:%S}" if user.get("ts") else ""
@@ -143,6 +156,13 @@ def _holder(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
         )
     if len(holder.users) > _SHOWN:
         yield f"    and {len(holder.users) - _SHOWN} more uses of it"
+
+
+def _covered(by: Row, is_likely: bool) -> str:
+    """What hides a mount from paths."""
+    what = f"{safe(by['fstype'])} {safe(by['source'])} at {safe(by['mountpoint'])}"
+    likely = ", if later lines are later mounts" if is_likely else f", mount {by['mount_id']}"
+    return f"covered by {what}{likely}: paths do not lead to it"
 
 
 def _changes(holder: Holder) -> Iterator[str]:
@@ -196,7 +216,10 @@ def _name(holder: Holder) -> str:
 
 def _remedies(answer: Why, there: list[Holder], remedies: Remedies) -> Iterator[str]:
     if answer.remedy:
-        yield ""
+        if not answer.traced:
+            yield "\nThe host does not have it: it is held, or that namespace's own. If it is held:"
+        else:
+            yield ""
         yield from remedies.lines(answer.remedy)
     if any(is_wrong(one) for one in there) or answer.prevention or answer.not_tried:
         yield "To keep it from happening again:"
@@ -234,6 +257,13 @@ def _stopped(stopped: Stopped) -> str:
         others = ", ".join(map(safe, stopped.others))
         return f"the umount came here, and was stopped by what is mounted on it: {others}"
     return f"the umount did not come here: {way(stopped)}"
+
+
+_UNSTOPPED = {
+    "no-directory": "it has no mount of the directory",
+    "open": "nothing keeps it from there now; it is older than what would let it through, or gone",
+    "untold": "the mount tables do not tell why",
+}
 
 
 def _missing(one: Missing) -> str:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from mnttrace.analysis.names import labels
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.moments import History
 from mnttrace.analysis.state.replay import Replay
+from mnttrace.analysis.untold import untold
 from mnttrace.recording.namespaces import HOST
 
 _END = np.iinfo(np.int64).max
@@ -81,6 +83,23 @@ class Missing:
     mount: Mount
 
 
+Unstopped = Literal["no-directory", "open", "untold"]
+
+
+@dataclass(frozen=True)
+class Unexplained:
+    """A namespace that does not have a mount, and nothing is known to have stopped it.
+
+    Attributes:
+        namespace: its row of `namespaces`.
+        reason: "no-directory": it has no mount of the directory; "open": nothing keeps it from
+            there now; "untold": its table, or the mount's, does not tell.
+    """
+
+    namespace: Row
+    reason: Unstopped
+
+
 class Diagnosis:
     """Answers about a recording.
 
@@ -94,6 +113,7 @@ class Diagnosis:
         self._history = history
         self.story = Story(run)
         self.home: int | None = run.meta.get("home_ns_id")
+        self.untold = untold(run.meta)
         self.histories = lru_cache(maxsize=4)(self._histories)
 
     @cached_property
@@ -228,7 +248,8 @@ class Diagnosis:
         since = self.story.slave_since if as_slave else self.story.typed_since
         effect = since(mount.id, seq)
         operation = self.story.operation(effect["seq"]) if effect else None
-        is_known = effect is None or operation is not None
+        is_older = effect is None and bool(self._run.meta.get("traced"))
+        is_known = is_older or operation is not None
         row = self.namespaces.get(mount.ns, {}) if isinstance(mount.ns, int) else {}
         return Typed(tables.path(mount.id), row, mount.propagation, operation, is_known)
 
@@ -242,33 +263,80 @@ class Diagnosis:
             mounts: rows with `ns_id` and `mount_id`, of mounts that are there.
             namespaces: the ones that are asked about.
         """
+        found = []
+        for row, way in self._ways_to(mounts, namespaces):
+            if isinstance(way, tuple):
+                mount, barrier = way
+                found.append(Missing(row, self.stopped(self.now.tables, barrier, None), mount))
+        return found
+
+    def unexplained(self, mounts: Iterable[Row], namespaces: Collection[int]) -> list[Unexplained]:
+        """The other namespaces that do not have some mounts of one file system.
+
+        Args:
+            mounts, namespaces: as for :meth:`missing`.
+        """
+        ways = self._ways_to(mounts, namespaces)
+        return [Unexplained(row, way) for row, way in ways if isinstance(way, str)]
+
+    def _ways_to(
+        self, mounts: Iterable[Row], namespaces: Collection[int]
+    ) -> Iterator[tuple[Row, tuple[Mount, Barrier] | Unstopped]]:
         tables = self.now.tables
         there = [tables.mounts[id] for row in mounts if (id := self._mount_of(row)) is not None]
         has = {mount.ns for mount in there}
-        found = []
         for ns in namespaces:
-            way = None if ns in has else self._barrier_to(ns, there)
-            if way is not None:
-                mount, barrier = way
-                row = self.namespaces.get(ns, {})
-                found.append(Missing(row, self.stopped(tables, barrier, None), mount))
-        return found
+            if ns not in has:
+                yield self.namespaces.get(ns, {}), self._barrier_to(ns, there)
 
     def _mount_of(self, row: Row) -> MountId:
         return self.mount(row["ns_id"], row["mount_id"])
 
-    def _barrier_to(self, ns: int, mounts: Iterable[Mount]) -> tuple[Mount, Barrier] | None:
+    def _barrier_to(self, ns: int, mounts: Iterable[Mount]) -> tuple[Mount, Barrier] | Unstopped:
         """The mount that could have come to a namespace, and why it did not."""
         tables = self.now.tables
+        lacks_devices = self._lacks_devices(ns)
         for mount in mounts:
             parent = tables.mounts.get(mount.parent)
             if parent is None:
                 continue
             for receiver in tables.in_namespace(ns):
                 if receiver.device == parent.device and lies_under(mount.place, receiver.root):
+                    if not self._tells_way(parent.id, receiver.id):
+                        return "untold"
                     barrier = on_the_way(tables, parent.id, receiver.id)
-                    return None if barrier is None else (mount, barrier)
-        return None
+                    return "open" if barrier is None else (mount, barrier)
+            lacks_devices = lacks_devices or self._lacks_devices(mount.ns)
+        return "untold" if lacks_devices else "no-directory"
+
+    def _lacks_devices(self, ns: Hashable) -> bool:
+        return bool(self.untold.get(ns, frozenset()) & {"device", "root"})
+
+    def _tells_way(self, sender: MountId, receiver: MountId) -> bool:
+        """Whether tables tell if what happens under one mount comes to another one: a private one
+        neither sends nor receives, whatever the other one is."""
+        kinds = [self._propagation(id) for id in (sender, receiver)]
+        return None not in kinds or "private" in kinds or "unbindable" in kinds
+
+    def _propagation(self, id: MountId) -> str | None:
+        """The propagation type of a mount; None if its peer groups are not told."""
+        row = self.now.facts[id]
+        if row["propagation"] in ("private", "unbindable"):
+            return str(row["propagation"])
+        lacks = self.untold.get(row["ns_id"], frozenset())
+        return None if lacks & {"propagation", "shared"} else str(row["propagation"])
+
+    def tells_reach(self, sender: Row, receiver: Row) -> bool:
+        """Whether it is known if a umount of one mount would take another one.
+
+        Args:
+            sender, receiver: rows with `ns_id` and `mount_id`, of mounts that are there.
+        """
+        tables = self.now.tables
+        ids = [self.mount(row["ns_id"], row["mount_id"]) for row in (sender, receiver)]
+        parents = [tables.mounts[id].parent for id in ids if id is not None]
+        known = [id for id in parents if id in self.now.facts]
+        return len(known) == len(ids) and self._tells_way(*known)
 
     def barrier_now(self, sender: Row, receiver: Row) -> Barrier | None:
         """Why a umount of one mount would not take another one now; None if it would, or if that
@@ -295,6 +363,25 @@ class Diagnosis:
         """
         known = self.now.facts.get(mount.id) or self.story.attached(mount.id)
         return known or self.file_systems.get(mount.device, {})
+
+    def cover(self, mount: Row) -> Row | None:
+        """What the tables at the end say of the mount that hides another one from paths: it is on
+        its root, or on a directory above it; None if there is none.
+
+        Args:
+            mount: a row with `ns_id` and `mount_id`.
+        """
+        tables = self.now.tables
+        one = tables.mounts.get(self.mount(mount["ns_id"], mount["mount_id"]))
+        if one is None:
+            return None
+        found = tables.overmount(one)
+        while found is None and one is not None:
+            around = tables.children(one.parent) if one.parent in tables.mounts else []
+            above = [o for o in around if o.id != one.id and lies_under(one.place, o.place)]
+            found = above[0] if above else None
+            one = tables.mounts.get(one.parent)
+        return None if found is None else self.now.facts.get(found.id)
 
     @cached_property
     def file_systems(self) -> dict[str, Row]:

@@ -17,6 +17,7 @@ from mnttrace.analysis.run import Run
 
 _COLUMNS = ["ns_id", "ns", "mount_id", "mnt_id_unique", "parent_id", "parent_unique", "mountpoint"]
 _COLUMNS += ["root", "device", "fstype", "source", "shared", "master", "unbindable", "options"]
+_COLUMNS += ["propagation"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,13 @@ def _id(row: Row) -> MountId:
     return unique if unique is not None else ("mount", row["ns_id"], row["mount_id"])
 
 
+def _device(row: Row) -> str:
+    """The device; of an imported mount whose device or root is not told, one that none has."""
+    if row["device"] and row["root"] != "":
+        return str(row["device"])
+    return f"not told, of mount {row['mount_id']} in {row['ns_id']}"
+
+
 def _mount(
     id: MountId,
     row: Row,
@@ -80,7 +88,7 @@ def _mount(
         row["ns_id"],
         above,
         place_of(row["mountpoint"], parent["mountpoint"], parent["root"] or "/"),
-        row["device"],
+        _device(row),
         row["root"] or "/",
         row["shared"],
         row["master"],

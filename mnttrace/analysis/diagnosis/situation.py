@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from mnttrace.analysis.dataframes import Row, rows
-from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped
+from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped, Unexplained
 from mnttrace.analysis.diagnosis.origins import Kind, Step, kind_of, steps_of
 from mnttrace.analysis.diagnosis.preventions import Case, NotTried, Prevention, Preventions
 from mnttrace.analysis.diagnosis.remedies import Remedy
-from mnttrace.analysis.query.targets import IDENTITY, Target, find, known_mounts, namespaces_of
+from mnttrace.analysis.query.parts import not_at_home, same_parts
+from mnttrace.analysis.query.targets import Target, find, known_mounts, namespaces_of
 from mnttrace.analysis.run import Run
 from mnttrace.errors import BadInput
 
@@ -33,13 +34,14 @@ class Holder:
             propagated and its original is gone; "leak" if it was propagated from another namespace;
             else "".
         follows: whether a umount of the host's mount propagates to this one, by the peer groups of
-            their parents; None if the host has no such mount.
+            their parents; None if the host has no such mount, or if tables do not tell.
         stopped: for "held" and "residue", why the umount of its original did not take it, where
             that is known.
         changes: each change of its options or propagation since it was attached, or while it was
             recorded: the effect, and the operation, where that is known.
         gone: the effect that detached it, and the operation, where they are known.
         users: processes that use it, rows of `users`, from when a umount was refused, or of now.
+        covered_by: the mount that hides it from paths, of the tables at the end.
     """
 
     mount: Row
@@ -51,6 +53,7 @@ class Holder:
     changes: tuple[tuple[Row, Row | None], ...] = ()
     gone: tuple[Row, Row | None] | None = None
     users: tuple[Row, ...] = ()
+    covered_by: Row | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class Why:
         prevention: how to keep them from coming, or from going if that is what is wrong; None if
             nothing is wrong, or nothing that was tried helps.
         not_tried: why no prevention was tried; "" if that was done, or nothing is wrong.
+        unexplained: namespaces that were asked about, lack the mounts, and are not `missing`.
     """
 
     target_kind: str
@@ -121,6 +125,7 @@ class Why:
     prevention: Prevention | None = None
     not_tried: str = ""
     notes: tuple[str, ...] = ()
+    unexplained: tuple[Unexplained, ...] = ()
 
 
 _REASON = ["seq", "obstacle", "reason", "in_the_way", "since_seq", "advice", "commands"]
@@ -154,13 +159,14 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     known = known_mounts(run)
     asked = None if within is None else namespaces_of(run, within)
     if target.kind != "namespace":
-        same = known.merge(target.mounts[IDENTITY].drop_duplicates(), on=IDENTITY)
+        same = same_parts(known, target.mounts)
     else:
         its = set(target.mounts["ns_id"])
         from_it = known["mnt_id_unique"].isin(_propagated_from(run, its))
         same = known[known["present"] & (from_it | known["ns_id"].isin(its))]
         if not run.meta.get("traced"):
-            same = _not_on_the_host(same, known, diagnosis.home)
+            same = same[same["ns_id"] != diagnosis.home]
+            same = pd.concat(not_at_home(same, known, diagnosis.home))
     names = diagnosis.namespaces
     users = _users(run)
     holders = [_holder(diagnosis, row, users) for row in rows(same)]
@@ -176,9 +182,13 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     failed = _failed(run, places, text)
     traced, imported = bool(run.meta.get("traced")), "boot_id" not in run.meta
     subject = names.get(target.mounts["ns_id"].iloc[0], {})
-    remedy = _remedy(diagnosis, holders, failed)
+    is_doubtful = not traced and target.kind != "namespace"
+    remedy = _remedy(diagnosis, holders, failed, is_doubtful)
     mounts = [one.mount for one in holders if one.mount["present"] and not one.kind]
     lacking = diagnosis.missing(mounts, _of_interest(diagnosis, target, asked))
+    # That nothing is known to have stopped it is an answer where it is asked for, and is not there.
+    others = (asked or set()) - {one.mount["ns_id"] for one in there}
+    unexplained = diagnosis.unexplained(mounts, others)
     grown = tuple(growth(run, diagnosis, row) for row in _growing(run, places))
     prevention, not_tried = _prevention(run, diagnosis, holders)
     return Why(
@@ -196,13 +206,8 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         prevention,
         not_tried,
         target.notes,
+        tuple(unexplained),
     )
-
-
-def _not_on_the_host(mounts: pd.DataFrame, known: pd.DataFrame, home: int | None) -> pd.DataFrame:
-    """Of some mounts those of file systems that the host has not mounted."""
-    is_there = known["present"] & (known["ns_id"] == home)
-    return mounts[~mounts["device"].isin(known.loc[is_there, "device"])]
 
 
 def growth(run: Run, diagnosis: Diagnosis, row: Row) -> Growth:
@@ -306,7 +311,8 @@ def used_by(answer: Why, users: dict[int, list[Row]]) -> Why:
         )
         for one in answer.holders
     ]
-    remedy = _remedy(answer.diagnosis, holders, answer.failed)
+    is_doubtful = not answer.traced and answer.target_kind != "namespace"
+    remedy = _remedy(answer.diagnosis, holders, answer.failed, is_doubtful)
     return replace(answer, holders=holders, remedy=remedy)
 
 
@@ -323,13 +329,19 @@ def _with_reach(diagnosis: Diagnosis, holder: Holder, at_home: list[Holder]) -> 
         return holder
     if holder.mount["mountpoint"] == "/":
         return holder
+    at_home = [one for one in at_home if diagnosis.tells_reach(one.mount, holder.mount)]
+    if not at_home:
+        return holder
     ways = [diagnosis.barrier_now(one.mount, holder.mount) for one in at_home]
     return replace(holder, follows=any(way is None for way in ways))
 
 
-def _remedy(diagnosis: Diagnosis, holders: list[Holder], failed: list[Row]) -> Remedy | None:
+def _remedy(
+    diagnosis: Diagnosis, holders: list[Holder], failed: list[Row], is_doubtful: bool = False
+) -> Remedy | None:
     """How to take away what is held, left, or came to the host; else what the last umount that was
-    refused as it was busy should have taken."""
+    refused as it was busy should have taken; if it is doubtful what is held, as mount tables alone
+    do not tell, what the host has not."""
     wrong = [one for one in holders if is_wrong(one)]
     places = {(one.mount["ns_id"], one.mount["mount_id"]) for one in wrong}
     for one in wrong:
@@ -337,6 +349,8 @@ def _remedy(diagnosis: Diagnosis, holders: list[Holder], failed: list[Row]) -> R
             places |= diagnosis.came_along(one.mount, one.steps)
     if not wrong and failed and failed[-1]["error"] == "EBUSY":
         places = diagnosis.asked_to_unmount(failed[-1])
+    if is_doubtful:
+        places = _elsewhere_alone(diagnosis, holders)
     busy = [
         id
         for one in holders
@@ -344,6 +358,18 @@ def _remedy(diagnosis: Diagnosis, holders: list[Holder], failed: list[Row]) -> R
         and (id := diagnosis.mount(one.mount["ns_id"], one.mount["mount_id"])) is not None
     ]
     return diagnosis.remedy(places, busy)
+
+
+def _elsewhere_alone(diagnosis: Diagnosis, holders: list[Holder]) -> set[tuple[int, int]]:
+    """Mounts of a file system that the host has not mounted, where the tables tell enough to try
+    what takes them."""
+    there = [one for one in holders if one.mount["present"] and one.mount["mountpoint"] != "/"]
+    spaces = {one.mount["ns_id"] for one in there}
+    if diagnosis.home in spaces or diagnosis.home not in diagnosis.namespaces:
+        return set()
+    if diagnosis.untold.keys() & {*spaces, diagnosis.home}:
+        return set()
+    return {(one.mount["ns_id"], one.mount["mount_id"]) for one in there}
 
 
 def is_wrong(holder: Holder) -> bool:
@@ -364,7 +390,8 @@ def _holder(diagnosis: Diagnosis, mount: Row, users: dict[int, list[Row]]) -> Ho
         for row in diagnosis.story.of(mount["mnt_id_unique"])
         if row["action"] == "change" and row["before"] != row["after"]
     )
-    return Holder(mount, namespace, steps, kind, changes=changes, gone=gone, users=using)
+    cover = diagnosis.cover(mount) if mount["present"] else None
+    return Holder(mount, namespace, steps, kind, None, None, changes, gone, using, cover)
 
 
 def _users(run: Run) -> dict[int, list[Row]]:

@@ -21,6 +21,7 @@ from mnttrace.analysis.model.mounts import Effect, Mount, MountId, Namespace, Re
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.query.targets import namespaces_of
 from mnttrace.analysis.run import Run
+from mnttrace.analysis.untold import ATTACH
 from mnttrace.errors import BadInput
 
 COLUMNS = ["command", "action", "ns_id", "ns", "name", "mountpoint", "via", "fstype", "source"]
@@ -161,8 +162,11 @@ def what_if(
         resolved: another name for a namespace that is named in a line.
 
     Raises:
-        BadInput: a line is no command that is known, or a namespace is not known.
+        BadInput: a line is no command that is known, or a namespace is not known; or imported
+            tables do not tell what propagates.
     """
+    if diagnosis.untold:
+        raise BadInput("what propagates is not told by all of the imported mount tables", ATTACH)
     namespace_of = _finder(run, diagnosis, resolved)
     ns = namespace_of(within)
     asked = _Asked(diagnosis)

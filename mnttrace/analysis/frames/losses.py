@@ -9,6 +9,8 @@ import re
 from collections.abc import Container
 from typing import Any
 
+from mnttrace.analysis.untold import sentences
+
 # Kind of loss → what it means for the results; {n} is how many, {one|many} words for that.
 _MEANINGS = {
     "lost_operation": "{n} {call|calls} {is|are} missing: "
@@ -71,6 +73,7 @@ def warnings(meta: dict[str, Any], untouched_by: Container[str] = ()) -> list[st
         found.append(f"the file of the table {table} is gone: {_TABLES[table]}")
     if meta.get("backend") == "none":
         found.append("only mount tables were recorded: who mounted what is not known")
+    found += sentences(meta.get("untold", ()))
     if not meta.get("complete"):
         found.append("the recording was not closed, or is still being written: its end is missing")
     if meta.get("lacks"):

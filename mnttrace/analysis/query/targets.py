@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from mnttrace.analysis.model.mounts import place_of
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.mount_tables import last_tables, mount_at
@@ -109,7 +110,7 @@ def _also(run: Run, text: str, kind: str, others: list[tuple[str, pd.DataFrame]]
     words = [
         f"a namespace ({_named(run, found)})" if other == "namespace" else f"a {other}"
         for other, found in others
-        if other != "mount of the path"
+        if other not in ("mount of the path", "directory")
     ]
     return f"{text!r} is taken for a {kind}; it is also {' and '.join(words)}" if words else ""
 
@@ -138,6 +139,7 @@ def _readings(run: Run, known: pd.DataFrame, text: str) -> list[tuple[str, pd.Da
         ("mount id", known[(known["mount_id"] == number) & known["present"]]),
         ("path", _at(run, known, path) if path else known.head(0)),
         ("namespace", known[known["ns_id"].isin(_namespaces(run, text, number))]),
+        ("directory", _on_directory(run, known, path) if path else known.head(0)),
         ("mount of the path", _below(run, known, path) if path else known.head(0)),
     ]
 
@@ -152,13 +154,48 @@ def _at(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
     devices = last.set_index(["ns_id", "mount_id"])["device"]
     parents = pd.MultiIndex.from_frame(there[["ns_id", "parent_id"]])
     above = pd.Series(devices.reindex(parents).array, there.index)
-    return there[there.index.isin(at_home.index) | above.isin(above[at_home.index].dropna())]
+    # A device that an imported table does not tell can be any.
+    is_same = above.isin(above[at_home.index].dropna()) | (above == "").fillna(False)
+    return there[there.index.isin(at_home.index) | is_same]
+
+
+def _on_directory(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
+    """The mounts that other namespaces have on the directory that the host has at a path.
+
+    It is the same directory if the mount that has it is of the same file system, and it is at the
+    same place in that.
+    """
+    through = _through(run, known, path)
+    if through.empty:
+        return known.head(0)
+    home = through.iloc[-1]
+    last = known[known["present"]].drop_duplicates(["ns_id", "mount_id"], keep="last")
+    above = last.set_index(["ns_id", "mount_id"])[["device", "root", "mountpoint"]]
+    above = above.reindex(pd.MultiIndex.from_frame(known[["ns_id", "parent_id"]]))
+    above = above.set_axis(known.index)
+    if not home["device"] or not home["root"]:
+        return known.head(0)
+    place = place_of(path, home["mountpoint"], home["root"])
+    is_it = known["present"] & (above["device"] == home["device"]) & (above["root"] != "")
+    paths = known["mountpoint"], above["mountpoint"], above["root"]
+    is_there = [
+        is_one and place_of(mine, parent, root) == place
+        for is_one, mine, parent, root in zip(is_it.fillna(False), *paths, strict=True)
+    ]
+    return known[is_there]
 
 
 def _below(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
     """The mount of the host that a path lies on."""
     there = known[known["present"] & (known["ns_id"] == run.meta.get("home_ns_id"))]
     return there[there["mount_id"] == mount_at(there, path)]
+
+
+def _through(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
+    """The mounts of the host by which a path leads to what is below them."""
+    there = known[known["present"] & (known["ns_id"] == run.meta.get("home_ns_id"))]
+    above = [place for place in there["mountpoint"] if path.startswith(place.rstrip("/") + "/")]
+    return there[there["mountpoint"] == max(above, key=len, default="/")]
 
 
 def _namespaces(run: Run, text: str, number: int) -> set[int]:
@@ -173,7 +210,10 @@ def _namespaces(run: Run, text: str, number: int) -> set[int]:
         is_it |= (names[column] == text).fillna(False)
     if len(text) >= _ID_BEGINS:
         is_it |= names["id"].str.startswith(text)
-    return set(names.loc[is_it.fillna(False), "ns_id"]) or _of_process(run, number)
+    found = set(names.loc[is_it.fillna(False), "ns_id"]) or _of_process(run, number)
+    # Of imported tables, which tell of no other process.
+    also: dict[str, int] = run.meta.get("also", {})
+    return found or ({also[text]} if text in also else set())
 
 
 def _of_process(run: Run, pid: int) -> set[int]:

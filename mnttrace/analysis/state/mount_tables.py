@@ -124,7 +124,7 @@ def peer_groups(run: Run, tables: pd.DataFrame) -> pd.DataFrame:
     members["life"] = numbers.reindex(pd.MultiIndex.from_frame(members[["group", "life"]])).array
     for name, found in bounds.items():
         known = found.where((found > 0) & (found < _FOR_EVER))
-        wall = known.astype("Int64") + run.meta["wall_offset"]
+        wall = known.astype("Int64") + run.meta.get("wall_offset", 0)
         members[name] = pd.to_datetime(wall, unit="ns", utc=True)
     members = members[sizes > 1].sort_values(["group", "life", "role", "ns_id"], kind="stable")
     columns = ["group", "life", "role", "ns_id", "ns", "mountpoint", "mount_id", "fstype", "source"]
