@@ -34,8 +34,8 @@ def labels(run: Run) -> pd.Series:
 
 
 def with_inode(label: str, ns: int | None) -> str:
-    """A label with the inode number, unless it has it, is the recorder's, or has none that is known:
-    "web (mnt:[N])"."""
+    """A label with the inode number, "web (mnt:[N])", unless it has it, is the recorder's, or no
+    number is known."""
     return label if label == HOST or "mnt:[" in label or not ns else f"{label} (mnt:[{ns}])"
 
 

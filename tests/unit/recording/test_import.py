@@ -213,9 +213,8 @@ def test_processes_of_one_namespace_are_one_table(tmp_path: Path, mnttrace) -> N
     for pid in ("31", "30"):
         answer = mnttrace("why", "i.mnttrace", "/var/lib/kubelet/pods/a/volumes/x", "--in", pid)
         assert answer.returncode == 0, answer.stderr
-    assert (
-        "no namespace in the recording is called '3'" in mnttrace("why", "i.mnttrace", "/", "--in", "3").stderr
-    )
+    told = mnttrace("why", "i.mnttrace", "/", "--in", "3").stderr
+    assert "no namespace in the recording is called '3'" in told
 
 
 def test_of_one_namespace_with_two_names_both_can_be_asked(files: Path, mnttrace) -> None:

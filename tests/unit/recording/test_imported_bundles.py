@@ -63,7 +63,7 @@ def test_what_a_container_holds(runtime: str, tmp_path: Path) -> None:
     assert f"\n    rmdir {AT_HOME}/held  # if it is empty\n" in answer
     assert "mnt:[" not in answer
     answer = why(run, f"{AT_HOME}/late", "77")
-    assert "not in process sh[77]: /volume in process sh[77] is private and receives noth" in answer
+    assert "not in sh[77]: /volume in sh[77] is private and receives noth" in answer
 
 
 @pytest.mark.parametrize("runtime", SLAVES)
