@@ -122,6 +122,7 @@ def _plain(found: Otherwise) -> dict[str, Any]:
         "refused": [
             {"seq": seq, "errno": why.errno, "reason": why.reason} for seq, why in found.refused
         ],
+        "allowed": list(found.allowed),
         "impossible": list(found.impossible),
         "elsewhere": list(found.elsewhere),
         "differs": found.differs,

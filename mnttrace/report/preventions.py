@@ -82,6 +82,8 @@ def lines(
         yield f"  # not there either would be {names}" + (f" and {more} more" if more > 0 else "")
     otherwise = prevention.otherwise
     fails = sorted({*(seq for seq, _ in otherwise.refused), *otherwise.impossible})
+    if otherwise.allowed:
+        yield f"  # then not refused: operation {', '.join(map(str, otherwise.allowed[:_SHOWN]))}"
     if fails:
         yield f"  # then refused: operation {', '.join(map(str, fails[:_SHOWN]))}"
 

@@ -113,6 +113,8 @@ def otherwise(found: Otherwise, diagnosis: Diagnosis) -> Iterator[str]:
         yield from _alike(((safe(one.path), one.ns) for one in found.gone_before), diagnosis)
     for seq, why in found.refused:
         yield f"refused would be {_operation(seq, diagnosis)}: {why.errno}, {safe(why.reason)}"
+    for seq in found.allowed:
+        yield f"not refused would be {_operation(seq, diagnosis)}"
     for seq in found.impossible:
         yield (
             f"not possible would be {_operation(seq, diagnosis)}: what it works on would not be "
@@ -123,7 +125,14 @@ def otherwise(found: Otherwise, diagnosis: Diagnosis) -> Iterator[str]:
             f"another mount would be found by {_operation(seq, diagnosis)}, if the path exists "
             "below"
         )
-    if not (found.gone or found.more or found.gone_before or found.refused or found.impossible):
+    if not (
+        found.gone
+        or found.more
+        or found.gone_before
+        or found.refused
+        or found.allowed
+        or found.impossible
+    ):
         yield "nothing would be otherwise"
 
 

@@ -16,7 +16,7 @@ from mnttrace.analysis.diagnosis import calls
 from mnttrace.analysis.diagnosis.command_lines import DeviceOf, NamespaceOf, parse
 from mnttrace.analysis.diagnosis.commands import ChangeType, Command
 from mnttrace.analysis.diagnosis.rerun import ITSELF, Attached, Changes, History, Rerun
-from mnttrace.analysis.model.mounts import Mount, PropagationType, Refused, is_mounted
+from mnttrace.analysis.model.mounts import Mount, MountId, PropagationType, Refused, is_mounted
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.run import Run
 from mnttrace.errors import BadInput
@@ -53,6 +53,8 @@ class Otherwise:
         more: mounts that would be there, and are not.
         gone_before: mounts that came and went, and would not have come.
         refused: numbers of operations that would be refused and were not, with why.
+        allowed: those of operations that were refused, and would not be.
+        unmounted: the ids of those of `gone` that these unmount: whoever called wanted that.
         impossible: those of operations that could not be done, as a mount that they worked on
             would not be there.
         elsewhere: those of operations that would find another mount at their paths: what lies
@@ -68,6 +70,8 @@ class Otherwise:
     more: tuple[Left, ...]
     gone_before: tuple[Attached, ...]
     refused: tuple[tuple[int, Refused], ...]
+    allowed: tuple[int, ...]
+    unmounted: frozenset[MountId]
     impossible: tuple[int, ...]
     elsewhere: tuple[int, ...]
     attached: tuple[Attached, ...]
@@ -109,6 +113,7 @@ class Histories:
     def _otherwise(self, changes: Changes) -> Otherwise:
         before, after = self._recorded, self._history.rerun(changes, self._recorded)
         refused = after.refused.keys() - before.refused.keys()
+        allowed = before.refused.keys() - after.refused.keys() - changes.keys()
         gone, more = _only(before.tables, after.tables), _only(after.tables, before.tables)
         concerned = {one.mount.ns for one in (*gone, *more)}
         concerned |= {one.ns for some in changes.values() for one in some if one is not ITSELF}
@@ -118,6 +123,8 @@ class Histories:
             more,
             _gone_before(before, after),
             tuple((seq, after.refused[seq]) for seq in sorted(refused)),
+            tuple(sorted(allowed)),
+            frozenset(id for id, seq in after.detached.items() if seq in allowed),
             tuple(sorted(after.impossible - before.impossible)),
             tuple(sorted(after.elsewhere(before) - after.refused.keys())),
             tuple(after.attached),

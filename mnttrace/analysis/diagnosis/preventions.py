@@ -160,7 +160,9 @@ class Preventions:
         return tuple(
             one
             for one in otherwise.gone
-            if one.mount.id not in unwanted and not self._diagnosis.is_wrong(one.mount.id)
+            if one.mount.id not in unwanted
+            and one.mount.id not in otherwise.unmounted
+            and not self._diagnosis.is_wrong(one.mount.id)
         )
 
     def of_growth(self, row: Row) -> Prevention | None:

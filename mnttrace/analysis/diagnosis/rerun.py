@@ -64,6 +64,7 @@ class Rerun:
     Attributes:
         tables: at its end.
         attached: the mounts that were, in order.
+        detached: by the id of a mount that was, the operation.
         ended: by namespace whose end was seen late, the operation before which it had ended.
         refused: operations that the model refuses, and commands in their place.
         impossible: operations of which a mount that they worked on is not there.
@@ -75,6 +76,7 @@ class Rerun:
 
     tables: Tables
     attached: list[Attached] = field(default_factory=list)
+    detached: dict[MountId, int | None] = field(default_factory=dict)
     ended: dict[Namespace, int] = field(default_factory=dict)
     refused: dict[int, Refused] = field(default_factory=dict)
     impossible: set[int] = field(default_factory=set)
@@ -257,6 +259,9 @@ class _Step:
 
     def _finish(self, seq: int | None, effects: list[Effect], recorded: list[Row]) -> None:
         """Give new mounts their recorded ids, and note them."""
+        for one in effects:
+            if one.action == "detach":
+                self._done.detached[one.mount.id] = seq
         attached = [one for one in effects if one.action == "attach"]
         names = _names(self._tables, attached, recorded)
         self._tables.rename(mounts=names)
