@@ -104,7 +104,8 @@ class Recorded:
             env=os.environ | {"PYTHONPATH": str(CHECKOUT), "COLUMNS": "120"},
         )
         self._run(f'mnttrace() {{ {mnttrace} "$@"; }}\n{_PREPARE}')
-        self._run("mnttrace record -o run.mnttrace -- bash script >record.log 2>&1")
+        # Of this shell and its children alone, whatever else the machine does meanwhile.
+        self._run("mnttrace record --pid $$ -o run.mnttrace -- bash script >record.log 2>&1")
 
     def answers(self, block: str) -> Iterator[str]:
         """The lines of a console, with what each command prints."""

@@ -87,9 +87,13 @@ def _show(run: Recording, most: int | None) -> None:
             if most is None or number < most:
                 click.echo(line)
     for number, lines in enumerate(paragraphs(run, most)):
-        click.echo(("\n" if number else "") + "\n".join(lines))
+        if number or run.leaks.empty:
+            click.echo()
+        click.echo("\n".join(lines))
     births = run.births
     shown = births if most is None else births.head(_BIRTHS_SHOWN)
+    if len(shown):
+        click.echo()
     for row in rows(shown):
         click.echo(birth(row))
     if len(births) > len(shown):

@@ -221,6 +221,8 @@ def _remedies(answer: Why, there: list[Holder], remedies: Remedies) -> Iterator[
         else:
             yield ""
         yield from remedies.lines(answer.remedy)
+    elif answer.prevention or answer.not_tried:
+        yield ""
     if any(is_wrong(one) for one in there) or answer.prevention or answer.not_tried:
         yield "To keep it from happening again:"
         told = preventions.lines(answer.prevention, answer.not_tried, answer.diagnosis)
