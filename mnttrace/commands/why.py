@@ -113,6 +113,7 @@ def _as_json(answer: Why) -> str:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        named = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {"is": type(value).__name__} | named
-    return str(value)
+        fields = [field.name for field in dataclasses.fields(value) if field.name != "attached"]
+        return {"is": type(value).__name__} | {name: getattr(value, name) for name in fields}
+    # A list in a frame.
+    return value.tolist() if hasattr(value, "tolist") else str(value)

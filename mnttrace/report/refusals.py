@@ -30,6 +30,6 @@ def advice(row: Row, remedies: Remedies) -> Iterator[str]:
         remedies: of the recording.
     """
     if row["advice"]:
-        yield f"{safe(row['advice'])}{':' if row['commands'] else ''}"
+        yield f"{safe(row['advice'])}{':' if len(row['commands']) else ''}"
     for command in row["commands"]:
         yield f"    {remedies.there(command['words'], command['ns_id'])}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
+import pyarrow as pa
 
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis import calls
@@ -32,6 +33,9 @@ from mnttrace.analysis.settings import is_shared
 from mnttrace.analysis.state.replay import Replay
 
 COLUMNS = ["seq", "ts", "ns", "ns_id", "name", "pid", "comm", "syscall", "path", "source_path"]
+_COMMANDS = pd.ArrowDtype(
+    pa.list_(pa.struct([("words", pa.list_(pa.string())), ("ns_id", pa.uint64())]))
+)
 COLUMNS += ["error", "obstacle", "reason", "in_the_way", "since_seq", "advice", "commands"]
 # The errors that mount tables can explain.
 _ERRORS = {"EINVAL", "EBUSY", "ELOOP", "ENOSPC", "EPERM", "ENOENT"}
@@ -126,7 +130,7 @@ def reasons(run: Run) -> pd.DataFrame:
             "in_the_way": pd.array([one.in_the_way for one in found], "string[pyarrow]"),
             "since_seq": pd.array(_since(run, found), "UInt64"),
             "advice": pd.array([one.advice.words for one in found], "string[pyarrow]"),
-            "commands": pd.Series([_told(one.advice.commands) for one in found], dtype=object),
+            "commands": pd.Series([_told(one.advice.commands) for one in found], dtype=_COMMANDS),
             "path_outside": pd.array([one.path_outside for one in found], "string[pyarrow]"),
             "is_usual": pd.array([one.is_usual for one in found], "boolean"),
         }
