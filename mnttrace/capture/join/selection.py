@@ -64,6 +64,9 @@ class Selection:
         # Namespace → whether it is that of a container that is wanted.
         self._containers: dict[int, bool] = {}
         self._ended: set[int] = set()
+        # Mounts that were attached by wanted operations: what happens to them is wanted, too, also
+        # where no operation caused it, as the end of their namespace.
+        self._mounts: set[int] = set()
         # Operation → None: it was wanted; its row: it was not yet, but is with a wanted effect.
         self._operations: OrderedDict[int, OperationRow | None] = OrderedDict()
 
@@ -119,6 +122,16 @@ class Selection:
 
     def wants_effect(self, effect: EffectRow) -> bool:
         """Whether an effect is wanted: with its operation, or else for where it is."""
+        mount = effect["mnt_id_unique"]
+        is_wanted = self._is_wanted(effect) or (effect["seq"] is None and mount in self._mounts)
+        if mount is not None:
+            if effect["action"] == "detach":
+                self._mounts.discard(mount)
+            elif effect["action"] == "attach" and is_wanted:
+                self._mounts.add(mount)
+        return is_wanted
+
+    def _is_wanted(self, effect: EffectRow) -> bool:
         seq, wanted = effect["seq"], self._wanted
         if seq is not None and seq in self._operations:
             return self._operations[seq] is None

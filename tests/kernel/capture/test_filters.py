@@ -6,8 +6,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from mnttrace.analysis.recording import Recording
 
 TWO = "mkdir -p a b; mount -t tmpfs one a & mount -t tmpfs two b & wait"
 
@@ -92,3 +97,23 @@ def test_a_container(record, tmp_path, wanted):
 def test_different_options_all_have_to_fit(record):
     recorded = record(TWO, before="sleep 100 & pid=$!", options="--path a --pid $pid")
     assert recorded.rows("operations") == []
+
+
+def test_of_one_process_the_ends_of_its_namespaces_are_recorded(
+    in_namespace: Callable[..., Any], tmp_path: Path
+) -> None:
+    """No operation ends them."""
+    in_namespace(
+        """
+        mkdir data
+        $MNTTRACE record --pid $$ -o run.mnttrace -- \\
+            unshare -m --propagation unchanged mount -t tmpfs left $PWD/data
+        """
+    )
+    run = Recording(tmp_path / "run.mnttrace")
+    [born] = run.operations.loc[run.operations["syscall"] == "unshare", "ns_target_id"]
+    effects = run.effects[run.effects["ns_id"] == born]
+    attached = set(effects.loc[effects["action"] == "attach", "mnt_id_unique"])
+    ended = effects[effects["via"] == "namespace-death"]
+    assert attached == set(ended["mnt_id_unique"])
+    assert [one.kind for one in run.why("left").holders if one.mount["present"]] == ["residue"]
