@@ -27,7 +27,7 @@ LICENCE = "SPDX-License-" + "Identifier:"
 # Suffix, or the name of a file that has none → how a comment is written.
 COMMENTS = {
     **dict.fromkeys([".py", ".sh", ".toml", "Makefile", "run"], "# {}"),
-    **dict.fromkeys([".c", ".js"], "// {}"),
+    **dict.fromkeys([".c", ".js", ".proto"], "// {}"),
     **dict.fromkeys([".h", ".css"], "/* {} */"),
 }
 LOOKED_AT = 4  # lines, from the top

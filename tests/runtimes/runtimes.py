@@ -58,6 +58,8 @@ class Start:
     prepare: str = ""
 
 
+Starter = Callable[[Path, Container], Start]
+
 # docker, containerd and podman leave keys, locks and folders there, too.
 KEEP_OUT = """
 for folder in etc opt; do
@@ -89,7 +91,7 @@ def make_rootfs(rootfs: Path) -> None:
 # ---- each runtime
 
 
-def oci(command: str) -> Callable[[Path, Container], Start]:
+def oci(command: str) -> Starter:
     """runc or crun by itself, in the foreground; `command` may have options."""
 
     def start(folder: Path, container: Container) -> Start:
@@ -123,7 +125,7 @@ def oci(command: str) -> Callable[[Path, Container], Start]:
     return start
 
 
-def podman(runtime: str, *options: str) -> Callable[[Path, Container], Start]:
+def podman(runtime: str, *options: str) -> Starter:
     """podman with runc or crun, told what it cannot have on a machine without systemd.
 
     Without limits of its own it asks for more than a root without CAP_SYS_RESOURCE may have.
@@ -155,7 +157,7 @@ def containerd(folder: Path, container: Container) -> Start:
         f" --mount type=bind,src={folder}/volume,dst=/volume,options={options}"
         f" --rootfs {folder}/bundle/rootfs {container.name}"
         f" /bin/sh -ec {shlex.quote(container.inner)}",
-        prepare=KEEP_OUT + _daemon("containerd --config containerd.toml", until="ctr version"),
+        prepare=KEEP_OUT + daemon("containerd --config containerd.toml", until="ctr version"),
     )
 
 
@@ -167,7 +169,7 @@ def docker(folder: Path, container: Container) -> Start:
         f" --volume {folder}/volume:/volume:{container.propagation}"
         f" busybox /bin/sh -ec {shlex.quote(container.inner)}",
         prepare=KEEP_OUT
-        + _daemon(f"dockerd {quiet}", until="docker version")
+        + daemon(f"dockerd {quiet}", until="docker version")
         + "tar -C bundle/rootfs -c . | docker import - busybox >image\n",
     )
 
@@ -217,7 +219,7 @@ class Runtime:
     LXC, systemd-nspawn and bubblewrap make slaves of all mounts, whatever they are told.
     """
 
-    start: Callable[[Path, Container], Start]
+    start: Starter
     commands: tuple[str, ...]
     propagations: tuple[str, ...] = ("rprivate", "rslave", "rshared")
 
@@ -238,7 +240,7 @@ RUNTIMES = {
 }
 
 
-def _daemon(command: str, until: str) -> str:
+def daemon(command: str, until: str) -> str:
     """Start a daemon as $daemon, and wait until it answers or has died."""
     return f"""{command} >daemon.log 2>&1 & daemon=$!
 until {until} >answer.log 2>&1; do
@@ -288,14 +290,15 @@ LEAVE = """
 """
 
 
-def script(runtime: str, folder: Path, container: Container, body: str) -> str:
+def script(runtime: str | Starter, folder: Path, container: Container, body: str) -> str:
     """A script for `in_namespace`, with CGROUPS in its environment; `folder` is the test's.
 
     In it `body` runs with `sh -e`, where `sh -ec "$CONTAINER"` starts the container and ends when
     the container does.
     """
     make_rootfs(folder / "bundle/rootfs")
-    start = RUNTIMES[runtime].start(folder, container)
+    starter = RUNTIMES[runtime].start if isinstance(runtime, str) else runtime
+    start = starter(folder, container)
     export = f"export CONTAINER={shlex.quote(start.run)}\n"
     inside = [OWN_CGROUPS, OWN_FOLDERS, start.prepare, export, body, LEAVE]
     (folder / "inside.sh").write_text("\n".join(inside))

@@ -218,7 +218,7 @@ $MNTTRACE leaks run.mnttrace >leaks
 $MNTTRACE why run.mnttrace {NAME} >answer
 $MNTTRACE why run.mnttrace $PWD/volume/pods/web/volumes >volumes
 sh -ec "$(grep -o 'umount -N .*' volumes)"
-! grep pod-volume /proc/[0-9]*/mountinfo
+! grep -q pod-volume /proc/[0-9]*/mountinfo || exit 1
 echo go >volume/gate
 """
 

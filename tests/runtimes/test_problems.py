@@ -103,7 +103,7 @@ $MNTTRACE record -o run.mnttrace -- sh -ec "$CONTAINER" >container.log 2>&1
 grep " $PWD/volume/inner " /proc/self/mountinfo
 $MNTTRACE why run.mnttrace $PWD/volume/inner >answer
 sh -ec "$(grep -o '^    umount .*' answer)"
-! grep " $PWD/volume/inner " /proc/self/mountinfo
+! grep " $PWD/volume/inner " /proc/self/mountinfo || exit 1
 """
 
 
@@ -135,7 +135,7 @@ def test_what_a_container_with_slaves_mounted_goes_with_it(
 ) -> None:
     """What the test above is told to do otherwise."""
     inner = "mkdir /volume/inner; mount -t tmpfs inside /volume/inner"
-    body = """sh -ec "$CONTAINER"; ! grep " $PWD/volume/inner " /proc/self/mountinfo"""
+    body = """sh -ec "$CONTAINER"; ! grep " $PWD/volume/inner " /proc/self/mountinfo || exit 1"""
     with own_cgroups() as cgroups:
         text = script(runtime, tmp_path, Container(inner, propagation="rslave"), body)
         in_namespace(text, CGROUPS=cgroups, timeout=120)

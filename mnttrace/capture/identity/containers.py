@@ -296,6 +296,20 @@ class Containers:
             plain = plain._replace(runtime="containerd")
         return _with_pod(notes, plain._replace(name=_first(notes.get("nerdctl/name"), name)))
 
+    def have_one_shim(self, one: ContainerHint, other: ContainerHint) -> bool:
+        """Whether what a shim's command line names is of the same containerd as another container.
+
+        All containers of a pod have one shim, which has the id of the pod's own.
+        """
+        if (
+            one.runtime != "containerd"
+            or not _NAME.fullmatch(one.id)
+            or not _NAME.fullmatch(other.id)
+        ):
+            return False
+        tasks, _, _ = self._bundle(one.id).rpartition("/")
+        return f"/{_TASKS}/" in tasks and os.path.isdir(f"{tasks}/{other.id}")
+
     def _bundle(self, id: str) -> str:
         """Where the bundle of a container with this id is, "" if nowhere."""
         for place in _CONTAINERD:

@@ -91,7 +91,10 @@ class Identities:
         named = hints.hint_of_cgroups(paths)
         if process.comm.startswith("runc:["):
             # It makes a container, and may be still in the cgroup of whoever wants that.
-            return self._hint_of_ancestors(process) or named or self._hint_of_records(process, [])
+            made = self._hint_of_ancestors(process)
+            if made and named and self._containers.have_one_shim(made, named):
+                return named
+            return made or named or self._hint_of_records(process, [])
         if named and named.runtime == "podman":  # its conmon knows the name, and where it is kept
             watched = self._hint_of_ancestors(process)
             return watched if watched and watched.id == named.id else named

@@ -53,7 +53,7 @@ def test_who_reads_may_go(in_namespace) -> None:
         { $MNTTRACE watch 2>said; echo $? >status; } | head -1 >first &
         until grep -q watching said; do sleep 0.05; done
         until [ -s status ]; do mount -t tmpfs x a; umount a; sleep 0.05; done
-        ! grep -q Traceback said
+        ! grep -q Traceback said || exit 1
         grep -q '^0$' status
         """
     )

@@ -16,7 +16,9 @@ from tests.unit.capture.identity.machine import (
     INNER,
     OTHER,
     OUTER,
+    SHIM,
     TASKS,
+    UID,
     Machine,
     crun_status,
     fields,
@@ -171,6 +173,22 @@ def test_what_makes_a_container_may_still_be_in_the_cgroup_of_another(machine: M
     assert fields(machine.of(), "runtime", "id") == ("runc", "demo")
     machine.process(8, "runc", "init", parent=99, comm="runc:[2:INIT]", cgroup=f"0::/docker/{ID}\n")
     assert fields(machine.of(8), "runtime", "id") == ("docker", ID)
+
+
+def test_a_pods_shim_has_the_id_of_the_pods_own_container_alone(machine: Machine) -> None:
+    # `runc create`, which has the other's id, is gone; `runc start` is still to come.
+    machine.process(50, SHIM, "-namespace", "k8s.io", "-id", ID, ns=HOST)
+    cgroup = f"0::/kubepods/pod{UID}/{OTHER}\n"
+    machine.process(7, "runc", "init", comm="runc:[2:INIT]", parent=50, cgroup=cgroup)
+    pod = {"io.kubernetes.cri.sandbox-name": "web-0", "io.kubernetes.cri.sandbox-namespace": "shop"}
+    app = pod | {"io.kubernetes.cri.container-name": "app"}
+    machine.file(f"{TASKS}/k8s.io/{ID}/config.json", {"annotations": pod})
+    machine.file(f"{TASKS}/k8s.io/{OTHER}/config.json", {"annotations": app})
+    assert fields(machine.of(), "id", "name") == (OTHER, "shop/web-0/app")
+    # In the cgroup of a container that is not of this containerd the shim's word counts.
+    cgroup = f"0::/kubepods/pod{UID}/{'0' * 64}\n"
+    machine.process(8, "runc", "init", comm="runc:[2:INIT]", parent=50, cgroup=cgroup)
+    assert fields(machine.of(8), "id", "name") == (ID, "shop/web-0")
 
 
 # ---- what a tracer saw
