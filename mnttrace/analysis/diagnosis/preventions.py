@@ -17,7 +17,6 @@ from mnttrace.analysis.diagnosis.commands import Bind, ChangeType, Command
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step, steps_of
 from mnttrace.analysis.diagnosis.otherwise import (
-    Histories,
     Left,
     Otherwise,
 )
@@ -26,6 +25,7 @@ from mnttrace.analysis.model.mounts import MountId
 from mnttrace.analysis.run import Run
 
 MOST = 2_000  # operations that are put through the model for one answer: a second or two
+_CASES = 20  # mounts that one change is to help with
 
 Kind = Literal[
     "slaves",  # the namespace gets slaves, where its copies are private or shared
@@ -115,13 +115,15 @@ class Preventions:
             NotTried: more than MOST operations would have to be put through the model, or it does
                 not follow the recording.
         """
+        looked_at = cases[:_CASES]
         tried: dict[Kind, dict[int, tuple[Command | None, ...]]] = {}
-        for case in cases:
+        for case in looked_at:
             for kind, changes in self._candidates(case):
+                self._refuse_long(min(changes))
                 tried.setdefault(kind, {}).update(changes)
         return self._best(
             tried,
-            lambda otherwise: all(_helps(one, otherwise) for one in cases),
+            lambda otherwise: all(_helps(one, otherwise) for one in looked_at),
             {case.mount for case in cases},
         )
 
@@ -145,7 +147,9 @@ class Preventions:
     ) -> Prevention | None:
         if not tried:
             return None
-        histories = self._histories(min(seq for changes in tried.values() for seq in changes))
+        first = min(seq for changes in tried.values() for seq in changes)
+        self._refuse_long(first)
+        histories = self._diagnosis.histories(first)
         found = [
             Prevention(kind, changes, self._also(otherwise, unwanted), otherwise)
             for kind, changes in tried.items()
@@ -171,12 +175,11 @@ class Preventions:
         seqs = [one["seq"] for one in binds]
         most = int(row["made"].split(", ")[0])
         changes = dict(_of_growth(binds, row["is_below"]))
-        births = [self._birth(one["ns_id"]) for one in binds if one["ns_id"] != row["ns_id"]]
+        others = {one["ns_id"] for one in binds} - {row["ns_id"]}
+        births = {ns: birth for ns in sorted(others) if (birth := self._birth(ns)) is not None}
         if births:
             changes["slaves"] = {
-                birth["seq"]: (ITSELF, ChangeType(birth["ns_id"], "/", "slave", True))
-                for birth in births
-                if birth
+                birth: (ITSELF, ChangeType(ns, "/", "slave", True)) for ns, birth in births.items()
             }
 
         def helps(otherwise: Otherwise) -> bool:
@@ -189,23 +192,21 @@ class Preventions:
 
     def _binds(self, row: Row) -> list[int]:
         """The binds of a source by a program, also those before it grew."""
-        calls, last = self._run.operations, int(row["operations"].split(", ")[-1])
-        same = (calls["comm"] == row["comm"]) & (calls["source_path"] == row["source_path"])
-        same &= (calls["error"] == "") & (calls["seq"] <= last)
-        return [int(seq) for seq in calls.loc[same, "seq"]]
+        all_, last = self._run.operations, int(row["operations"].split(", ")[-1])
+        same = (all_["comm"] == row["comm"]) & (all_["source_path"] == row["source_path"])
+        same &= (all_["error"] == "") & (all_["seq"] <= last)
+        return [int(seq) for seq in all_.loc[same, "seq"]]
 
-    def _birth(self, ns: int) -> Row | None:
-        """The effect on the root of a namespace that was made in the recording."""
-        effects = self._run.effects
-        born = effects[(effects["ns_id"] == ns) & (effects["via"] == "namespace-copy")]
-        return next(rows(born.head(1)), None)
+    def _birth(self, ns: int) -> int | None:
+        """The operation that made a namespace; None if it was there before."""
+        seq = self._diagnosis.namespaces.get(ns, {}).get("seq")
+        return None if seq is None else int(seq)
 
-    def _histories(self, first: int) -> Histories:
-        operations = self._run.operations
-        follow = int((operations["seq"] >= first).sum())
+    def _refuse_long(self, first: int) -> None:
+        """Refuse what would take too long: more operations than MOST follow."""
+        follow = int((self._run.operations["seq"] >= first).sum())
         if follow > MOST:
             raise NotTried(f"{follow:,} operations follow")
-        return self._diagnosis.histories(first)
 
     def _candidates(self, case: Case) -> Iterator[tuple[Kind, Changes]]:
         if case.lost is not None:
@@ -283,7 +284,7 @@ class Preventions:
                 yield "not-shared", {shared_since["seq"]: (change,)}
         if birth is not None:
             slaves = ChangeType(source, "/", "slave", True)
-            yield "slaves", {birth["seq"]: (ITSELF, slaves)}
+            yield "slaves", {birth: (ITSELF, slaves)}
         if effect["via_path"]:
             change = ChangeType(source, effect["via_path"], "slave", False)
             yield "carrier-slave", {effect["seq"]: (change, ITSELF)}
