@@ -97,7 +97,8 @@ def test_a_leak_is_told_with_cause_and_remedy(written, browse) -> None:
     assert [first, *others] == [f"umount {path}" for path in there]
     assert cut == "mount -N 200 --make-private /data"
     assert cut_off.startswith("# cut off from their peers: ")
-    assert "mount --make-rslave /data" in told["to keep it from coming again"]
+    # The recording is made up, and its tables are not those that the model has.
+    assert told["to keep it from happening again"].startswith("not tried: ")
 
 
 def test_a_leaked_mount_in_the_tree_leads_to_its_leak(written, browse) -> None:

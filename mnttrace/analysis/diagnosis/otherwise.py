@@ -103,6 +103,10 @@ class Histories:
         now, ends = Counter(_ends(tables)), Counter(_ends(self._recorded.tables))
         self._differs = Counter(one[0] for one in ((now - ends) + (ends - now)).elements())
 
+    def ends_with(self, mounts: Iterable[MountId]) -> bool:
+        """Whether the model, without a change, has mounts at the end, by their unique ids."""
+        return all(mount in self._recorded.tables.mounts for mount in mounts)
+
     def otherwise(self, changes: Changes) -> Otherwise:
         """What changes would have led to."""
         key = tuple(sorted(changes.items(), key=lambda change: change[0]))

@@ -124,7 +124,7 @@ class Preventions:
         return self._best(
             tried,
             lambda otherwise: all(_helps(one, otherwise) for one in looked_at),
-            {case.mount for case in cases},
+            {case.mount for case in cases if case.lost is None and case.missing is None},
         )
 
     def of_mounts(self, mounts: Iterable[int]) -> Prevention | None:
@@ -156,7 +156,7 @@ class Preventions:
             if helps(otherwise := histories.otherwise(changes))
         ]
         best = min(found, key=_price, default=None)
-        if best is not None and best.otherwise.differs:
+        if best.otherwise.differs if best else not histories.ends_with(unwanted):
             raise NotTried("the model does not follow this part of the recording")
         return best
 
