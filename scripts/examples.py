@@ -136,8 +136,8 @@ class Recorded:
 
 
 def _plain(text: str) -> str:
-    """With zeros in place of numbers, and of folders of containers."""
-    return re.sub(r"\d+", "0", text)
+    """With zeros in place of numbers and times."""
+    return re.sub(r"\d([\d,.:]*\d)?", "0", text)
 
 
 if __name__ == "__main__":

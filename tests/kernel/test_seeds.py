@@ -246,7 +246,8 @@ def test_the_three_files_and_the_name_of_a_namespace(in_namespace, mnttrace, tmp
     run = Recording(tmp_path / "run.mnttrace")
     name = (tmp_path / "name").read_text().strip()
     ns = int(name.removeprefix("mnt:[").rstrip("]"))
-    assert name in (tmp_path / "tree").read_text()
+    assert "\nhost: " in "\n" + (tmp_path / "tree").read_text()
+    assert list(run.namespaces.loc[run.namespaces["ns_id"] == run.meta["home_ns_id"], "ns"]) == [ns]
     mine = run.mounts[run.mounts["ns"] == ns]
     lines = (tmp_path / "mountinfo").read_text().splitlines()
     assert [_line(row) for row in mine.to_dict("records")] == lines
