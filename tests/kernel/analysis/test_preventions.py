@@ -15,6 +15,7 @@ import pytest
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.preventions import Preventions
 from tests.kernel.analysis.histories import Scenario, Step
+from tests.short import some
 
 SHARED = (
     "mkdir -p {d}/srv; mount -t tmpfs host {d}/srv; mount --make-shared {d}/srv; mkdir {d}/srv/x"
@@ -115,8 +116,8 @@ OTHER = ["private", "rslave", "shared", ""]
 
 def any_other_history_is_as_promised(done: Scenario) -> None:
     """Each operation is left out, or given another propagation type, and so done."""
-    for number, (seq, step) in enumerate(done.by_seq.items(), len(done.by_seq)):
-        what = OTHER[number % len(OTHER)]
+    for number, (seq, step) in some(list(enumerate(done.by_seq.items())), 2):
+        what = OTHER[(number + len(done.by_seq)) % len(OTHER)]
         if step[1] == "new" and not what:
             continue  # then nobody is there to do the rest
         found = done.run.replaced(f"{seq}: {what}")
