@@ -10,7 +10,7 @@ An example is a block that begins with ```sh recorded, and the next ones that be
 ```console. The first is recorded where /srv is a shared tmpfs with the directory /srv/data. In the
 others, the lines that begin with "$ " are run, as run.mnttrace is the recording; what follows each
 is what it prints, and is replaced. `sleep 0.5` waits until the last process in the background has
-its mount namespace, however long that takes.
+its mount namespace, however long that takes, and a second for it to become sleep(1), if it does.
 
 With --check nothing is written: it ends with status 1 if something else is printed now, but for
 numbers, which are others each time. Needs root.
@@ -39,6 +39,7 @@ sleep() {
     [ "$1" = 0.5 ] || { command sleep "$1"; return; }
     until [ "$(readlink /proc/$!/ns/mnt)" != "$(readlink /proc/self/ns/mnt)" ] &&
         [ "$(cat /proc/$!/comm)" != unshare ]; do command sleep .02; done
+    for _ in {1..50}; do [ "$(cat /proc/$!/comm)" = sleep ] || command sleep .02; done
 }
 """
 _BLOCK = re.compile(r"^```(sh recorded|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
