@@ -65,7 +65,7 @@ def lines(
         diagnosis: of the recording.
     """
     if not_tried:
-        yield f"not tried: {not_tried}. Ask what-if --replace, or of a shorter recording"
+        yield f"not tried: {not_tried}; ask of a shorter recording, or try one by what-if --replace"
         return
     if prevention is None:
         yield "no other propagation type that was tried does that"
