@@ -236,10 +236,10 @@ def _remedies(answer: Why, there: list[Holder], remedies: Remedies) -> Iterator[
     cut_off = [one for one in there if one.follows is False and not one.kind and not _is_root(one)]
     if cut_off:
         yield from ("", "A umount on the host does not propagate to all of these. To change that:")
-        told = list(dict.fromkeys(_to_reach(one) for one in cut_off))
-        yield from (f"    {line}" for line in told[:_SHOWN])
-        if len(told) > _SHOWN:
-            yield f"    and so {count(len(told) - _SHOWN, 'namespace')} more"
+        ways = list(dict.fromkeys(_to_reach(one) for one in cut_off))
+        yield from (f"    {line}" for line in ways[:_SHOWN])
+        if len(ways) > _SHOWN:
+            yield f"    and so {count(len(ways) - _SHOWN, 'more namespace')}"
 
 
 def _is_root(holder: Holder) -> bool:
