@@ -24,7 +24,7 @@ from tests.runtimes.runtimes import RUNTIMES, Container, own_cgroups, script
 DUMPS = CHECKOUT / "tests/data/bundles"
 FOLDER = Path("/srv/host")  # on a file system of its own, so that no table names this machine's
 # What a machine has mounted, and no distribution does.
-OTHERS = ("/mnt/", "/media/", "/home/", "/work/")
+OTHERS = ("/mnt/", "/media/", "/home/")
 UNSHARE = ("unshare", "--mount", "--propagation", "private")
 INNER = """
 touch /volume/ready

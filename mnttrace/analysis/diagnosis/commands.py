@@ -303,7 +303,7 @@ def _root(tables: Tables, ns: Namespace) -> Spot:
 def _umount(tables: Tables, ns: Namespace, path: str, lazy: bool, busy: Container[MountId]) -> None:
     spot = where(tables, ns, path)
     # A plain umount of it would only make it read-only, a lazy one leave processes without one.
-    refuse_if(spot.mount == _root(tables, ns).mount, "EINVAL", "it is the root directory")
+    refuse_if(spot == _root(tables, ns), "EINVAL", "it is the root directory")
     go_on_with(tables, propagation.umount, spot, lazy=lazy, busy=busy)
 
 

@@ -155,6 +155,13 @@ def test_a_namespace_that_gets_nothing_is_named(
     [absent] = [one for one in answer.absent if one.namespace["pid"] == pid]
     assert absent.stopped.barrier.kind == "receives-nothing"
     assert absent.stopped.mount.path == f"{tmp_path}/srv"
+    for path, reason in (
+        ("/no/mount", "not the root of a mount"),
+        ("/", "it is the root directory"),
+    ):
+        refused = run.what_if(f"umount {path}").refused
+        assert refused is not None
+        assert refused.reason == reason
 
 
 @pytest.mark.parametrize(
