@@ -17,6 +17,7 @@ from mnttrace.capture.identity.processes import cgroup_path, process_of
 from mnttrace.capture.join import events, requests
 from mnttrace.capture.join.events import AnyEvent, Reason
 from mnttrace.capture.join.join import Join
+from mnttrace.capture.join.mount_list import namespace_key
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.join.setting import Setting
 from mnttrace.capture.stream.decode import Decoder
@@ -208,7 +209,7 @@ class Session:
         else:
             path, pids = f"/proc/{birth.tid}/fd/{birth.descriptor}", []
         read = self.surveyor.at(path, pids, birth.ns, "birth")
-        if read is not None and read.key == events.namespace_key(birth.ns, birth.ns_id):
+        if read is not None and read.key == namespace_key(birth.ns, birth.ns_id):
             self._feed(read)
 
     def _answer(self, request: requests.Request) -> AnyEvent | None:

@@ -122,6 +122,12 @@ class KernelProbes:
         return "HOOK_NUMBERED" in self._definitions
 
     @property
+    def _lists_unwatched(self) -> bool:
+        """Whether calls list namespaces that fanotify does not report of: see bpf/unwatched.h."""
+        needed = {"FANOTIFY_MNT_ID", "MNT_NS_EVENT", "MAY_GOTO"}
+        return not self.reports_mount_events and self._definitions.keys() >= needed
+
+    @property
     def _retry_levels(self) -> range:
         """How many copies of each program are attached: see bpf/calls.h."""
         return range(self._definitions["RETRY_LEVELS"])
@@ -173,7 +179,10 @@ class KernelProbes:
                 if name not in unused:
                     self._link(index, _at_level(name, level))
         if self.can_walk:
-            self._link(len(_PROGRAMS) * self._definitions["RETRY_LEVELS"], "survey")
+            behind = len(_PROGRAMS) * self._definitions["RETRY_LEVELS"]
+            self._link(behind, "survey")
+            if self._lists_unwatched:
+                self._link(behind + 1, "walk_removal")
         self._load("fork", "RAW_TRACEPOINT")
         self._bpf.attach_raw_tracepoint(tp=b"sched_process_fork", fn_name=b"fork")
         tracefs = open_tracefs()

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from mnttrace.capture.join.events import CallEnded, MountList
+from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.known_mounts import KnownMounts
+from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from mnttrace.capture.join.events import CallEnded, MountList
+from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.made_mounts import MadeMounts, age
+from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.linux.syscalls import SyscallKind

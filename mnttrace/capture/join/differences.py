@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from mnttrace.capture.join.events import namespace_key
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.limits import CONFIRM_DIFFERENCE
+from mnttrace.capture.join.mount_list import namespace_key
 from mnttrace.capture.join.mount_state import Dentry, MountState
 from mnttrace.capture.join.naming import Lines, place_in
 from mnttrace.capture.join.outbox import Cause
@@ -91,12 +91,13 @@ class Differences:
             present = {entry.unique for entry in found.entries}
             # The kernel's list is made after the table was read.
             self._known.detaches.expected.found(present, found.when.monotonic)
-            gone = self._known.tables.of_namespace(found.key) - present
-            differences += [
-                _Difference("detach", unique, None)
-                for unique in sorted(gone)
+            gone = [
+                unique
+                for unique in sorted(self._known.tables.of_namespace(found.key) - present)
                 if not self._known.pending.has_detached(unique)
             ]
+            self._known.detaches.expected.lacks(gone)
+            differences += [_Difference("detach", unique, None) for unique in gone]
         certain = self._confirmed(found, differences, is_new)
         # What went first: what lay on it has moved by that.
         self._known.detaches.missing(

@@ -170,6 +170,8 @@ class Join:
                 return self._caught_up(event.at)
             case NamespaceListed():
                 return self._listed(event)
+            case events.NamespaceEnded():
+                self._namespaces.ended_unwatched(event)
             case events.ProcessSeen():
                 self._registry.process_seen(event.row, event.argv)
             case events.TimePassed():
@@ -287,8 +289,7 @@ class Join:
             self._registry.write_unanswered()
 
     def _end(self, event: events.LossesCounted) -> None:
-        losses = dict(event.losses)
-        losses["unsearched_users"] = self._busy.unsearched
+        losses = event.losses | self._known.losses | {"unsearched_users": self._busy.unsearched}
         if self._starting.cut:
             losses["cut_start"] = self._starting.cut
         if self._setting.uses_fanotify:

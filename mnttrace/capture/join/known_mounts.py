@@ -44,6 +44,11 @@ class KnownMounts:
         self.changes = Changes(self.tables, self.rows, self.pending)
         self.detaches = Detaches(self.tables, self.pending, self.rows, self.changes)
 
+    @property
+    def losses(self) -> dict[str, int]:
+        """What is not known, by kind."""
+        return {"ambiguous_detaches": self.detaches.doubtful}
+
     def missed(self, mount: MountState, when: Cause) -> None:
         """Add a mount that was attached, and that no call had in its list."""
         self.tables.attach(mount)

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from mnttrace.capture.join.effect_rows import Evidence, Via
-from mnttrace.capture.join.events import CallEnded, MountList
+from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.known_mounts import KnownMounts
+from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import Dentry, MountState
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.linux.flags import MOVE_MOUNT
