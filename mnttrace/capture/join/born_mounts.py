@@ -41,6 +41,7 @@ def take_born(call: CallEnded, lists: list[MountList], known: KnownMounts) -> No
                 mount.is_hidden = source.is_hidden
         if listed is None:
             known.tables.attach(mount)
+        known.pending.attached.claim(entry.unique)
         if not is_root and not mount.is_hidden:
             cause = Cause.of(call.row)
             known.rows.attach(mount, "namespace-copy", "kernel", cause, source, before)

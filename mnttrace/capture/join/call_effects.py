@@ -60,7 +60,7 @@ class CallEffects:
 
     def unnamed(self, call: CallEnded) -> list[NameMount]:
         """What is to be asked before a call is taken."""
-        tables, pending = self._known.tables, self._known.pending
+        tables, attached = self._known.tables, self._known.pending.attached
         new = []
         for found in call.lists:
             are_made = found.reason in (LIST_MADE, LIST_BIRTH)
@@ -69,7 +69,7 @@ class CallEffects:
                 for entry in found.entries
                 if entry.unique not in tables
                 and entry.mntns_id
-                and (are_made or entry.how == HOW_PROPAGATED or pending.was_cut(entry.unique))
+                and (are_made or entry.how == HOW_PROPAGATED or attached.was_cut(entry.unique))
             ]
         return self._known.naming.ask_anew(new, call.names) if new else []
 
@@ -90,7 +90,7 @@ class CallEffects:
         if unwatched:
             self._known.detaches.by_lists(call, unwatched)
         if call.is_cut:
-            self._known.pending.remember_cut(call)
+            self._known.pending.attached.remember_cut(call)
         return Birth(born[0].ns, born[0].ns_id) if born else None
 
 

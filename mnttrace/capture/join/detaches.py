@@ -198,7 +198,8 @@ class Detaches:
         removed = [mount for mount in mounts if mount.key not in dead]
         for mount in removed:
             if not mount.is_hidden:
-                self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
+                via: Via = "expiry" if mount.is_automount else ""
+                self._rows.detach(mount, via, "kernel", cause)
         self._take_away([(mount, cause) for mount in removed])
 
     def namespace_gone(self, key: int, when: Cause) -> None:
@@ -273,7 +274,7 @@ class Detaches:
     def _remove(self, gone: list[tuple[MountState, Cause]]) -> None:
         for mount, _ in gone:
             self._tables.detach(mount.unique)
-            self._pending.claim(mount.unique)
+            self._pending.attached.claim(mount.unique)
             self.expected.take(mount.unique)
         for mount, cause in gone:
             self._changes.left_group(mount, mount.group, mount.master, cause)

@@ -179,9 +179,10 @@ class Differences:
             is_first = (
                 is_new
                 and difference.what == "attach"
-                and not self._known.pending.awaits_call(difference.unique)
+                and not self._known.pending.attached.awaits_call(difference.unique)
             )
-            if found.is_final or is_first or now - since >= CONFIRM_DIFFERENCE:
+            is_sure = found.is_final or difference.unique in self._known.uncalled
+            if is_sure or is_first or now - since >= CONFIRM_DIFFERENCE:
                 confirmed.append(difference)
             else:
                 doubts[difference.doubt] = since

@@ -206,6 +206,12 @@ class MountNamed(Answer):
     mountpoint: str
 
 
+class MountsFound(Answer):
+    """Answers FindMounts: the keys of the namespaces that have some of them."""
+
+    keys: list[int]
+
+
 class NamespaceIdentified(Answer):
     """Answers IdentifyNamespace."""
 
@@ -259,6 +265,7 @@ AnyEvent = (
     | TableRead
     | RoundEnded
     | MountNamed
+    | MountsFound
     | NamespaceIdentified
     | ThreadIdentified
     | ThreadChecked
