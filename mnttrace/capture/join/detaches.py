@@ -81,6 +81,8 @@ class Detaches:
         reported = [mount.unique for mount in known[begin:]]
         missing = last_at_each_place(self._tables.attached(missing))
         mounts = self._tables.attached(dict.fromkeys([*missing, *reported]))
+        if not mounts and (released := self.expected.released(call)):
+            mounts = [released]
         if not mounts:
             return
         direct, is_at_path = taken_directly(call, mounts, self._tables, self.expected, reported)
@@ -122,6 +124,7 @@ class Detaches:
         mounts = [mount for mount in mounts if mount.unique in self._tables]
         own = {mount.unique for mount in mounts}
         on_file = next((m for m in reversed(mounts) if m.parent not in own), None)
+        on_file = on_file or self.expected.released(call)
         if on_file is None:
             return
         if call.last_detached_known_by != BY_EVENT:
@@ -149,12 +152,10 @@ class Detaches:
         return along
 
     def by_lists(self, call: CallEnded, lists: list[MountList]) -> None:
-        """What a call took in namespaces that nobody reports of yet: these were listed after it."""
-        for key, entries in whole_lists(lists):
-            present = {entry.unique for entry in entries}
+        """What was to go with a call in these namespaces, and is there, stayed; what is not went
+        with it."""
+        for _, present in whole_lists(lists):
             self.expected.found(present, call.end + 1)
-            lacking = self._tables.of_namespace(key) - present
-            self.expected.lacks(one for one in lacking if not self._pending.has_detached(one))
         self._take_due(Cause.of(call.row))
 
     def _take_due(self, current: Cause) -> None:
