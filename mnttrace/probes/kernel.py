@@ -273,17 +273,20 @@ class KernelProbes:
         self._libc.syscall(self._setns, ctypes.c_ulong(about), what)
 
     def losses(self) -> dict[str, int]:
-        """How many records were sent and lost, and so on, by kind: see :class:`Loss`."""
+        """How many records were sent and lost, and so on, by kind: see :class:`Loss`; and of how
+        many removals the program was skipped, though few detach mounts (`skipped_removals`)."""
         found = {loss.name.lower(): self._losses[loss] for loss in Loss}
         runs = found.pop("lost_run")
-        # How often the kernel skipped a program. Where calls have retries these count LOST_RUN.
-        ends = (b"leave", b"leave_remove") if len(self._retry_levels) == 1 else ()
+        # How often the kernel skipped a program on a function. A call whose program was skipped is
+        # found by what is left of it (LOST_RUN, unended()), or counts as torn.
         runs += sum(
             missed(program.fd)
             for name, program in self._bpf.funcs.items()
-            if name in ends or name.startswith(_HOOKS)
+            if name.startswith(_HOOKS)
         )
-        return found | {"lost_runs": runs}
+        removals = self._bpf.funcs.get(b"leave_remove")
+        skipped = missed(removals.fd) if removals and len(self._retry_levels) == 1 else 0
+        return found | {"lost_runs": runs, "skipped_removals": skipped}
 
     def unended(self) -> int:
         """How many calls were seen to begin and have ended unseen."""

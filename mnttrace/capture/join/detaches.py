@@ -43,6 +43,7 @@ class Detaches:
 
     Attributes:
         expected: what is to go along in other namespaces.
+        uncalled: how many mounts went by a thread, and not with a call or a namespace.
         doubtful: of how many mounts it is not known whether they went with a umount or with their
             namespace.
     """
@@ -55,7 +56,7 @@ class Detaches:
         self._rows = rows
         self._changes = changes
         self.expected = ExpectedDetaches(tables, pending)
-        self.doubtful = 0
+        self.doubtful = self.uncalled = 0
 
     # ---- by calls
 
@@ -197,6 +198,7 @@ class Detaches:
         dead = {mount.key for mount in mounts if mount.is_root}
         self._died([mount for mount in mounts if mount.key in dead], "kernel", cause)
         removed = [mount for mount in mounts if mount.key not in dead]
+        self.uncalled += len(removed)
         for mount in removed:
             if not mount.is_hidden:
                 via: Via = "expiry" if mount.is_automount else ""
