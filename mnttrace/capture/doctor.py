@@ -111,8 +111,8 @@ def _tracefs() -> str:
 
 def _programs(probes: list[KernelProbes]) -> str:
     probes.append(KernelProbes())
-    features = " and ".join(probes[0].features)
-    return "compiled, loaded and attached" + (f", with {features}" if features else "")
+    features = probes[0].features
+    return f"loaded and attached; {probes[0].origin}" + (f"; with {features}" if features else "")
 
 
 def _tracepoints(probes: KernelProbes) -> str:

@@ -8,27 +8,29 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from mnttrace.errors import CaptureError, MissingPrerequisite
-from mnttrace.linux import perf
 from mnttrace.linux.bpf import missed
-from mnttrace.linux.btf import Btf
 from mnttrace.linux.capabilities import lacking
 from mnttrace.linux.syscalls import Syscall, SyscallKind, by_number
 from mnttrace.linux.tracefs import open_tracefs, tracepoint_id
-from mnttrace.probes.backends import choose
-from mnttrace.probes.compile import compile_programs
+from mnttrace.probes.arm import arm
+from mnttrace.probes.backends import Candidate
+from mnttrace.probes.compiled import Facts, ProgramSet
+from mnttrace.probes.load import Loaded
 from mnttrace.probes.records import Loss
 from mnttrace.probes.ring import Ring
+from mnttrace.probes.supply import Given, Kept, Say, Supply
 
 # Types that no namespace has, for setns(2); the same as in bpf/calls.h.
 _ASK_LIST, _ASK_WATCHED, _ASK_THREAD = 0x40, 0x20, 0x21
 # The programs that others go on with by tail call, in the order of bpf/calls.h.
 _PROGRAMS = ("enter", "enter_paths", "walk", "leave_paths", "finish", "finish_removal")
-_HOOKS = (b"kfunc__", b"kretfunc__", b"kprobe__", b"kretprobe__")  # bcc's names for them
+_U32 = struct.Struct("=I")
+_U64 = struct.Struct("=Q")
 
 
 def check_privileges() -> None:
@@ -57,16 +59,20 @@ class KernelProbes:
         follow: processes whose descendants are marked (`descends` of an operation).
         backend: how mounts are seen, one of :data:`mnttrace.probes.backends.BACKENDS`; None: the
             first of them that this kernel has.
+        programs: a file of compiled programs; None: those that are kept, or they are compiled.
+        say: told where the programs come from, and what is wrong with those that are kept.
 
     Attributes:
         ring: what they write to; its records are those of :mod:`mnttrace.probes.records`.
         backend: how mounts are seen.
         traced: names of the calls that are traced.
         missing: names of the calls that this kernel has no tracepoint for.
-        features: what makes the programs faster, of what this kernel has.
+        features: what makes the programs faster, of what this kernel has, in words.
+        origin: where the programs come from, in words.
 
     Raises:
         MissingPrerequisite: not root, no BTF, no bcc, no tracefs.
+        BadInput: the file is not to be trusted, or for another kernel.
         CaptureError: the kernel refused a program.
     """
 
@@ -75,24 +81,27 @@ class KernelProbes:
         ring_bytes: int = 1 << 24,
         follow: Iterable[int] = (),
         backend: str | None = None,
+        programs: Path | None = None,
+        say: Say = lambda _: None,
     ) -> None:
         check_privileges()
         self.traced: list[str] = []
         self.missing: list[str] = []
-        self._events: list[int] = []
         self._calls = by_number(os.uname().machine)
-        self.backend, self._definitions, self.features = choose(backend, Btf.load())
-        self._definitions["RING_PAGES"] = ring_bytes // os.sysconf("SC_PAGE_SIZE")
-        followed = list(follow)
-        if followed:
-            self._definitions["FOLLOW_DESCENDANTS"] = 1
-        self._bpf = compile_programs(self._definitions)
-        self._fill_traits()
-        self._name_recorder()
-        for pid in followed:
-            self._bpf[b"followed"][ctypes.c_uint(pid)] = ctypes.c_ubyte(1)
-        self._attach()
-        self.ring = Ring(self._bpf[b"events"].map_fd, ring_bytes)
+        self._followed = list(follow)
+        # A hash takes memory for all that it can have.
+        unused = {} if self._followed else {"followed": 1}
+        self._sizes = {"events": ring_bytes} | unused
+        supply: Supply = Given(programs) if programs else Kept(say)
+        self.features = arm(backend, supply, self._load, say).words
+        self.origin = supply.origin
+        say(f"BPF programs: {self.origin}")
+        try:
+            self._attach()
+            self.ring = Ring(self._loaded.maps["events"].descriptor, ring_bytes)
+        except BaseException:
+            self._loaded.close()
+            raise
         self._libc = ctypes.CDLL(None, use_errno=True)
         [self._setns] = [number for number, call in self._calls.items() if call.name == "setns"]
 
@@ -126,38 +135,60 @@ class KernelProbes:
         """How many copies of each program are attached: see bpf/calls.h."""
         return range(self._definitions["RETRY_LEVELS"])
 
-    def _load(self, name: str, kind: str) -> Any:
-        bpf = type(self._bpf)
+    def _load(self, candidate: Candidate, programs: ProgramSet, facts: Facts) -> None:
+        """Load the programs of a candidate, and attach all but those on calls."""
+        self.backend, self._definitions = candidate.backend, candidate.definitions
+        self._loaded = Loaded(programs, facts, self._sizes)
         try:
-            return self._bpf.load_func(name.encode(), getattr(bpf, kind))
-        except Exception as error:
-            raise CaptureError(
-                f"the kernel refuses the BPF program {name}: {error}",
-                "is BPF locked down? mnttrace doctor says what is missing",
-            ) from error
+            tail_called = {name for _, name in self._tail_called()}
+            self._loaded.load(tail_called | {*self._first_called()})
+            self._fill_maps()
+            self._loaded.attach()
+        except BaseException:
+            self._loaded.close()
+            raise
 
-    def _link(self, index: int, name: str) -> None:
-        """Load a program that others go on with by tail call."""
-        programs = self._bpf[b"programs"]
-        programs[ctypes.c_int(index)] = ctypes.c_int(self._load(name, "TRACEPOINT").fd)
+    def _first_called(self) -> Iterator[str]:
+        """The programs that the kernel calls, but for hooks."""
+        yield "fork"
+        counts = {len(call.arguments) for call in self._calls.values() if not _removes(call)}
+        for level in self._retry_levels:
+            for name in ("leave", *(f"enter_{count}" for count in counts)):
+                yield _at_level(name, level)
+            if self._sees_removals(level):
+                yield _at_level("leave_remove", level)
 
-    def _fill_traits(self) -> None:
-        table = self._bpf[b"traits"]
+    def _tail_called(self) -> Iterator[tuple[int, str]]:
+        """The programs that others go on with, with their places in the map of them."""
+        for level in self._retry_levels:
+            unused = set() if self.can_walk else {"walk"}
+            if not self._sees_removals(level):
+                unused.add("finish_removal")
+            for index, name in enumerate(_PROGRAMS, len(_PROGRAMS) * level):
+                if name not in unused:
+                    yield index, _at_level(name, level)
+        if self.can_walk:
+            yield len(_PROGRAMS) * self._definitions["RETRY_LEVELS"], "survey"
+
+    def _fill_maps(self) -> None:
+        maps, programs = self._loaded.maps, self._loaded.programs
         for number, call in self._calls.items():
             kinds = [int(argument.kind) for argument in call.arguments]
             kinds += [0] * (6 - len(kinds))
             raw = bytes([*kinds, call.always_recorded, call.kind, len(call.arguments), *[0] * 7])
-            table[ctypes.c_int(number)] = table.Leaf.from_buffer_copy(raw)
-
-    def _name_recorder(self) -> None:
+            maps["traits"].update(_U32.pack(number), raw)
         self._recorder = self._mapped("recorder")
         self._losses = self._mapped("losses")
         # struct recorder of bpf/calls.h as 64-bit numbers: group, listed, pid, is_in_call.
         self._recorder[2] = os.getpid()
+        for pid in self._followed:
+            maps["followed"].update(_U32.pack(pid), b"\1")
+        for index, name in self._tail_called():
+            maps["programs"].update(_U32.pack(index), _U32.pack(programs[name]))
 
     def _mapped(self, name: str) -> memoryview:
         """The memory of a map, as 64-bit numbers; see MAPPED in bpf/kernel.h."""
-        memory = mmap.mmap(self._bpf[name.encode()].map_fd, mmap.PAGESIZE)
+        memory = mmap.mmap(self._loaded.maps[name].descriptor, mmap.PAGESIZE)
         return memoryview(memory).cast("Q")
 
     def _sees_removals(self, level: int) -> bool:
@@ -165,23 +196,12 @@ class KernelProbes:
         return self.reports_mount_events or (self.can_use_fanotify and level == 0)
 
     def _attach(self) -> None:
-        for level in self._retry_levels:
-            unused = set() if self.can_walk else {"walk"}
-            if not self._sees_removals(level):
-                unused.add("finish_removal")
-            for index, name in enumerate(_PROGRAMS, len(_PROGRAMS) * level):
-                if name not in unused:
-                    self._link(index, _at_level(name, level))
-        if self.can_walk:
-            self._link(len(_PROGRAMS) * self._definitions["RETRY_LEVELS"], "survey")
-        self._load("fork", "RAW_TRACEPOINT")
-        self._bpf.attach_raw_tracepoint(tp=b"sched_process_fork", fn_name=b"fork")
         tracefs = open_tracefs()
         try:
             # Umounts first: else a mount would be reported, and not its umount a moment later.
             calls = sorted(self._calls.values(), key=lambda one: one.kind != SyscallKind.UMOUNT)
             for call in calls:
-                if call.kind == SyscallKind.REMOVE:
+                if _removes(call):
                     self._attach_removal(tracefs, call)
                 else:
                     self._attach_call(tracefs, call)
@@ -201,16 +221,14 @@ class KernelProbes:
         for level in self._retry_levels:
             names = (f"enter_{len(call.arguments)}", "leave")
             for tracepoint, name in zip(ids, names, strict=True):
-                program = self._load(_at_level(name, level), "TRACEPOINT")
-                self._events.append(perf.attach_tracepoint(tracepoint or 0, program.fd))
+                self._loaded.attach_tracepoint(tracepoint or 0, _at_level(name, level))
         self.traced.append(call.name)
 
     def _attach_removal(self, tracefs: int, call: Syscall) -> None:
         tracepoint = tracepoint_id(tracefs, f"syscalls/sys_exit_{call.tracepoint}")
         for level in self._retry_levels:
             if tracepoint is not None and self._sees_removals(level):
-                program = self._load(_at_level("leave_remove", level), "TRACEPOINT")
-                self._events.append(perf.attach_tracepoint(tracepoint, program.fd))
+                self._loaded.attach_tracepoint(tracepoint, _at_level("leave_remove", level))
 
     def survey(self, path: str) -> bool:
         """Have the programs list the mounts of a namespace; the list comes through the ring.
@@ -268,19 +286,17 @@ class KernelProbes:
         found = {loss.name.lower(): self._losses[loss] for loss in Loss}
         runs = found.pop("lost_run")
         # How often the kernel skipped a program. Where calls have retries these count LOST_RUN.
-        ends = (b"leave", b"leave_remove") if len(self._retry_levels) == 1 else ()
+        ends = {"leave", "leave_remove"} if len(self._retry_levels) == 1 else set()
+        ends |= {program.name for program in self._loaded.hooks}
         runs += sum(
-            missed(program.fd)
-            for name, program in self._bpf.funcs.items()
-            if name in ends or name.startswith(_HOOKS)
+            missed(descriptor) for name, descriptor in self._loaded.programs.items() if name in ends
         )
         return found | {"lost_runs": runs}
 
     def unended(self) -> int:
         """How many calls were seen to begin and have ended unseen."""
         numbers = {str(number) for number in self._calls}
-        calls = self._bpf[b"inflight"]
-        begun = {thread.value: call.entered for thread, call in calls.items()}
+        begun = self._begun()
         unended = {}
         for thread, entered in begun.items():
             try:
@@ -292,15 +308,23 @@ class KernelProbes:
             if now != "running" and now not in numbers:
                 unended[thread] = entered
         # Those that ended meanwhile were seen to.
-        now_begun = {thread.value: call.entered for thread, call in calls.items()}
+        now_begun = self._begun()
         return sum(now_begun.get(thread) == entered for thread, entered in unended.items())
+
+    def _begun(self) -> dict[int, int]:
+        """Thread → when its call began, of all that are under way: see struct inflight in bpf/."""
+        calls = self._loaded.maps["inflight"].items()
+        return {_U64.unpack(key)[0]: _U64.unpack_from(value)[0] for key, value in calls}
 
     def close(self) -> None:
         """Detach the programs: they send nothing from now on, and are gone within seconds."""
-        perf.close(self._events)
-        self._events.clear()
         self.ring.close()
-        self._bpf.cleanup()
+        self._loaded.close()
+
+
+def _removes(call: Syscall) -> bool:
+    """Whether it removes files: such calls are looked at only when they end."""
+    return call.kind == SyscallKind.REMOVE
 
 
 def _at_level(name: str, level: int) -> str:
