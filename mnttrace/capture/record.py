@@ -24,6 +24,7 @@ from mnttrace.capture.stream.raw_log import VERSION, Header, RawLogWriter
 from mnttrace.errors import BadInput
 from mnttrace.probes.kernel import KernelProbes
 from mnttrace.probes.null import NullProbes
+from mnttrace.probes.supply import Say
 from mnttrace.recording.writer import Writer
 
 _POLL = 0.01  # seconds between looks at the ring buffer
@@ -44,6 +45,8 @@ class Recorder:
         command: what to record, started once the probes are armed; empty: what others do.
         keep_raw: also keep what the core gets, in order.
         backend: as of :class:`mnttrace.probes.kernel.KernelProbes`; or "none": mount tables alone.
+        programs: as of that class.
+        say: as of that class.
 
     Raises:
         BadInput: there is no such command.
@@ -59,6 +62,8 @@ class Recorder:
         command: Sequence[str] = (),
         backend: str | None = None,
         keep_raw: bool = False,
+        programs: Path | None = None,
+        say: Say = lambda _: None,
     ) -> None:
         wanted = wanted or Filter()
         self._command = list(command)
@@ -69,7 +74,9 @@ class Recorder:
         if backend == "none":
             self._probes = NullProbes()
         else:
-            self._probes = KernelProbes(follow=descendants(wanted.pids), backend=backend)
+            self._probes = KernelProbes(
+                follow=descendants(wanted.pids), backend=backend, programs=programs, say=say
+            )
         self._raw: RawLogWriter | None = None
         self._signal = 0
         with ExitStack() as held:
