@@ -79,7 +79,7 @@ class Kept:
         self._store = Store()
         self._btf = facts.digest()
         self._source = source()
-        self._bundle = self._read()
+        self._bundle = self._read(say)
         self.facts = self._bundle.facts if self._bundle else facts.read()
         self.origin = ""
 
@@ -96,7 +96,7 @@ class Kept:
         programs, compiler = compile_programs(definitions)
         self.origin = "compiled"
         # Others may have kept some meanwhile.
-        before = self._read()
+        before = self._read(lambda _: None)
         sets = before.sets if before and before.compiler == compiler else []
         others = [one for one in sets if one.definitions != definitions]
         bundle = Bundle(self._source, self.facts, compiler, [programs, *others[: _SETS - 1]])
@@ -114,20 +114,20 @@ class Kept:
         key = "\0".join((self._source, system.machine, system.release, self._btf))
         return sha256(key.encode()).hexdigest()
 
-    def _read(self) -> Bundle | None:
+    def _read(self, say: Say) -> Bundle | None:
         try:
             data = self._store.read(self._name)
             if data is None:
                 return None
             bundle = decode(data)
         except (OSError, Untrusted, Damaged) as error:
-            self._say(f"kept programs are not used: {error}")
+            say(f"kept programs are not used: {error}")
             return None
         wrong = _misfit(bundle, self._source, self._btf)
         if not wrong and not is_current(bundle.compiler):
             wrong = "they were compiled by another bcc or LLVM"
         if wrong:
-            self._say(f"kept programs are not used: {wrong}")
+            say(f"kept programs are not used: {wrong}")
             return None
         return bundle
 
