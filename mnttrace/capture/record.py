@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from mnttrace.capture.about import about
 from mnttrace.capture.identity.processes import descendants
 from mnttrace.capture.join.selection import Filter
-from mnttrace.capture.session import Session
 from mnttrace.errors import BadInput
 from mnttrace.probes.kernel import KernelProbes
 from mnttrace.probes.null import NullProbes
@@ -85,6 +84,9 @@ class Recorder:
         with ExitStack() as held:
             held.callback(self._probes.close)
             make(directory, force)
+            # Imported once the probes are armed: what happens meanwhile waits in their buffer.
+            from mnttrace.capture.session import Session
+
             meta = about(command, keep_secrets)
             self.session = Session(
                 self._probes, self._add, meta["wall_offset"], wanted, keep_secrets, directory

@@ -29,6 +29,8 @@ from mnttrace.probes.supply import Given, Kept, Say, Supply
 _ASK_LIST, _ASK_WATCHED, _ASK_THREAD = 0x40, 0x20, 0x21
 # The programs that others go on with by tail call, in the order of bpf/calls.h.
 _PROGRAMS = ("enter", "enter_paths", "walk", "leave_paths", "finish", "finish_removal")
+# How long Linux 6.18 looks at those programs for which it takes longest, ms.
+_LOOKED_AT = {"survey": 90, "leave": 70, "walk": 60, "leave_remove": 20}
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
 
@@ -95,13 +97,13 @@ class KernelProbes:
         supply: Supply = Given(programs) if programs else Kept(say)
         self.features = arm(backend, supply, self._load, say).words
         self.origin = supply.origin
-        say(f"BPF programs: {self.origin}")
         try:
             self._attach()
             self.ring = Ring(self._loaded.maps["events"].descriptor, ring_bytes)
         except BaseException:
             self._loaded.close()
             raise
+        say(f"BPF programs: {self.origin}")
         self._libc = ctypes.CDLL(None, use_errno=True)
         [self._setns] = [number for number, call in self._calls.items() if call.name == "setns"]
 
@@ -140,8 +142,8 @@ class KernelProbes:
         self.backend, self._definitions = candidate.backend, candidate.definitions
         self._loaded = Loaded(programs, facts, self._sizes)
         try:
-            tail_called = {name for _, name in self._tail_called()}
-            self._loaded.load(tail_called | {*self._first_called()})
+            names = [*(name for _, name in self._tail_called()), *self._first_called()]
+            self._loaded.load(sorted(names, key=_looked_at, reverse=True))
             self._fill_maps()
             self._loaded.attach()
         except BaseException:
@@ -320,6 +322,11 @@ class KernelProbes:
         """Detach the programs: they send nothing from now on, and are gone within seconds."""
         self.ring.close()
         self._loaded.close()
+
+
+def _looked_at(name: str) -> int:
+    """How long the kernel looks at a program before it is loaded, in ms: for an order."""
+    return _LOOKED_AT.get(name.partition("_retry")[0], 0)
 
 
 def _removes(call: Syscall) -> bool:

@@ -68,15 +68,15 @@ class Loaded:
         their ways.
 
         Args:
-            names: of those that are not on functions.
+            names: of those that are not on functions; what takes long goes first.
 
         Raises:
             CaptureError: the kernel refuses one.
         """
         for program in self.hooks:
             self._load(program)
-        # The longest first, so that none of them is left to the end.
-        waiting = sorted((self._known[name] for name in set(names)), key=lambda one: len(one.code))
+        waiting = [self._known[name] for name in dict.fromkeys(names)]
+        waiting.reverse()
         failed: list[CaptureError] = []
 
         def work() -> None:
