@@ -6,7 +6,7 @@
 #define MNTTRACE_CALLS_H
 
 /* Indices in the map `programs`, for tail calls: these for each retry level, in the order of
- * mnttrace/probes/kernel.py, and behind them PROGRAM_SURVEY. */
+ * mnttrace/probes/kernel.py, and behind them these two. */
 #define PROGRAM_ENTER 0
 #define PROGRAM_ENTER_PATHS 1
 #define PROGRAM_WALK 2
@@ -16,6 +16,7 @@
 #define PROGRAMS 6
 #define AT_LEVEL(program, level) ((program) + PROGRAMS * (level))
 #define PROGRAM_SURVEY AT_LEVEL(0, RETRY_LEVELS)
+#define PROGRAM_WALK_REMOVAL (PROGRAM_SURVEY + 1)
 
 /*
  * On newer kernels (7.x, those with trace_call_bpf_faultable()) programs on system calls can be
@@ -73,6 +74,8 @@ struct operation_scratch {
 	struct operation_record record;
 	char strings[STRINGS_SIZE + STRING_SIZE];
 	u64 wakeup;
+	/* The call may have detached mounts in namespaces that nobody reports of yet. */
+	u64 looks_elsewhere;
 };
 
 /* Whether a process was sent since it was executed: its id may be used again. */
@@ -122,7 +125,7 @@ struct recorder {
 BPF_ARRAY(traits, struct traits, 512);
 MAPPED(struct recorder, recorder, 1);
 BPF_PERCPU_ARRAY(arguments, struct arguments, SLOTS);
-BPF_PROG_ARRAY(programs, PROGRAM_SURVEY + 1);
+BPF_PROG_ARRAY(programs, PROGRAM_WALK_REMOVAL + 1);
 BPF_HASH(inflight, u64, struct inflight, 10240);
 BPF_PERCPU_ARRAY(operation_scratch, struct operation_scratch, CALL_SLOTS);
 BPF_PERCPU_ARRAY(process_scratch, struct process_scratch, CALL_SLOTS);

@@ -26,6 +26,9 @@ static __always_inline void serve_recorder(void *ctx, struct recorder *own, u64 
 		u8 one = 1;
 
 		watched.update(&id, &one);
+#ifdef LISTS_UNWATCHED
+		end_as_unwatched(id);
+#endif
 		return;
 	}
 #ifdef CAN_WALK
@@ -82,6 +85,7 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 level)
 	if (!t->always_recorded && !concerns_mount_namespace(t, given->value, &call.target_mntns))
 		return 0;
 	u64 mntns = current_mntns();
+	send_all_ended(slot);
 	call.entered = bpf_ktime_get_ns();
 	__builtin_memcpy(call.arguments, given->value, sizeof(call.arguments));
 	call.mntns = mntns_inode(mntns);

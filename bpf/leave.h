@@ -204,8 +204,15 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 level)
 	if (list && call->watermark)
 		expect(slot, last_event(own, FAN_MNT_ATTACH, &all_read));
 	/* A new namespace may end soon: the recorder is to look at once. */
-	if (list && (t->kind == SYSCALL_KIND_NAMESPACE || t->kind == SYSCALL_KIND_DESCRIPTOR))
+	if (list && (t->kind == SYSCALL_KIND_NAMESPACE || t->kind == SYSCALL_KIND_DESCRIPTOR)) {
 		s->wakeup = BPF_RB_FORCE_WAKEUP;
+		add_listed(slot);
+	}
+	s->looks_elsewhere = t->kind == SYSCALL_KIND_UMOUNT && !result;
+	if (s->looks_elsewhere) {
+		look_at_unwatched(slot);
+		list = list || begin_unwatched(slot, call->entered, call->entered);
+	}
 	inflight.delete(&thread);
 	if (list)
 		programs.call(ctx, AT_LEVEL(PROGRAM_WALK, level));
@@ -234,9 +241,12 @@ static __always_inline int leave_removal(struct exit_context *ctx, u32 level)
 	if (!s || !own || ctx->result)
 		return 0;
 	u32 by;
-	u64 notified = last_detached(own, &by);
+	u64 notified = last_detached(own, &by), entered = bpf_ktime_get_ns();
 
-	if (!notified)
+	look_at_unwatched(slot);
+	bool is_listed = begin_unwatched(slot, AT_ANY_TIME, entered);
+
+	if (!notified && !is_listed)
 		return 0;
 	struct operation_record *r = &s->record;
 	u64 mntns = current_mntns();
@@ -244,13 +254,15 @@ static __always_inline int leave_removal(struct exit_context *ctx, u32 level)
 	__builtin_memset(r, 0, sizeof(*r));
 	r->kind = RECORD_OPERATION;
 	r->number = ctx->number;
-	r->entered = r->left = bpf_ktime_get_ns();
+	r->entered = r->left = entered;
 	r->mntns_before = r->mntns_after = mntns_inode(mntns);
 	r->mntns_id_before = r->mntns_id_after = mntns_id(mntns);
 	r->last_detached = notified;
 	r->last_detached_known_by = by;
 	fill_caller(r);
 	s->wakeup = BPF_RB_NO_WAKEUP;
+	if (is_listed)
+		programs.call(ctx, PROGRAM_WALK_REMOVAL);
 	programs.call(ctx, AT_LEVEL(PROGRAM_FINISH_REMOVAL, level));
 	return 0;
 }
@@ -300,16 +312,17 @@ static __always_inline int survey_namespace(void *ctx)
 	return 0;
 }
 
-/* A walk after a call, begun by leave_call(). */
-static __always_inline int walk_mounts(void *ctx, u32 level)
+/* The end of the list of a namespace that nobody reports of yet. */
+static __always_inline void end_unwatched(struct walk *w)
 {
-	u32 slot = OF_CALL(level);
-	struct walk *w = walks.lookup(&slot);
-	struct operation_scratch *s = operation_scratch.lookup(&slot);
+	if (w->phase != PHASE_DONE)
+		count(CUT_UNWATCHED);
+	end_walk(w);
+}
 
-	if (!w || !s)
-		return 0;
-	walk_to_end(ctx, w, AT_LEVEL(PROGRAM_WALK, level));
+/* The end of a call's own list. */
+static __always_inline void end_list(struct walk *w, struct operation_scratch *s)
+{
 	if (misses_expected(w)) {
 		count(LOST_MADE);
 		s->record.walk_cut = 1;
@@ -320,6 +333,28 @@ static __always_inline int walk_mounts(void *ctx, u32 level)
 	end_walk(w);
 	if (w->lost)
 		s->record.walk_cut = 1;
+}
+
+/* A walk after a call, begun by leave_call(). */
+static __always_inline int walk_mounts(void *ctx, u32 slot, u32 level)
+{
+	struct walk *w = walks.lookup(&slot);
+	struct operation_scratch *s = operation_scratch.lookup(&slot);
+
+	if (!w || !s)
+		return 0;
+	walk_to_end(ctx, w, AT_LEVEL(PROGRAM_WALK, level));
+#ifdef LISTS_UNWATCHED
+	if (w->unwatched)
+		end_unwatched(w);
+	else
+		end_list(w, s);
+	if (s->looks_elsewhere &&
+	    begin_unwatched(slot, s->record.entered, s->record.entered))
+		programs.call(ctx, AT_LEVEL(PROGRAM_WALK, level));
+#else
+	end_list(w, s);
+#endif
 	if (w->top_root) {
 		want_path(slot, ARGUMENT_MOUNTPOINT, BASE_DENTRY, 0, w->top_mountpoint);
 		want_path(slot, ARGUMENT_ROOT, BASE_DENTRY, 0, w->top_root);
@@ -328,6 +363,25 @@ static __always_inline int walk_mounts(void *ctx, u32 level)
 	programs.call(ctx, AT_LEVEL(PROGRAM_FINISH, level));
 	return 0;
 }
+
+#ifdef LISTS_UNWATCHED
+/* A walk after a removal, begun by leave_removal(). */
+static __always_inline int walk_unwatched(void *ctx)
+{
+	u32 slot = OF_REMOVAL(0);
+	struct walk *w = walks.lookup(&slot);
+	struct operation_scratch *s = operation_scratch.lookup(&slot);
+
+	if (!w || !s)
+		return 0;
+	walk_to_end(ctx, w, PROGRAM_WALK_REMOVAL);
+	end_unwatched(w);
+	if (begin_unwatched(slot, AT_ANY_TIME, s->record.entered))
+		programs.call(ctx, PROGRAM_WALK_REMOVAL);
+	programs.call(ctx, AT_LEVEL(PROGRAM_FINISH_REMOVAL, 0));
+	return 0;
+}
+#endif
 #endif
 
 /* Send the paths that are wanted, one in each program, and then the operation. */

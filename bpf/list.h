@@ -73,6 +73,8 @@ struct walk {
 	volatile u32 whole;
 	/* Only `top` is wanted. */
 	volatile u32 alone;
+	/* How many namespaces were listed that nobody reports of yet; 0 during the call's own list. */
+	volatile u32 unwatched;
 	/* A part of the list found no room: what the others lack may be there. */
 	volatile u32 lost;
 	volatile u32 count;

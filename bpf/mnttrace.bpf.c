@@ -15,6 +15,7 @@
  *
  *   enter_N → enter → enter_paths → …
  *   leave → walk → walk → … → leave_paths → … → finish
+ *   leave_remove → walk_removal → … → finish_removal
  *
  * On some kernels each program is attached four times, as NAME and NAME_retry1 to 3: see calls.h.
  */
@@ -26,6 +27,7 @@
 #include "list.h"
 #include "steps.h"
 #include "propagation.h"
+#include "unwatched.h"
 #include "hooks.h"
 #include "arguments.h"
 #include "caller.h"
@@ -59,7 +61,8 @@
 	PROGRAM(finish##suffix, exit_context, send_operation, OF_CALL(level))
 
 #ifdef CAN_WALK
-#define WALK(suffix, level) PROGRAM(walk##suffix, exit_context, walk_mounts, level)
+#define WALK(suffix, level)                                                                        \
+	PROGRAM(walk##suffix, exit_context, walk_mounts, OF_CALL(level), level)
 PROGRAM(survey, enter_context, survey_namespace)
 #else
 #define WALK(suffix, level)
@@ -71,6 +74,9 @@ PROGRAM(survey, enter_context, survey_namespace)
 	PROGRAM(finish_removal##suffix, exit_context, send_operation, OF_REMOVAL(level))
 #if defined(FANOTIFY_MNT_ID) || defined(HOOKS)
 REMOVALS(, 0)
+#endif
+#ifdef LISTS_UNWATCHED
+PROGRAM(walk_removal, exit_context, walk_unwatched)
 #endif
 /* Retries see whether an earlier copy was skipped by what hooks have noted, which that takes. An
  * event of fanotify stays in its queue, and the removal would be sent again. */

@@ -19,6 +19,7 @@
 #define RECORD_MOUNTS 3
 #define RECORD_PROCESS 4
 #define RECORD_EVENT 5
+#define RECORD_ENDED 6
 
 #define ARGUMENTS 6
 #define STRING_SIZE 4096
@@ -79,6 +80,7 @@
 #define LIST_AFTER 3 /* all of the caller's namespace, after a call that may have changed any */
 #define LIST_SURVEY 4 /* all of a namespace that the recorder asked about */
 #define LIST_CHANGED 5 /* the only one that a call can have changed */
+#define LIST_UNWATCHED 6 /* all of a namespace that nobody reports of yet, after a call elsewhere */
 
 /* How a mount came to be in the list. */
 #define HOW_MADE 1 /* the call made it, in the caller's namespace */
@@ -114,7 +116,12 @@
 #define CUT_INCONSISTENT 15
 /* A call attached a mount that its list lacks: it was detached meanwhile, or not found. */
 #define LOST_MADE 16
-#define LOSS_KINDS 17
+/* Namespaces that nobody reported of yet were not listed after a call, since there were too many or
+ * they kept changing; and ends of such that were not sent. */
+#define CUT_UNWATCHED 17
+#define LOST_ENDED 18
+#define SENT_ENDED 19
+#define LOSS_KINDS 20
 
 /* How `last_detached` of an operation is known. */
 #define BY_EVENT 0 /* from the thread's last event in the fanotify queue, or from a kernel hook */
@@ -233,6 +240,15 @@ struct event_record {
 	u64 unique;
 	u32 tid;
 	u32 mount_id;
+};
+
+/* A namespace that nobody reported of yet was found to have ended, at a time. */
+struct ended_record {
+	u16 kind;
+	u16 spare;
+	u32 mntns;
+	u64 at;
+	u64 mntns_id;
 };
 
 /* A process that made a recorded call, sent once for each program that it executes. `size` bytes of

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mnttrace import __version__
-from mnttrace.capture.join.events import namespace_key
+from mnttrace.capture.join.mount_list import namespace_key
 from mnttrace.capture.stream.secrets import redact_command
 from mnttrace.linux.namespaces import namespace_id
 from mnttrace.linux.text import clean

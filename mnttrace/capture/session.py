@@ -8,7 +8,8 @@ into the core; the core's rows come out, and what it asks for is done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mnttrace.capture.identity.processes import cgroup_path, process_of
 from mnttrace.capture.join import events, requests
 from mnttrace.capture.join.events import AnyEvent, Reason
 from mnttrace.capture.join.join import Join
+from mnttrace.capture.join.mount_list import namespace_key
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.join.setting import Setting
 from mnttrace.capture.stream.decode import Decoder
@@ -208,7 +210,7 @@ class Session:
         else:
             path, pids = f"/proc/{birth.tid}/fd/{birth.descriptor}", []
         read = self.surveyor.at(path, pids, birth.ns, "birth")
-        if read is not None and read.key == events.namespace_key(birth.ns, birth.ns_id):
+        if read is not None and read.key == namespace_key(birth.ns, birth.ns_id):
             self._feed(read)
 
     def _answer(self, request: requests.Request) -> AnyEvent | None:
@@ -216,6 +218,8 @@ class Session:
             case requests.NameMount(unique, ns_id):
                 root, mountpoint = _names(unique, ns_id)
                 return events.MountNamed(time.monotonic_ns(), unique, root, mountpoint)
+            case requests.FindMounts(uniques, keys):
+                return events.MountsFound(time.monotonic_ns(), _having(uniques, keys))
             case requests.IdentifyNamespace(key, pid, hints):
                 identity = cleaned(self._identities.of(pid, hints))
                 command = self._without_secrets(identity.command)
@@ -252,6 +256,21 @@ def _mount_group() -> MountGroup | None:
         return MountGroup()
     except OSError:
         return None
+
+
+def _having(uniques: Collection[int], keys: Iterable[int]) -> list[int]:
+    """The namespaces that have some of these mounts; all, if the kernel does not say."""
+    if not statmount.available():
+        return list(keys)
+    found, missing = [], set(uniques)
+    for key in keys:
+        with suppress(OSError):  # it has ended
+            if not missing.isdisjoint(here := set(statmount.list_mounts(key))):
+                found.append(key)
+                missing -= here
+        if not missing:
+            break
+    return found
 
 
 def _names(unique: int, ns_id: int) -> tuple[str | None, str]:

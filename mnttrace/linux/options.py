@@ -25,6 +25,7 @@ _SB_OPTIONS = {0x10: "sync", 0x80: "dirsync", 0x40: "mand", 1 << 25: "lazytime"}
 _SB_RDONLY = 0x1
 MNT_UNBINDABLE = 0x2000  # T_UNBINDABLE of mnt_t_flags from 6.17 on; bpf/list.h sets it here
 
+MNT_SHRINKABLE = 0x100  # the kernel mounted it on a look-up, and may take it away when it is unused
 MNT_LOCKED = 0x800000  # cannot be unmounted by itself: it came from a more privileged namespace
 MNT_SHOWN = MNT_UNBINDABLE | _MNT_READONLY | sum(_MNT_OPTIONS)  # all that a mount table has
 SB_SHOWN = _SB_RDONLY | sum(_SB_OPTIONS)

@@ -133,6 +133,12 @@ class KernelProbes:
         return "HOOK_NUMBERED" in self._definitions
 
     @property
+    def _lists_unwatched(self) -> bool:
+        """Whether calls list namespaces that fanotify does not report of: see bpf/unwatched.h."""
+        needed = {"FANOTIFY_MNT_ID", "MNT_NS_EVENT", "MAY_GOTO"}
+        return not self.reports_mount_events and self._definitions.keys() >= needed
+
+    @property
     def _retry_levels(self) -> range:
         """How many copies of each program are attached: see bpf/calls.h."""
         return range(self._definitions["RETRY_LEVELS"])
@@ -170,7 +176,10 @@ class KernelProbes:
                 if name not in unused:
                     yield index, _at_level(name, level)
         if self.can_walk:
-            yield len(_PROGRAMS) * self._definitions["RETRY_LEVELS"], "survey"
+            behind = len(_PROGRAMS) * self._definitions["RETRY_LEVELS"]
+            yield behind, "survey"
+            if self._lists_unwatched:
+                yield behind + 1, "walk_removal"
 
     def _fill_maps(self) -> None:
         maps, programs = self._loaded.maps, self._loaded.programs

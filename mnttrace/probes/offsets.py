@@ -83,6 +83,7 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "MNT_NS_LAST_NODE": ("mnt_namespace.mnt_last_node",),  # this and the next from 6.16 on
     "MNT_NS_FIRST_NODE": ("mnt_namespace.mnt_first_node",),
     "MNT_NS_TREE": ("mnt_namespace.mounts",),
+    "MNT_NS_EVENT": ("mnt_namespace.event",),
     "MOUNT_NODE": ("mount.mnt_node",),  # from 6.8 on; before it they are a list
     "MNT_NS_LIST": ("mnt_namespace.list",),
     "MOUNT_LIST": ("mount.mnt_list",),

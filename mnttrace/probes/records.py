@@ -20,6 +20,7 @@ RECORD_PATH: Final = 2
 RECORD_MOUNTS: Final = 3
 RECORD_PROCESS: Final = 4
 RECORD_EVENT: Final = 5
+RECORD_ENDED: Final = 6
 
 ARGUMENTS: Final = 6
 STRING_SIZE: Final = 4096
@@ -78,6 +79,7 @@ LIST_BIRTH: Final = 2
 LIST_AFTER: Final = 3
 LIST_SURVEY: Final = 4
 LIST_CHANGED: Final = 5
+LIST_UNWATCHED: Final = 6
 
 HOW_MADE: Final = 1
 HOW_PROPAGATED: Final = 2
@@ -104,7 +106,10 @@ LOST_NUMBER: Final = 13
 LOST_RUN: Final = 14
 CUT_INCONSISTENT: Final = 15
 LOST_MADE: Final = 16
-LOSS_KINDS: Final = 17
+CUT_UNWATCHED: Final = 17
+LOST_ENDED: Final = 18
+SENT_ENDED: Final = 19
+LOSS_KINDS: Final = 20
 
 BY_EVENT: Final = 0
 BY_RELEASE_READ: Final = 1
@@ -119,6 +124,7 @@ class RecordKind(IntEnum):
     MOUNTS = 3
     PROCESS = 4
     EVENT = 5
+    ENDED = 6
 
 
 class ListReason(IntEnum):
@@ -129,6 +135,7 @@ class ListReason(IntEnum):
     AFTER = 3  # all of the caller's namespace, after a call that may have changed any
     SURVEY = 4  # all of a namespace that the recorder asked about
     CHANGED = 5  # the only one that a call can have changed
+    UNWATCHED = 6  # all of a namespace that nobody reports of yet, after a call elsewhere
 
 
 class HowListed(IntEnum):
@@ -175,6 +182,11 @@ class Loss(IntEnum):
     CUT_INCONSISTENT = 15
     # A call attached a mount that its list lacks: it was detached meanwhile, or not found.
     LOST_MADE = 16
+    # Namespaces that nobody reported of yet were not listed after a call, since there were too many
+    # or they kept changing; and ends of such that were not sent.
+    CUT_UNWATCHED = 17
+    LOST_ENDED = 18
+    SENT_ENDED = 19
 
 
 OPERATION_RECORD: Final = Struct("=2HI2Qq6Q6i11Q14I16s")
@@ -372,6 +384,25 @@ class EventRecord(NamedTuple):
     def unpack(cls, data: bytes, at: int = 0) -> EventRecord:
         """The struct that begins at `at`."""
         return tuple.__new__(cls, EVENT_RECORD.unpack_from(data, at))
+
+
+ENDED_RECORD: Final = Struct("=2HI2Q")
+ENDED_RECORD_SIZE: Final = ENDED_RECORD.size
+
+
+class EndedRecord(NamedTuple):
+    """A namespace that nobody reported of yet was found to have ended, at a time."""
+
+    kind: int
+    spare: int
+    mntns: int
+    at: int
+    mntns_id: int
+
+    @classmethod
+    def unpack(cls, data: bytes, at: int = 0) -> EndedRecord:
+        """The struct that begins at `at`."""
+        return tuple.__new__(cls, ENDED_RECORD.unpack_from(data, at))
 
 
 PROCESS_RECORD: Final = Struct("=2HI4Q4I16s16s")

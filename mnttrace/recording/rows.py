@@ -107,7 +107,8 @@ class EffectRow(TypedDict):
         action: attach, detach, move or change.
         via: how it came about: direct, peer, slave, beneath (another mount was slipped under it),
             namespace-copy, namespace-death, mountpoint-removed, super-block (of the file system,
-            which all its mounts share); "" if not known.
+            which all its mounts share), automount (the kernel mounted it on a look-up), expiry (and
+            took it away); "" if not known.
         evidence: kernel, snapshot, model or ambiguous.
         mount_id: mount id, which the kernel uses again.
         mnt_id_unique: unique mount id; a number in its place where the kernel has none.

@@ -133,7 +133,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
             _TEXT,
             "how it came about: direct, peer, slave, beneath (another mount was slipped under it), "
             "namespace-copy, namespace-death, mountpoint-removed, super-block (of the file system, "
-            'which all its mounts share); "" if not known',
+            "which all its mounts share), automount (the kernel mounted it on a look-up), expiry "
+            '(and took it away); "" if not known',
         ),
         Column("evidence", _TEXT, "kernel, snapshot, model or ambiguous"),
         Column("mount_id", _I64, "mount id, which the kernel uses again"),

@@ -15,6 +15,12 @@ from mnttrace.report.text import safe
 
 Row = Mapping[str, Any]
 _SIGNS = {"attach": "+", "detach": "-", "move": ">", "change": "~"}
+# What is told of effects that a thread had without a call, by their via.
+_UNCALLED = {
+    "automount": "no call was seen: the kernel mounted this on a look-up by it",
+    "expiry": "no call was seen: the kernel took this away, as nobody used it",
+    "": "no call was seen",
+}
 _SHOWN = 3  # similar effects that are listed; the rest are counted
 
 
@@ -58,11 +64,12 @@ class Timeline:
         self._effects(effects, row["ns_id"])
 
     def without_operation(self, effects: Iterable[Row]) -> None:
-        """Write effects without an operation: a namespace ended, a mount point was removed."""
-        for (tid, via), group in groupby(effects, lambda row: (row["tid"], row["via"])):
-            found = list(group)
+        """Write effects without an operation: a namespace ended, the kernel mounted something."""
+        for found in _together(effects):
+            tid, via = found[0]["tid"], found[0]["via"]
             who = safe(self._threads.get(tid, f"thread {tid}")) if tid else "not known"
-            self._line(f"{'':5} {_time(found[0]['ts'])} {who:22} {via or 'cause not known'}")
+            what = _UNCALLED.get(via, via) if tid or via else "cause not known"
+            self._line(f"{'':5} {_time(found[0]['ts'])} {who:22} {what}")
             self._effects(found, None)
 
     def _effects(self, effects: Iterable[Row], home: int | None) -> None:
@@ -99,6 +106,19 @@ class Timeline:
 
     def _line(self, text: str) -> None:
         self._file.write(text + "\n")
+
+
+def _together(effects: Iterable[Row]) -> list[list[Row]]:
+    """Effects that one thread had in one way, with the copies that follow from them."""
+    found: list[list[Row]] = []
+    for row in effects:
+        last = found[-1][0] if found else row
+        follows = row["tid"] == last["tid"] and row["via"] in ("peer", "slave", last["via"])
+        if found and follows:
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
 
 
 def _tags(row: Row) -> str:

@@ -20,7 +20,6 @@ from mnttrace.capture.join.events import (
     AnyEvent,
     CallEnded,
     CaughtUp,
-    MountList,
     MountsChanged,
     NamespaceListed,
     ProcessSeen,
@@ -30,6 +29,7 @@ from mnttrace.capture.join.events import (
     TableRead,
 )
 from mnttrace.capture.join.join import Join
+from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.requests import Request
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.join.setting import Setting

@@ -23,7 +23,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnttrace.capture.join.events import AnyEvent, CallEnded, MountList, MountsChanged
+from mnttrace.capture.join.events import AnyEvent, CallEnded, MountsChanged
+from mnttrace.capture.join.mount_list import MountList
 from mnttrace.probes.records import MountEntry
 from mnttrace.recording.rows import EffectRow
 from tests.replay.logs import NAMES, Rows, load

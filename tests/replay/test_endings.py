@@ -123,7 +123,7 @@ def test_one_whose_end_was_reported_and_that_was_lost() -> None:
     assert core.effects("via")[1:] == []
     core.catch_up(SECOND)
     assert core.effects("via", "evidence", "mnt_id_unique")[1:] == DEATH
-    assert core.join._known.pending.attached_by(102) is None
+    assert core.join._known.pending.attached.by(102) is None
 
 
 def test_a_report_that_waits_for_its_call_says_who_ended_it() -> None:

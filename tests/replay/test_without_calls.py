@@ -173,7 +173,7 @@ def test_what_a_thread_in_no_call_detached_is_nobodys() -> None:
     assert core.ask(IdentifyThread) == [IdentifyThread(ME)]
     row = process(77).row
     core.answer(ThreadIdentified(0, ME, row))
-    assert core.effects("seq", "via", "tid", "pid") == [(None, "mountpoint-removed", ME, 77)]
+    assert core.effects("seq", "via", "tid", "pid") == [(None, "", ME, 77)]
     assert [one["pid"] for one in core.of("processes")] == [77]
 
 
@@ -181,7 +181,7 @@ def test_a_thread_that_is_gone_is_told_without_its_process() -> None:
     core = started()
     core.take(detached(ME, A), *everything([ROOT], reason="end"))
     core.answer(ThreadIdentified(0, ME, None))
-    assert core.effects("via", "tid", "pid") == [("mountpoint-removed", ME, None)]
+    assert core.effects("via", "tid", "pid") == [("", ME, None)]
 
 
 def test_a_thread_with_the_number_of_a_process_that_was_seen_is_asked_about() -> None:
@@ -204,7 +204,7 @@ def test_what_a_thread_detached_before_its_umount_is_not_the_umounts() -> None:
     core = started([ROOT, A, c])
     core.take(detached(ME, c, A), call("umount2", seq=5, path="/a", last_detached=2))
     found = core.effects("seq", "via", "mnt_id_unique")
-    assert sorted(found, key=str) == [(5, "direct", 2), (None, "mountpoint-removed", 4)]
+    assert sorted(found, key=str) == [(5, "direct", 2), (None, "", 4)]
 
 
 def test_lost_events_are_counted() -> None:

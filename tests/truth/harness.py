@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from mnttrace.analysis.model.mounts import Mount, MountId, Namespace, place_of
 from mnttrace.analysis.model.tables import Tables
-from mnttrace.capture.join.events import namespace_key
+from mnttrace.capture.join.mount_list import namespace_key
 from mnttrace.linux import mountinfo, namespaces, proc_mountinfo, statmount
 from mnttrace.linux.btf import Btf
 

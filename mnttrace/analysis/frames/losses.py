@@ -36,6 +36,12 @@ _MEANINGS = {
     "the rest is from snapshots",
     "cut_inconsistent": "{n} {walk|walks} met mounts that were being changed: "
     "the rest is from snapshots",
+    "cut_unwatched": "{n} new {namespace|namespaces} could not be listed in time: "
+    "with what mounts went there may not be known",
+    "lost_ended": "the {end|ends} of {n} new {namespace|namespaces} {is|are} missing: "
+    "with what mounts went there may not be known",
+    "ambiguous_detaches": "{n} {mount|mounts} went with a umount or with {its|their} namespace: "
+    "which of the two is not known (evidence ambiguous)",
     "cut_start": "too much went on before all tables were read first: paths of then may be wrong",
     "cut_raw_log": "the raw log was cut or damaged: what came after that is missing",
     "cut_strings": "{n} {text|texts} {was|were} cut: paths or options may be incomplete",

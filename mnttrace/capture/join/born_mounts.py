@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from mnttrace.capture.join.events import CallEnded, MountList
+from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.known_mounts import KnownMounts
+from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
@@ -40,6 +41,7 @@ def take_born(call: CallEnded, lists: list[MountList], known: KnownMounts) -> No
                 mount.is_hidden = source.is_hidden
         if listed is None:
             known.tables.attach(mount)
+        known.pending.attached.claim(entry.unique)
         if not is_root and not mount.is_hidden:
             cause = Cause.of(call.row)
             known.rows.attach(mount, "namespace-copy", "kernel", cause, source, before)

@@ -16,15 +16,10 @@ from typing import NamedTuple
 
 from mnttrace.capture.join.born_mounts import take_born
 from mnttrace.capture.join.changed_mounts import ChangedMounts
-from mnttrace.capture.join.events import (
-    AnyEvent,
-    CallEnded,
-    MountList,
-    MountsChanged,
-    namespace_key,
-)
+from mnttrace.capture.join.events import AnyEvent, CallEnded, MountsChanged
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.made_mounts import MadeMounts
+from mnttrace.capture.join.mount_list import MountList, namespace_key
 from mnttrace.capture.join.requests import NameMount
 from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH
 from mnttrace.linux.syscalls import SyscallKind
@@ -35,6 +30,7 @@ from mnttrace.probes.records import (
     LIST_BIRTH,
     LIST_CHANGED,
     LIST_MADE,
+    LIST_UNWATCHED,
 )
 
 
@@ -64,7 +60,7 @@ class CallEffects:
 
     def unnamed(self, call: CallEnded) -> list[NameMount]:
         """What is to be asked before a call is taken."""
-        tables, pending = self._known.tables, self._known.pending
+        tables, attached = self._known.tables, self._known.pending.attached
         new = []
         for found in call.lists:
             are_made = found.reason in (LIST_MADE, LIST_BIRTH)
@@ -73,13 +69,13 @@ class CallEffects:
                 for entry in found.entries
                 if entry.unique not in tables
                 and entry.mntns_id
-                and (are_made or entry.how == HOW_PROPAGATED or pending.was_cut(entry.unique))
+                and (are_made or entry.how == HOW_PROPAGATED or attached.was_cut(entry.unique))
             ]
         return self._known.naming.ask_anew(new, call.names) if new else []
 
     def take(self, call: CallEnded) -> Birth | None:
         """Write the effects of a call that succeeded; the namespace that it made, if it did."""
-        made, after, born = _by_reason(call.lists)
+        made, after, born, unwatched = _by_reason(call.lists)
         if made:
             self._made.take(call, made)
         missing = self._changed.take(call, after) if after else []
@@ -91,14 +87,17 @@ class CallEffects:
             self._known.detaches.by_removal(call)
         elif call.row["ns_after"] != call.row["ns"]:
             self._known.detaches.by_leaving(call)
+        if unwatched:
+            self._known.detaches.by_lists(call, unwatched)
         if call.is_cut:
-            self._known.pending.remember_cut(call)
+            self._known.pending.attached.remember_cut(call)
         return Birth(born[0].ns, born[0].ns_id) if born else None
 
 
 def _by_reason(lists: list[MountList]) -> tuple[list[MountList], ...]:
-    """The lists of what a call made, of a namespace after it, and of one that it made."""
-    made, after, born = [], [], []
+    """The lists of what a call made, of its namespace after it, of one that it made, and of those
+    that nobody reports of yet."""
+    made, after, born, unwatched = [], [], [], []
     for found in lists:
         if found.reason == LIST_MADE:
             made.append(found)
@@ -106,7 +105,9 @@ def _by_reason(lists: list[MountList]) -> tuple[list[MountList], ...]:
             after.append(found)
         elif found.reason == LIST_BIRTH:
             born.append(found)
-    return made, after, born
+        elif found.reason == LIST_UNWATCHED:
+            unwatched.append(found)
+    return made, after, born, unwatched
 
 
 def made_by(events: Iterable[AnyEvent]) -> frozenset[int]:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from mnttrace.capture.join.events import CallEnded, MountList
+from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.made_mounts import MadeMounts, age
+from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.linux.syscalls import SyscallKind
@@ -49,7 +50,7 @@ class ChangedMounts:
         for before, entry in both:
             # What no call is known to have attached may be of one that is not over.
             is_new = before is None and entry.unique not in tables
-            if is_new and self._known.pending.was_cut(entry.unique):
+            if is_new and self._known.pending.attached.was_cut(entry.unique):
                 self._known.missed(self._known.naming.make(entry, call.names, None), when)
         left = sorted(missing & tables.of_namespace(key))
         if call.kind == SyscallKind.UMOUNT:

@@ -13,6 +13,7 @@ from mnttrace.capture.join.changes import Changes
 from mnttrace.capture.join.effect_rows import EffectRows, Evidence, Via
 from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.expected_detaches import Expected, ExpectedDetaches
+from mnttrace.capture.join.mount_list import MountList, whole_lists
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.mountinfo_entries import FIRST_MADE_UP
@@ -42,6 +43,8 @@ class Detaches:
 
     Attributes:
         expected: what is to go along in other namespaces.
+        doubtful: of how many mounts it is not known whether they went with a umount or with their
+            namespace.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Detaches:
         self._rows = rows
         self._changes = changes
         self.expected = ExpectedDetaches(tables, pending)
+        self.doubtful = 0
 
     # ---- by calls
 
@@ -104,6 +108,7 @@ class Detaches:
             self._rows.detach(mount, via, evidence, cause, origin)
         self.expected.copies(call, gone, {**origins, **direct})
         self._take_away([(mount, cause) for mount in gone])
+        self._take_due(cause)
 
     def by_removal(self, call: CallEnded) -> None:
         """A call that removed or renamed what mounts were on in other namespaces."""
@@ -125,6 +130,7 @@ class Detaches:
             self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
         self._take_away([(mount, cause) for mount in mounts])
         self.expected.on_file(call, on_file)
+        self._take_due(cause)
 
     def _gone_along(self, gone: set[int], on_file: MountState, call: CallEnded) -> list[MountState]:
         """What the thread detached next that was on the same file, or mounted on what went: such is
@@ -141,6 +147,19 @@ class Detaches:
             along.append(mount)
         self._pending.drop(call.row["tid"], [mount.unique for mount in along])
         return along
+
+    def by_lists(self, call: CallEnded, lists: list[MountList]) -> None:
+        """What a call took in namespaces that nobody reports of yet: these were listed after it."""
+        for key, entries in whole_lists(lists):
+            present = {entry.unique for entry in entries}
+            self.expected.found(present, call.end + 1)
+            lacking = self._tables.of_namespace(key) - present
+            self.expected.lacks(one for one in lacking if not self._pending.has_detached(one))
+        self._take_due(Cause.of(call.row))
+
+    def _take_due(self, current: Cause) -> None:
+        """Take away what was to go, and is known to have gone: with a call, or with one before."""
+        self.missing(self.expected.take_due(), current, current)
 
     def by_leaving(self, call: CallEnded) -> None:
         """A call by which a thread left its namespace: the last one to leave takes it down."""
@@ -179,7 +198,8 @@ class Detaches:
         removed = [mount for mount in mounts if mount.key not in dead]
         for mount in removed:
             if not mount.is_hidden:
-                self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
+                via: Via = "expiry" if mount.is_automount else ""
+                self._rows.detach(mount, via, "kernel", cause)
         self._take_away([(mount, cause) for mount in removed])
 
     def namespace_gone(self, key: int, when: Cause) -> None:
@@ -187,11 +207,17 @@ class Detaches:
 
         What was to go along with a umount may have done so, or with the namespace before that.
         """
+        here = self._tables.of_namespace(key)
+        is_reported = bool(here) and self._tables.root_of(key) is None
+        # What is left of one whose end was reported went before that.
+        self.missing(sorted(here if is_reported else self.expected.are_absent(here)), when)
         mounts = self._tables.attached(sorted(self._tables.of_namespace(key)))
         doubtful = [mount for mount in mounts if mount.unique in self.expected]
         certain = [mount for mount in mounts if mount.unique not in self.expected]
+        self.doubtful += len(doubtful)
         self._died(doubtful, "ambiguous", when)
         self._died(certain, "snapshot", when)
+        self.expected.forget(key)
 
     def used_again(self, key: int, when: Cause) -> None:
         """A namespace ended, and another one has its number: what is reported of its mounts says
@@ -204,9 +230,15 @@ class Detaches:
         """Of mounts that a list lacks, those that were to go with an earlier call did."""
         self.missing([unique for unique in uniques if unique in self.expected], when)
 
-    def missing(self, uniques: Iterable[int], when: Cause) -> None:
+    def missing(self, uniques: Iterable[int], when: Cause, current: Cause | None = None) -> None:
         """Mounts that are no longer there, which nothing reported: first what went with the
-        earliest call, for that moved what lay on it."""
+        earliest call, for that moved what lay on it.
+
+        Args:
+            uniques: their unique ids.
+            when: the time, where no cause is known.
+            current: the call that the list was made after, if it was.
+        """
         nothing = Expected(when, None, "")
         waiting = [
             (mount, self.expected.take(mount.unique) or nothing)
@@ -216,7 +248,8 @@ class Detaches:
         for _, group in groupby(waiting, key=lambda one: one[1].cause.seq):
             gone = list(group)
             for mount, expected in gone:
-                self._rows.detach(mount, expected.via, "snapshot", expected.cause, expected.origin)
+                evidence: Evidence = "kernel" if expected.cause == current else "snapshot"
+                self._rows.detach(mount, expected.via, evidence, expected.cause, expected.origin)
             self._take_away([(mount, expected.cause) for mount, expected in gone])
 
     # ---- out of the tables
@@ -241,7 +274,7 @@ class Detaches:
     def _remove(self, gone: list[tuple[MountState, Cause]]) -> None:
         for mount, _ in gone:
             self._tables.detach(mount.unique)
-            self._pending.claim(mount.unique)
+            self._pending.attached.claim(mount.unique)
             self.expected.take(mount.unique)
         for mount, cause in gone:
             self._changes.left_group(mount, mount.group, mount.master, cause)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from mnttrace.capture.join.events import namespace_key
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.limits import CONFIRM_DIFFERENCE
+from mnttrace.capture.join.mount_list import namespace_key
 from mnttrace.capture.join.mount_state import Dentry, MountState
 from mnttrace.capture.join.naming import Lines, place_in
 from mnttrace.capture.join.outbox import Cause
@@ -91,12 +91,13 @@ class Differences:
             present = {entry.unique for entry in found.entries}
             # The kernel's list is made after the table was read.
             self._known.detaches.expected.found(present, found.when.monotonic)
-            gone = self._known.tables.of_namespace(found.key) - present
-            differences += [
-                _Difference("detach", unique, None)
-                for unique in sorted(gone)
+            gone = [
+                unique
+                for unique in sorted(self._known.tables.of_namespace(found.key) - present)
                 if not self._known.pending.has_detached(unique)
             ]
+            self._known.detaches.expected.lacks(gone)
+            differences += [_Difference("detach", unique, None) for unique in gone]
         certain = self._confirmed(found, differences, is_new)
         # What went first: what lay on it has moved by that.
         self._known.detaches.missing(
@@ -178,9 +179,10 @@ class Differences:
             is_first = (
                 is_new
                 and difference.what == "attach"
-                and not self._known.pending.awaits_call(difference.unique)
+                and not self._known.pending.attached.awaits_call(difference.unique)
             )
-            if found.is_final or is_first or now - since >= CONFIRM_DIFFERENCE:
+            is_sure = found.is_final or difference.unique in self._known.uncalled
+            if is_sure or is_first or now - since >= CONFIRM_DIFFERENCE:
                 confirmed.append(difference)
             else:
                 doubts[difference.doubt] = since

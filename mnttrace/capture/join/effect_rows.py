@@ -23,6 +23,8 @@ Via = Literal[
     "namespace-death",
     "mountpoint-removed",
     "super-block",
+    "automount",
+    "expiry",
 ]
 
 

@@ -64,6 +64,10 @@ class Endings:
                 waiting.discard(key)
                 self._gone[key] = until
 
+    def ended(self, key: int, at: int) -> None:
+        """One ended before it was watched; calls that began before that may be not over yet."""
+        self._gone.setdefault(key, at + CALL_TOLD_WITHIN)
+
     def gone_at(self, key: int) -> int | None:
         """When a namespace was found to be no more, if it was (CLOCK_MONOTONIC, ns)."""
         return self._gone.get(key)

@@ -6,8 +6,9 @@
 Every event has the time at which it was known, `at`: CLOCK_MONOTONIC, ns. Text is valid Unicode:
 bytes that are not UTF-8 are written as \\xNN. A raw log keeps exactly these, in their order.
 
-From the kernel come CallEnded, NamespaceListed, ProcessSeen (the ring buffer) and MountsChanged
-(kernel hooks or fanotify); CaughtUp says up to when all that it reported has been given.
+From the kernel come CallEnded, NamespaceListed, NamespaceEnded, ProcessSeen (the ring buffer) and
+MountsChanged (kernel hooks or fanotify); CaughtUp says up to when all that it reported has been
+given.
 Surveys give TableRead between RoundBegan and RoundEnded. The others answer a request of
 :mod:`mnttrace.capture.join.requests`; Answered follows them.
 """
@@ -19,46 +20,17 @@ from typing import Literal
 import msgspec
 
 from mnttrace.capture.join.identity import Identity, User
+from mnttrace.capture.join.mount_list import MountList, namespace_key
 from mnttrace.linux.flags import AT, MOUNT, UMOUNT, mount_action
 from mnttrace.linux.mount_events import MountEvent
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.linux.syscalls import SyscallKind
-from mnttrace.probes.records import MountEntry
 from mnttrace.recording.rows import OperationRow, ProcessRow
 
 # Members of an enumeration take longer to look up than names of a module.
 _MOUNT, _UMOUNT, _SETATTR = SyscallKind.MOUNT, SyscallKind.UMOUNT, SyscallKind.SETATTR
 
 Reason = Literal["start", "birth", "operation", "end"]
-
-
-def namespace_key(ns: int, ns_id: int) -> int:
-    """What a namespace is known by: its unique id, or the inode number where there is none."""
-    return ns_id or ns
-
-
-class MountList(msgspec.Struct):
-    """Mounts of one namespace, as the kernel listed them.
-
-    A list comes in parts: one that is `is_first` replaces what came before it. Parts can be lost:
-    of a call's list CallEnded.is_cut says so, and after a lost one none `is_last`.
-
-    Attributes:
-        reason: one of LIST_* in bpf/records.h.
-        ns: inode number of the namespace; ns_id: its unique id, 0 where the kernel has none.
-    """
-
-    reason: int
-    ns: int
-    ns_id: int
-    is_first: bool
-    is_last: bool
-    entries: list[MountEntry]
-
-    @property
-    def key(self) -> int:
-        """What the namespace is known by."""
-        return namespace_key(self.ns, self.ns_id)
 
 
 class Event(msgspec.Struct, tag=True):
@@ -134,6 +106,12 @@ class NamespaceListed(Event):
     """A part of the kernel's list of a namespace that a survey asked for."""
 
     mounts: MountList
+
+
+class NamespaceEnded(Event):
+    """A namespace that was not watched yet was found to have ended by `at`: its key."""
+
+    key: int
 
 
 class ProcessSeen(Event):
@@ -228,6 +206,12 @@ class MountNamed(Answer):
     mountpoint: str
 
 
+class MountsFound(Answer):
+    """Answers FindMounts: the keys of the namespaces that have some of them."""
+
+    keys: list[int]
+
+
 class NamespaceIdentified(Answer):
     """Answers IdentifyNamespace."""
 
@@ -272,6 +256,7 @@ class LossesCounted(Event):
 AnyEvent = (
     CallEnded
     | NamespaceListed
+    | NamespaceEnded
     | ProcessSeen
     | MountsChanged
     | CaughtUp
@@ -280,6 +265,7 @@ AnyEvent = (
     | TableRead
     | RoundEnded
     | MountNamed
+    | MountsFound
     | NamespaceIdentified
     | ThreadIdentified
     | ThreadChecked

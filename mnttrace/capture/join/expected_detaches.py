@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -45,6 +45,11 @@ class ExpectedDetaches:
         self._tables = tables
         self._pending = pending
         self._expected: dict[int, Expected] = {}
+        # Mounts that a list lacked, and of these the ones that were to go.
+        self._absent: set[int] = set()
+        self._due: dict[int, None] = {}
+        # Namespace → when it was found to have ended.
+        self._ended: dict[int, int] = {}
 
     def __contains__(self, unique: object) -> bool:
         """Whether a mount is to go."""
@@ -52,7 +57,14 @@ class ExpectedDetaches:
 
     def take(self, unique: int) -> Expected | None:
         """With what a mount went that was to go; that is not expected any more."""
+        self._absent.discard(unique)
+        self._due.pop(unique, None)
         return self._expected.pop(unique, None)
+
+    def take_due(self) -> list[int]:
+        """The mounts that were to go, and that a list lacked, since this was asked for."""
+        due, self._due = list(self._due), {}
+        return due
 
     def copies(
         self, call: CallEnded, gone: list[MountState], origins: Mapping[int, MountState | None]
@@ -79,7 +91,7 @@ class ExpectedDetaches:
                 there = self._tables.child_at(receiver, mount.mountpoint.key)
                 if there is None or there.unique in here:
                     continue
-                if not self._pending.is_watched(there.key, call.row["monotonic"]):
+                if self._can_go_unseen(there.key, call):
                     origin = origins[mount.unique] or mount
                     self._expect(there.unique, call, origin, via_of(there, origin, self._tables))
 
@@ -91,7 +103,7 @@ class ExpectedDetaches:
             mount: one that was on it.
         """
         for key in self._tables.namespaces():
-            if self._pending.is_watched(key, call.row["monotonic"]):
+            if not self._can_go_unseen(key, call):
                 continue
             for other in self._tables.attached(sorted(self._tables.of_namespace(key))):
                 if other.mountpoint.is_same(mount.mountpoint):
@@ -110,5 +122,33 @@ class ExpectedDetaches:
                 if self._expected[unique].until < at:
                     del self._expected[unique]
 
+    def lacks(self, uniques: Iterable[int]) -> None:
+        """A list lacks some mounts that were there, and nothing was reported of them: they went
+        with a call that was taken, or with one that is not over yet."""
+        for unique in uniques:
+            self._absent.add(unique)
+            if unique in self._expected:
+                self._due[unique] = None
+
+    def are_absent(self, uniques: AbstractSet[int]) -> AbstractSet[int]:
+        """Those of some mounts that a list lacked."""
+        return self._absent & uniques
+
+    def ended(self, key: int, at: int) -> None:
+        """A namespace was found to have ended, CLOCK_MONOTONIC in ns: no call that begins later
+        takes anything in it."""
+        self._ended[key] = at
+
+    def forget(self, key: int) -> None:
+        """Nothing is kept of a namespace that has ended."""
+        self._ended.pop(key, None)
+
+    def _can_go_unseen(self, key: int, call: CallEnded) -> bool:
+        """Whether what a call takes in a namespace is not reported."""
+        began = call.row["monotonic"]
+        return not self._pending.is_watched(key, began) and self._ended.get(key, began) >= began
+
     def _expect(self, unique: int, call: CallEnded, origin: MountState | None, via: Via) -> None:
         self._expected.setdefault(unique, Expected(Cause.of(call.row), origin, via, call.end))
+        if unique in self._absent:
+            self._due[unique] = None

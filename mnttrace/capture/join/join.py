@@ -50,7 +50,7 @@ class Join:
         self.losses: dict[str, int] = {}
         self._setting = setting
         self._out = out = Outbox()
-        self._known = KnownMounts(out, reports_all=setting.reports_all)
+        self._known = KnownMounts(out, setting)
         self._registry = IdentityRegistry(out)
         selection = Selection(wanted)
         self._writer = RowWriter(selection, self._registry, out)
@@ -170,6 +170,8 @@ class Join:
                 return self._caught_up(event.at)
             case NamespaceListed():
                 return self._listed(event)
+            case events.NamespaceEnded():
+                self._namespaces.ended_unwatched(event)
             case events.ProcessSeen():
                 self._registry.process_seen(event.row, event.argv)
             case events.TimePassed():
@@ -190,6 +192,8 @@ class Join:
                 self._namespaces.table_read(event)
             case events.MountNamed():
                 self._known.naming.learn(event)
+            case events.MountsFound():
+                self._known.uncalled.found(event.keys)
             case events.NamespaceIdentified(key=key, identity=identity):
                 self._namespaces.identified(key, identity)
             case events.ThreadIdentified():
@@ -245,6 +249,7 @@ class Join:
 
     def _caught_up(self, at: int) -> _Step:
         when = self._setting.when(at)
+        self._known.uncalled.look(when)
         self._known.detaches.write_unclaimed(when)
         yield from self._write_uncaused()
         for key in self._namespaces.found_gone(at):
@@ -270,10 +275,10 @@ class Join:
     def _round_ended(self, event: RoundEnded) -> _Step:
         if self._asks_names(event):
             yield
-        is_end = event.reason == "end"
-        when = self._setting.when(event.at)
+        is_end, when = event.reason == "end", self._setting.when(event.at)
         self._source.round_ended(event)
         self._namespaces.round_ended(event)
+        self._known.uncalled.look(when, is_end)
         # What was reported of namespaces that died says who ended them.
         self._known.detaches.write_unclaimed(when, everything=is_end)
         if is_end:
@@ -287,13 +292,9 @@ class Join:
             self._registry.write_unanswered()
 
     def _end(self, event: events.LossesCounted) -> None:
-        losses = dict(event.losses)
-        losses["unsearched_users"] = self._busy.unsearched
+        self.losses = losses = event.losses | {"unsearched_users": self._busy.unsearched}
         if self._starting.cut:
             losses["cut_start"] = self._starting.cut
-        if self._setting.uses_fanotify:
-            losses["lost_notifications"] = self._known.pending.overflows
-            losses["lost_made"] = losses.get("lost_made", 0) + self._known.pending.unlisted
-        self.losses = losses
+        self._known.add_losses(losses)
         for kind, count in losses.items():
             self._out.add("losses", {"kind": kind, "count": count})

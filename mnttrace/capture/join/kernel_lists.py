@@ -13,7 +13,6 @@ from mnttrace.capture.join.call_effects import Birth, CallEffects
 from mnttrace.capture.join.differences import Differences, Found
 from mnttrace.capture.join.events import (
     CallEnded,
-    MountList,
     NamespaceListed,
     RoundBegan,
     RoundEnded,
@@ -21,6 +20,7 @@ from mnttrace.capture.join.events import (
 )
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.limits import SURVEY_CHANGED, SURVEYS_KEPT
+from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import device_text
 from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.requests import NameMount, SurveySome

@@ -13,6 +13,8 @@ from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.naming import Naming
 from mnttrace.capture.join.outbox import Cause, Outbox
 from mnttrace.capture.join.pending import PendingMountEvents
+from mnttrace.capture.join.setting import Setting
+from mnttrace.capture.join.uncalled import UncalledMounts
 
 
 class KnownMounts:
@@ -20,7 +22,7 @@ class KnownMounts:
 
     Args:
         out: for questions.
-        reports_all: as of :class:`mnttrace.capture.join.pending.PendingMountEvents`.
+        setting: what the recording is made with.
 
     Attributes:
         tables: the mounts.
@@ -28,23 +30,40 @@ class KnownMounts:
         rows: what happened to mounts.
         naming: makes mounts and names them.
         changes, detaches: change mounts and take them away.
+        uncalled: finds mounts that no call attached.
         left_to_calls: the mounts that calls made which are taken after the first lists, and that
             these are not to attach; None: all first lists were taken.
         there_at: when mounts of the first lists were there (CLOCK_MONOTONIC, ns), as long as calls
             of before are taken.
     """
 
-    def __init__(self, out: Outbox, reports_all: bool) -> None:
+    def __init__(self, out: Outbox, setting: Setting) -> None:
         self.tables = MountTables()
         self.left_to_calls: frozenset[int] | None = None
         self.there_at: dict[int, int] = {}
-        self.pending = PendingMountEvents(out, reports_all)
+        self.pending = PendingMountEvents(out, setting.reports_all)
         self.rows = EffectRows(self.tables)
         self.naming = Naming(self.tables)
         self.changes = Changes(self.tables, self.rows, self.pending)
         self.detaches = Detaches(self.tables, self.pending, self.rows, self.changes)
+        self.uncalled = UncalledMounts(self.tables, self.pending, self.rows, out)
+        self._uses_fanotify = setting.uses_fanotify
+
+    def add_losses(self, losses: dict[str, int]) -> None:
+        """Add what is not known of mounts to what was lost, by kind."""
+        losses["ambiguous_detaches"] = self.detaches.doubtful
+        if self._uses_fanotify:
+            losses["lost_notifications"] = self.pending.overflows
+            unlisted = self.pending.unlisted + self.uncalled.unlisted
+            losses["lost_made"] = losses.get("lost_made", 0) + unlisted
 
     def missed(self, mount: MountState, when: Cause) -> None:
         """Add a mount that was attached, and that no call had in its list."""
         self.tables.attach(mount)
-        self.rows.attach(mount, "", "snapshot", self.pending.take_cause(mount.unique) or when)
+        if mount.unique in self.uncalled:
+            self.uncalled.listed(mount)
+            return
+        attached = self.pending.attached
+        cause = attached.take_cause(mount.unique) or when._replace(tid=attached.by(mount.unique))
+        attached.claim(mount.unique)
+        self.rows.attach(mount, "", "snapshot", cause)

@@ -15,9 +15,17 @@ _MS: Final = 1_000_000
 # again each time that this has passed.
 ASK_ABOUT_THREAD: Final = 200 * _MS
 
+# The same of mounts that a thread attached: what the kernel mounted by itself may go soon, and is
+# to be listed before that.
+ASK_ABOUT_ATTACHED: Final = 20 * _MS
+
 # A thread is in no call. What it called before is in the ring buffer by now, and is taken from
 # there at least every 10 ms, or whenever the recorder gets a processor.
 CALL_TOLD_WITHIN: Final = 200 * _MS
+
+# Mounts that no call attached are listed at once. Those that no list has by this time after that
+# are gone, or in no namespace.
+LOOK_FOR_UNCALLED: Final = 2000 * _MS
 
 # A survey can come between what a call did and that call's end. A difference that another survey
 # finds this much later is no call's that is still to end.

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from mnttrace.capture.join.effect_rows import Evidence, Via
-from mnttrace.capture.join.events import CallEnded, MountList
+from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.known_mounts import KnownMounts
+from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import Dentry, MountState
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.linux.flags import MOVE_MOUNT
@@ -75,7 +76,7 @@ class MadeMounts:
         evidence for that: others may have made mounts in the namespace at the same time."""
         tables, pending = self._known.tables, self._known.pending
         new = {entry.unique for entry in made if entry.unique not in tables}
-        unsure = {unique for unique in new if pending.attached_by(unique) is None}
+        unsure = {unique for unique in new if pending.attached.by(unique) is None}
         if not unsure:
             return made, unsure, "kernel"
         tid = call.row["tid"]
@@ -86,8 +87,8 @@ class MadeMounts:
             for top in tops
             if self._known.naming.path(top, call.names) == call.row["path"]
         }
-        others = {unique for unique in new - unsure if pending.attached_by(unique) != tid}
-        is_known = any(e.how == HOW_MADE and pending.attached_by(e.unique) == tid for e in made)
+        others = {unique for unique in new - unsure if pending.attached.by(unique) != tid}
+        is_known = any(e.how == HOW_MADE and pending.attached.by(e.unique) == tid for e in made)
         if at_path or is_known:
             others.update(top.unique for top in tops if top.unique not in at_path)
         for entry in made:  # those below them, and copies, come later
@@ -106,7 +107,7 @@ class MadeMounts:
         if known is not None:
             self._made_before(call, known, entry)
             return
-        is_others = self._known.pending.attached_by(entry.unique) not in (None, call.row["tid"])
+        is_others = self._known.pending.attached.by(entry.unique) not in (None, call.row["tid"])
         is_older = entry.how == HOW_COVERED  # a survey finds it
         if is_others or is_older or self._known.tables.was_detached(entry.unique):
             return
@@ -118,7 +119,7 @@ class MadeMounts:
                 self._known.naming.from_call(mount, call)
             origin = self._bound_from(call, mount)
         self._known.tables.attach(mount)
-        self._known.pending.claim(entry.unique)
+        self._known.pending.attached.claim(entry.unique)
         via: Via = "direct"
         if is_copy:
             via = "peer" if origin and mount.group and mount.group == origin.group else "slave"

@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 from mnttrace.capture.join.limits import TEXTS_KEPT
 from mnttrace.linux.mountinfo import propagation_type
-from mnttrace.linux.options import MNT_LOCKED, MNT_SHOWN, MNT_UNBINDABLE, SB_SHOWN, mount_options
+from mnttrace.linux.options import (
+    MNT_LOCKED,
+    MNT_SHOWN,
+    MNT_SHRINKABLE,
+    MNT_UNBINDABLE,
+    SB_SHOWN,
+    mount_options,
+)
 from mnttrace.probes.records import MountEntry
 
 
@@ -104,6 +111,11 @@ class MountState:
     def locked(self) -> bool:
         """Whether it may not be taken from its parent, see mount_namespaces(7)."""
         return bool(self.flags & MNT_LOCKED)
+
+    @property
+    def is_automount(self) -> bool:
+        """Whether the kernel mounted it by itself, or what it is a copy of."""
+        return bool(self.flags & MNT_SHRINKABLE)
 
     @property
     def settings(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.endings import Endings
-from mnttrace.capture.join.events import CallEnded, RoundEnded, TableRead
+from mnttrace.capture.join.events import CallEnded, NamespaceEnded, RoundEnded, TableRead
 from mnttrace.capture.join.identity import Identity
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.mount_source import MountSource
@@ -132,6 +132,12 @@ class Namespaces:
             for key in self.endings.found(until)
             if not any(map(pending.has_detached, tables.of_namespace(key)))
         ]
+
+    def ended_unwatched(self, event: NamespaceEnded) -> None:
+        """A namespace ended before it was watched."""
+        if event.key in self._registry:
+            self.endings.ended(event.key, event.at)
+            self._known.detaches.expected.ended(event.key, event.at)
 
     def ended(self, key: int, at: int) -> None:
         """A namespace is no more: a recording may be long, and keeps nothing of what is gone."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from mnttrace.capture.join.events import CallEnded, MountNamed, namespace_key
+from mnttrace.capture.join.events import CallEnded, MountNamed
 from mnttrace.capture.join.limits import TEXTS_KEPT
+from mnttrace.capture.join.mount_list import namespace_key
 from mnttrace.capture.join.mount_state import (
     Dentry,
     Filesystem,

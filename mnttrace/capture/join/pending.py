@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Mounts that threads attached and detached, until a call accounts for them.
+"""Mounts that threads detached, until a call accounts for them.
 
 Within one thread all is in order: its calls, and the mounts that it is reported to have detached.
 What is to be found is where the mounts of one call end and those of the next begin.
@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
+from mnttrace.capture.join.attached import AttachedMounts
 from mnttrace.capture.join.events import CallEnded
-from mnttrace.capture.join.limits import ASK_ABOUT_THREAD, CALL_TOLD_WITHIN, CUT_CALLS_KEPT
-from mnttrace.capture.join.outbox import Cause, Outbox
+from mnttrace.capture.join.limits import ASK_ABOUT_THREAD, CALL_TOLD_WITHIN
+from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.requests import CheckThread
 from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH, FAN_Q_OVERFLOW, MountEvent
 from mnttrace.probes.records import BY_RELEASE_READ
@@ -34,15 +35,6 @@ class _Detached(NamedTuple):
     unique: int
     came: int
     after: int
-
-
-class _Cut(NamedTuple):
-    """A call whose list is not complete: its thread, and how many mounts had been attached by the
-    end of it."""
-
-    tid: int
-    until: int
-    cause: Cause
 
 
 class _Thread:
@@ -72,6 +64,7 @@ class PendingMountEvents:
         reports_all: whether all namespaces are reported of, from before the first call on.
 
     Attributes:
+        attached: what threads attached.
         overflows: how often events were lost.
         unlisted: how many mounts were attached and detached again that no list had; where all
             namespaces are reported of, the probes count them.
@@ -79,14 +72,11 @@ class PendingMountEvents:
 
     def __init__(self, out: Outbox, reports_all: bool = False) -> None:
         self.overflows = self.unlisted = 0
+        self.attached = AttachedMounts(out, reports_all)
         self._out = out
         self._reports_all = reports_all
         self._threads: dict[int, _Thread] = {}
         self._detached_by: dict[int, int] = {}
-        # Mount → the thread that attached it, and as which of all that were attached.
-        self._attached_by: dict[int, tuple[int, int]] = {}
-        self._attached = 0
-        self._cut: deque[_Cut] = deque(maxlen=CUT_CALLS_KEPT)
         self._watched: dict[int, int] = {}
 
     # ---- which namespaces are reported of
@@ -121,8 +111,7 @@ class PendingMountEvents:
                 continue  # moved: the call's own list has it
             thread = self._threads.get(tid)
             if mask & FAN_MNT_ATTACH:
-                self._attached += 1
-                self._attached_by[unique] = tid, self._attached
+                self.attached.add(unique, tid, at)
                 if thread is not None:
                     thread.attached += 1
             elif mask & FAN_MNT_DETACH:
@@ -138,46 +127,10 @@ class PendingMountEvents:
 
     def thread_checked(self, tid: int, is_in_call: bool, at: int) -> None:
         """A thread is in a call, or in none, at a time."""
+        self.attached.thread_checked(tid, is_in_call, at)
         thread = self._threads.get(tid)
         if thread and not is_in_call:
             thread.left = at
-
-    # ---- attached mounts
-
-    def claim(self, unique: int) -> None:
-        """An attached mount is accounted for."""
-        self._attached_by.pop(unique, None)
-
-    def awaits_call(self, unique: int) -> bool:
-        """Whether a mount was reported to be attached by a call that has not come yet. Where all
-        namespaces are reported of, so is each copy that a new namespace gets: that is not told."""
-        return not self._reports_all and unique in self._attached_by
-
-    def attached_by(self, unique: int) -> int | None:
-        """The thread that attached a mount which is not accounted for, if that was reported."""
-        return self._attached_by.get(unique, (None, 0))[0]
-
-    def remember_cut(self, call: CallEnded) -> None:
-        """The list of a call is not complete: what else its thread attached until now may be
-        its."""
-        self._cut.append(_Cut(call.row["tid"], self._attached, Cause.of(call.row)))
-
-    def was_cut(self, unique: int) -> bool:
-        """Whether a mount may be of a call whose list was cut."""
-        return self._cut_call(unique) is not None
-
-    def take_cause(self, unique: int) -> Cause | None:
-        """The call whose list was cut and that may have attached a mount, which is accounted for
-        by that."""
-        cause = self._cut_call(unique)
-        self.claim(unique)
-        return cause
-
-    def _cut_call(self, unique: int) -> Cause | None:
-        """The first one that ended after the mount was attached: others of its thread are later."""
-        tid, number = self._attached_by.get(unique, (None, 0))
-        cut = (one.cause for one in self._cut if one.tid == tid and number <= one.until)
-        return next(cut, None)
 
     # ---- detached mounts
 
@@ -284,7 +237,7 @@ class PendingMountEvents:
 
     def _account_for(self, unique: int) -> None:
         del self._detached_by[unique]
-        if self._attached_by.pop(unique, None) is not None and not self._reports_all:
+        if self.attached.claim(unique) and not self._reports_all:
             self.unlisted += 1
 
     def _forget_empty(self, tid: int) -> None:

@@ -61,6 +61,13 @@ class NameMount(NamedTuple):
     ns_id: int
 
 
+class FindMounts(NamedTuple):
+    """In which of these namespaces, by their keys, are these mounts? Answered by MountsFound."""
+
+    uniques: frozenset[int]
+    keys: frozenset[int]
+
+
 class IdentifyNamespace(NamedTuple):
     """Whose namespace is it that a process is in? Answered by NamespaceIdentified."""
 
@@ -102,6 +109,7 @@ Request = (
     | CheckNamespaces
     | ForgetNamespace
     | NameMount
+    | FindMounts
     | IdentifyNamespace
     | IdentifyThread
     | CheckThread

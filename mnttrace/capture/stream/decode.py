@@ -12,11 +12,12 @@ from functools import lru_cache
 
 from mnttrace.capture.join.events import (
     CallEnded,
-    MountList,
     MountsChanged,
+    NamespaceEnded,
     NamespaceListed,
     ProcessSeen,
 )
+from mnttrace.capture.join.mount_list import MountList, namespace_key
 from mnttrace.capture.stream.arguments import (
     STRINGS,
     Base,
@@ -46,7 +47,7 @@ from mnttrace.probes.records import (
 from mnttrace.recording.rows import OperationRow
 
 CALLS_AT_ONCE = 10240  # that the programs keep, as in the map `inflight` of bpf/calls.h
-_Decoded = CallEnded | NamespaceListed | ProcessSeen | MountsChanged
+_Decoded = CallEnded | NamespaceListed | NamespaceEnded | ProcessSeen | MountsChanged
 _TEXTS_KEPT = 1 << 12  # of each kind: the same paths and names come again and again
 
 
@@ -84,8 +85,8 @@ class Decoder:
         """One record, which had come by a time (CLOCK_MONOTONIC, ns).
 
         Returns:
-            A call once it is whole, a list that a survey asked for, a process, or a mount that was
-            attached or detached; None: more records belong to it.
+            A call once it is whole, a list that a survey asked for, a process, a mount that was
+            attached or detached, or the end of a namespace; None: more records belong to it.
         """
         kind = raw[0]
         if kind == kernel.RECORD_OPERATION:
@@ -99,6 +100,9 @@ class Decoder:
         elif kind == kernel.RECORD_EVENT:
             event = kernel.EventRecord.unpack(raw)
             return MountsChanged(at, [MountEvent(event.mask, event.tid, event.unique)])
+        elif kind == kernel.RECORD_ENDED:
+            ended = kernel.EndedRecord.unpack(raw)
+            return NamespaceEnded(ended.at, namespace_key(ended.mntns, ended.mntns_id))
         return None
 
     def _parts_of(self, record: PathRecord | MountsRecord) -> _Parts:
@@ -132,8 +136,8 @@ class Decoder:
         if record.why == kernel.LIST_SURVEY:
             return NamespaceListed(at, found)
         lists = self._parts_of(record).lists
-        if found.is_first:
-            lists.clear()
+        if found.is_first:  # a walk that was begun anew
+            lists[:] = [one for one in lists if not found.replaces(one)]
         lists.append(found)
         return None
 

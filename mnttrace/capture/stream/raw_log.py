@@ -25,7 +25,8 @@ from typing import Annotated, Any, TypedDict
 import msgspec
 import pyarrow as pa
 
-from mnttrace.capture.join.events import AnyEvent, CallEnded, MountList, NamespaceListed
+from mnttrace.capture.join.events import AnyEvent, CallEnded, NamespaceListed
+from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.join.setting import Setting
 from mnttrace.capture.stream.arrow_batches import batches, read_schema

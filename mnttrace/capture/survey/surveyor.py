@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from mnttrace.capture.join.events import Reason, TableRead, namespace_key
+from mnttrace.capture.join.events import Reason, TableRead
+from mnttrace.capture.join.mount_list import namespace_key
 from mnttrace.linux import mountinfo, proc_mountinfo, statmount
 from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.namespaces import (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mnttrace.capture.join.events import namespace_key
+from mnttrace.capture.join.mount_list import namespace_key
 from mnttrace.capture.survey import gone as module
 from mnttrace.capture.survey.gone import gone
 from mnttrace.linux.namespaces import mount_namespaces, namespace_id

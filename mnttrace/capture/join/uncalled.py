@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Mounts that were attached without a call that was seen.
+
+The kernel mounts automounts by itself when a path leads through them (finish_automount() in
+fs/namespace.c), also their copies at peers and slaves; and a program on a call can be skipped. Only
+that they were attached is reported, and by which thread. So they are looked for, and listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mnttrace.capture.join.attached import Attached
+from mnttrace.capture.join.effect_rows import EffectRows, Via
+from mnttrace.capture.join.limits import LOOK_FOR_UNCALLED
+from mnttrace.capture.join.mount_state import MountState
+from mnttrace.capture.join.mount_tables import MountTables
+from mnttrace.capture.join.outbox import Cause, Outbox
+from mnttrace.capture.join.pending import PendingMountEvents
+from mnttrace.capture.join.requests import FindMounts, SurveySome
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one thread attached.
+
+    Attributes:
+        since: when it was found that no call had (CLOCK_MONOTONIC, ns).
+        waiting: the mounts that have not been listed yet, by unique id.
+        listed: those that have, in the kernel's order in the end.
+    """
+
+    since: int
+    waiting: dict[int, Attached]
+    listed: list[tuple[Attached, MountState]] = field(default_factory=list)
+
+
+class UncalledMounts:
+    """Finds and writes mounts that no call attached.
+
+    Args:
+        tables: the mounts that are known.
+        pending: what threads attached.
+        rows: what is written to.
+        out: for questions.
+
+    Attributes:
+        unlisted: how many were never listed.
+    """
+
+    def __init__(
+        self, tables: MountTables, pending: PendingMountEvents, rows: EffectRows, out: Outbox
+    ) -> None:
+        self._tables = tables
+        self._pending = pending
+        self._rows = rows
+        self._out = out
+        self.unlisted = 0
+        self._groups: list[_Group] = []
+        self._of: dict[int, _Group] = {}
+
+    def __contains__(self, unique: object) -> bool:
+        """Whether it is known that no call attached a mount that is to be listed."""
+        return unique in self._of
+
+    def look(self, when: Cause, is_end: bool = False) -> None:
+        """Look for mounts that no call has accounted for by a time, and write those that were
+        found; at the end, do without the others."""
+        for uniques in self._pending.attached.take_uncalled(when.monotonic).values():
+            self._begin(uniques, when.monotonic)
+        for group in list(self._groups):
+            is_late = when.monotonic - group.since > LOOK_FOR_UNCALLED
+            if is_end or is_late or not group.waiting:
+                self._end(group, when)
+
+    def _begin(self, uniques: list[int], at: int) -> None:
+        waiting = {}
+        for unique in uniques:
+            attached = self._pending.attached.claim(unique)
+            if attached is not None and unique not in self._tables:
+                waiting[unique] = attached
+        if waiting:
+            group = _Group(at, waiting)
+            self._groups.append(group)
+            self._of.update(dict.fromkeys(waiting, group))
+            everywhere = frozenset(self._tables.namespaces())
+            self._out.ask(FindMounts(frozenset(waiting), everywhere))
+
+    def found(self, keys: Iterable[int]) -> None:
+        """Some of them are in these namespaces, by their keys."""
+        self._out.ask(SurveySome(frozenset(keys)))
+
+    def listed(self, mount: MountState) -> None:
+        """One was listed, and is in the tables."""
+        group = self._of.pop(mount.unique)
+        group.listed.append((group.waiting.pop(mount.unique), mount))
+
+    def _end(self, group: _Group, when: Cause) -> None:
+        """Write what was listed, and forget the rest: it is no longer there, or in no namespace."""
+        self._groups.remove(group)
+        for unique in group.waiting:
+            del self._of[unique]
+        self.unlisted += len(group.waiting)
+        group.listed.sort(key=lambda one: one[0].number)
+        origins: dict[tuple[str, int, int], MountState] = {}
+        for attached, mount in group.listed:
+            place = mount.filesystem.device, mount.root.key, mount.mountpoint.key
+            origin = origins.setdefault(place, mount)
+            via = self._via(mount, origin)
+            ts = when.ts - when.monotonic + attached.came
+            cause = Cause(None, ts, attached.came, tid=attached.tid)
+            self._rows.attach(mount, via, "kernel", cause, None if origin is mount else origin)
+
+    def _via(self, mount: MountState, origin: MountState) -> Via:
+        if origin is not mount:
+            is_peer = mount.group and mount.group == origin.group
+            return "peer" if is_peer else "slave"
+        return "automount" if mount.is_automount else ""

@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Mounts that come and go without a call that is traced: by the kernel itself, by 32-bit calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mnttrace.analysis.recording import Recording
+from tests.truth.test_fresh import saturated
+
+COMPAT = Path(__file__).with_name("compat.py")
+
+# A peer, a slave, and a slave of that; `before` is there before the recording.
+SCRIPT = f"""
+mkdir shared; mount -t tmpfs folder shared; mkdir shared/debug shared/new shared/old
+mount -t debugfs debug shared/debug
+mount -t tmpfs before shared/old
+mkfifo go; exec 3<>go
+unshare -m --propagation unchanged sh -c 'touch ready-peer; read -r end <go' &
+unshare -m --propagation slave sh -c '
+    mount --make-rshared /
+    unshare -m --propagation slave sh -c "touch ready-third; read -r end <go" & wait' &
+until [ -e ready-peer ] && [ -e ready-third ]; do sleep 0.02; done
+$MNTTRACE record --keep-raw -o run.mnttrace -- sh -ec '
+    ls shared/debug/tracing >/dev/null
+    python3 {COMPAT} mount compat "$PWD/shared/new" tmpfs
+    python3 {COMPAT} umount "$PWD/shared/old" {{flags}}'
+"""
+
+
+@pytest.mark.parametrize("loops", [0, 4])
+@pytest.mark.parametrize("flags", [0, 2])
+def test_what_no_traced_call_did_is_told_with_its_thread(
+    in_namespace, tmp_path: Path, flags: int, loops: int
+) -> None:
+    with saturated(loops):
+        in_namespace(SCRIPT.format(flags=flags), timeout=240)
+    run = Recording(tmp_path / "run.mnttrace")
+    effects = run.effects[run.effects["seq"].isna()]
+
+    automounts = effects[effects["mountpoint"] == f"{tmp_path}/shared/debug/tracing"]
+    _check(automounts, "automount")
+    _check(effects[effects["source"] == "compat"], "")
+    gone = effects[effects["source"] == "before"]
+    assert set(gone["action"]) == {"detach"}
+    assert len(gone) == gone["ns_id"].nunique() == 4
+    assert gone["tid"].nunique() == 1
+    losses = {kind: n for kind, n in run.meta["losses"].items() if not kind.startswith("sent")}
+    assert not any(losses.values()), losses
+
+
+def _check(came: pd.DataFrame, via: str) -> None:
+    """One mount, which a thread attached, and its copies in the three other namespaces."""
+    assert set(came["action"]) == {"attach"}
+    assert set(came["evidence"]) == {"kernel"}
+    assert len(came) == came["ns_id"].nunique() == 4
+    assert came["tid"].nunique() == 1
+    assert sorted(came["via"]) == sorted([via, "peer", "slave", "slave"])
+    first = came[came["via"] == via].iloc[0]
+    copies = came[came["via"] != via]
+    assert set(copies["copy_of_unique"]) == {first["mnt_id_unique"]}
