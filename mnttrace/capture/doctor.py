@@ -120,6 +120,7 @@ def _tracefs() -> str:
 
 def _programs(probes: list[KernelProbes], given: Path | None) -> str:
     probes.append(KernelProbes(programs=given))
+    probes[0].complete()
     features = probes[0].features
     return f"loaded and attached; {probes[0].origin}" + (f"; with {features}" if features else "")
 

@@ -30,7 +30,9 @@ _ASK_LIST, _ASK_WATCHED, _ASK_THREAD = 0x40, 0x20, 0x21
 # The programs that others go on with by tail call, in the order of bpf/calls.h.
 _PROGRAMS = ("enter", "enter_paths", "walk", "leave_paths", "finish", "finish_removal")
 # How long Linux 6.18 looks at those programs for which it takes longest, ms.
-_LOOKED_AT = {"survey": 90, "leave": 70, "walk": 60, "leave_remove": 20}
+_LOOKED_AT = {"walk": 180, "walk_removal": 150, "survey": 100, "leave": 80, "leave_remove": 30}
+# What nobody asks for before the recorder surveys namespaces.
+_NOT_AT_ONCE = ("survey", "walk_removal")
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
 
@@ -90,6 +92,7 @@ class KernelProbes:
         self.traced: list[str] = []
         self.missing: list[str] = []
         self._calls = by_number(os.uname().machine)
+        self._is_complete = False
         self._followed = list(follow)
         # A hash takes memory for all that it can have.
         unused = {} if self._followed else {"followed": 1}
@@ -148,8 +151,15 @@ class KernelProbes:
         self.backend, self._definitions = candidate.backend, candidate.definitions
         self._loaded = Loaded(programs, facts, self._sizes)
         try:
-            names = [*(name for _, name in self._tail_called()), *self._first_called()]
-            self._loaded.load(sorted(names, key=_looked_at, reverse=True))
+            names = sorted(
+                [*(name for _, name in self._tail_called()), *self._first_called()],
+                key=_looked_at,
+                reverse=True,
+            )
+            self._loaded.load(
+                [name for name in names if name not in _NOT_AT_ONCE],
+                [name for name in names if name in _NOT_AT_ONCE],
+            )
             self._fill_maps()
             self._loaded.attach()
         except BaseException:
@@ -182,7 +192,7 @@ class KernelProbes:
                 yield behind + 1, "walk_removal"
 
     def _fill_maps(self) -> None:
-        maps, programs = self._loaded.maps, self._loaded.programs
+        maps = self._loaded.maps
         for number, call in self._calls.items():
             kinds = [int(argument.kind) for argument in call.arguments]
             kinds += [0] * (6 - len(kinds))
@@ -194,8 +204,27 @@ class KernelProbes:
         self._recorder[2] = os.getpid()
         for pid in self._followed:
             maps["followed"].update(_U32.pack(pid), b"\1")
+        self._link(name for _, name in self._tail_called() if name not in _NOT_AT_ONCE)
+
+    def _link(self, names: Iterable[str]) -> None:
+        """Let others go on with programs by tail call."""
+        wanted = set(names)
         for index, name in self._tail_called():
-            maps["programs"].update(_U32.pack(index), _U32.pack(programs[name]))
+            if name in wanted:
+                program = self._loaded.programs[name]
+                self._loaded.maps["programs"].update(_U32.pack(index), _U32.pack(program))
+
+    def complete(self) -> None:
+        """Wait for the programs that are not needed at once. To be called before a survey, and
+        before this process is copied.
+
+        Raises:
+            CaptureError: the kernel refuses one.
+        """
+        if not self._is_complete:
+            self._loaded.complete()
+            self._link(_NOT_AT_ONCE)
+            self._is_complete = True
 
     def _mapped(self, name: str) -> memoryview:
         """The memory of a map, as 64-bit numbers; see MAPPED in bpf/kernel.h."""
@@ -252,6 +281,7 @@ class KernelProbes:
         """
         if not self.can_walk:
             return False
+        self.complete()
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -300,7 +330,9 @@ class KernelProbes:
         ends = {"leave", "leave_remove"} if len(self._retry_levels) == 1 else set()
         ends |= {program.name for program in self._loaded.hooks}
         runs += sum(
-            missed(descriptor) for name, descriptor in self._loaded.programs.items() if name in ends
+            missed(descriptor)
+            for name, descriptor in list(self._loaded.programs.items())
+            if name in ends
         )
         return found | {"lost_runs": runs}
 

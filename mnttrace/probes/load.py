@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from threading import Thread
+from threading import Condition, Thread
 
 from mnttrace.errors import CaptureError
 from mnttrace.linux import bpf, perf
@@ -47,6 +47,10 @@ class Loaded:
         self._known = {program.name: program for program in programs.programs}
         self._links: list[int] = []
         self._events: list[int] = []
+        self._waiting: list[Program] = []
+        self._threads: list[Thread] = []
+        self._failed: list[CaptureError] = []
+        self._changed = Condition()
         self.maps: dict[str, bpf.Map] = {}
         self.programs: dict[str, int] = {}
         try:
@@ -62,39 +66,42 @@ class Loaded:
         """The programs on the kernel's functions."""
         return [program for program in self._known.values() if program.kind in _HOOKS]
 
-    def load(self, names: Iterable[str]) -> None:
+    def load(self, names: Iterable[str], later: Iterable[str] = ()) -> None:
         """Load programs: those on functions first, since these the kernel may not take at all; then
         the others, as many at a time as there are processors, since the kernel looks at each of
         their ways.
 
         Args:
             names: of those that are not on functions; what takes long goes first.
+            later: of those that are not waited for until :meth:`complete` is called.
 
         Raises:
             CaptureError: the kernel refuses one.
         """
         for program in self.hooks:
             self._load(program)
-        waiting = [self._known[name] for name in dict.fromkeys(names)]
-        waiting.reverse()
-        failed: list[CaptureError] = []
-
-        def work() -> None:
-            while waiting and not failed:
-                try:
-                    self._load(waiting.pop())
-                except IndexError:  # another thread took it
-                    return
-                except CaptureError as error:
-                    failed.append(error)
-
-        threads = [Thread(target=work) for _ in os.sched_getaffinity(0)]
-        for thread in threads:
+        needed = set(names)
+        self._waiting = [self._known[name] for name in dict.fromkeys((*names, *later))]
+        self._waiting.reverse()
+        self._threads = [Thread(target=self._load_waiting) for _ in os.sched_getaffinity(0)]
+        for thread in self._threads:
             thread.start()
-        for thread in threads:
+        with self._changed:
+            self._changed.wait_for(lambda: self._failed or needed <= self.programs.keys())
+        if self._failed:
+            self.complete()
+
+    def complete(self) -> None:
+        """Wait until all programs are loaded.
+
+        Raises:
+            CaptureError: the kernel refuses one.
+        """
+        for thread in self._threads:
             thread.join()
-        if failed:
-            raise failed[0]
+        self._threads.clear()
+        if self._failed:
+            raise self._failed[0]
 
     def attach(self) -> None:
         """Attach the programs on functions and raw tracepoints that are loaded.
@@ -102,7 +109,7 @@ class Loaded:
         Raises:
             CaptureError: the kernel refuses.
         """
-        for name, descriptor in self.programs.items():
+        for name, descriptor in list(self.programs.items()):
             program = self._known[name]
             is_at_exit = program.kind in ("fexit", "kretprobe")
             if program.kind in ("kprobe", "kretprobe"):
@@ -130,12 +137,28 @@ class Loaded:
 
     def close(self) -> None:
         """Detach the programs: they send nothing from now on, and are gone within seconds."""
+        self._waiting.clear()
+        for thread in self._threads:
+            thread.join()
         perf.close(self._events)
         maps = [made.descriptor for made in self.maps.values()]
         for descriptor in (*self._links, *self.programs.values(), *maps):
             os.close(descriptor)
         for held in (self._events, self._links, self.programs, self.maps):
             held.clear()
+
+    def _load_waiting(self) -> None:
+        while not self._failed:
+            try:
+                program = self._waiting.pop()
+            except IndexError:  # others have taken the last
+                return
+            try:
+                self._load(program)
+            except CaptureError as error:
+                self._failed.append(error)
+            with self._changed:
+                self._changed.notify_all()
 
     def _load(self, program: Program) -> None:
         function = 0
