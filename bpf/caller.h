@@ -35,9 +35,7 @@ static __always_inline void fill_caller(struct operation_record *r)
 	r->pid_inside = FIELD(u32, upid, UPID_NR);
 	r->root_unique = root_mount(task);
 	bpf_get_current_comm(r->comm, sizeof(r->comm));
-#ifdef FOLLOW_DESCENDANTS
 	r->descends = followed.lookup(&r->pid) != NULL;
-#endif
 }
 
 /* Send what /proc will not tell of the calling process once it has ended. */

@@ -133,9 +133,8 @@ BPF_PERCPU_ARRAY(process_scratch, struct process_scratch, CALL_SLOTS);
 BPF_TABLE("lru_hash", u32, struct sent_process, processes, 16384);
 /* Mount namespaces, by unique id, whose detached mounts fanotify reports to the recorder. */
 BPF_TABLE("lru_hash", u64, u8, watched, 65536);
-#ifdef FOLLOW_DESCENDANTS
+/* Processes whose descendants are marked; made with one entry where there are none. */
 BPF_HASH(followed, u32, u8, 65536);
-#endif
 
 /* Types that no namespace has; the same as in mnttrace/probes/kernel.py. */
 #define ASK_LIST 0x40

@@ -11,15 +11,13 @@
 #define MNTTRACE_HOOKS_H
 
 #ifdef HOOKS
-/* bcc attaches programs with these names by itself. */
+/* mnttrace/probes/compile.py knows by these names what they are for. */
+#define AT_ENTRY(function) int at_entry__##function(u64 *ctx)
+#define AT_EXIT(function) int at_exit__##function(u64 *ctx)
 #ifdef HOOK_KPROBES
-#define AT_ENTRY(function) int kprobe__##function(u64 *ctx)
-#define AT_EXIT(function) int kretprobe__##function(u64 *ctx)
 #define GIVEN(n) ctx[REGISTER_OF_##n / 8]
 #define RETURNED(arguments) ctx[REGISTER_OF_RESULT / 8]
 #else
-#define AT_ENTRY(function) int kfunc__##function(u64 *ctx)
-#define AT_EXIT(function) int kretfunc__##function(u64 *ctx)
 #define GIVEN(n) ctx[n]
 /* The result is behind the arguments. */
 #define RETURNED(arguments) ctx[arguments]

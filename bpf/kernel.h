@@ -86,7 +86,7 @@ static __always_inline void read_two(u64 words[2], u64 address)
 #define MAPPED(type, name, count) BPF_F_TABLE("array", u32, type, name, count, 1 << 10)
 
 MAPPED(u64, losses, LOSS_KINDS);
-BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+BPF_RINGBUF_OUTPUT(events, 1); /* its size is that of each recording */
 
 static __always_inline void count(u32 kind)
 {

@@ -110,14 +110,15 @@ int fork(struct bpf_raw_tracepoint_args *ctx)
 	u64 thread = bpf_get_current_pid_tgid();
 	u64 child = ctx->args[1];
 	struct inflight *call = inflight.lookup(&thread);
+	u32 pid = thread >> 32;
 
-#ifdef FOLLOW_DESCENDANTS
-	u32 pid = thread >> 32, child_pid = FIELD(u32, child, TASK_TGID);
-	u8 one = 1;
+	if (followed.lookup(&pid)) {
+		u32 child_pid = FIELD(u32, child, TASK_TGID);
+		u8 one = 1;
 
-	if (pid != child_pid && followed.lookup(&pid))
-		followed.update(&child_pid, &one);
-#endif
+		if (pid != child_pid)
+			followed.update(&child_pid, &one);
+	}
 	if (call) {
 		call->child = FIELD(u32, child, TASK_TGID);
 		call->child_mntns = FIELD(u64, FIELD(u64, child, TASK_NSPROXY), NSPROXY_MNT_NS);

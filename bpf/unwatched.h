@@ -9,6 +9,9 @@
 #ifndef MNTTRACE_UNWATCHED_H
 #define MNTTRACE_UNWATCHED_H
 
+/* When a removal began is not known. */
+#define AT_ANY_TIME 1
+
 #if defined(FANOTIFY_MNT_ID) && !defined(HOOKS) && defined(MNT_NS_EVENT) && defined(MAY_GOTO)
 #define LISTS_UNWATCHED
 
@@ -19,9 +22,6 @@
 #define UNWATCHED_LISTED 28
 /* Calls that began longer ago than this, ns, before a namespace was marked are not looked for. */
 #define UNWATCHED_FOR 1000000000
-
-/* When a removal began is not known. */
-#define AT_ANY_TIME 1
 
 struct unwatched {
 	u64 mntns;

@@ -15,6 +15,7 @@ from mnttrace.errors import MnttraceError
 
 # Command → description. A command is imported only when it is run, so that --help is quick.
 _COMMANDS = {
+    "compile": "Compile the BPF programs for a machine without bcc.",
     "completion": "Write the script that completes commands in a shell.",
     "doctor": "Show what this machine offers, what is missing, and how to fix it.",
     "export": "Write a recording as CSV, JSON, Parquet, a Perfetto trace or a graph.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from mnttrace.errors import MnttraceError
 from mnttrace.linux import statmount
@@ -45,19 +46,27 @@ class _Lacking(Exception):
     """What is wrong, what that blocks, and what mends it."""
 
 
-def examine() -> list[Check]:
-    """All checks, in the order in which what they find depends on each other."""
+def examine(programs: Path | None = None) -> list[Check]:
+    """All checks, in the order in which what they find depends on each other.
+
+    Args:
+        programs: as of :class:`mnttrace.probes.kernel.KernelProbes`.
+    """
     probes: list[KernelProbes] = []
     are_numbered = False
     checks = [
         _check("root", _root, True, "recording", "run it with sudo"),
         _check("BTF", _btf, True, "recording", "a kernel with CONFIG_DEBUG_INFO_BTF"),
-        _check("bcc", bcc_version, True, "recording", "apt-get install python3-bpfcc"),
         _check(
             "tracefs", _tracefs, True, "recording", "mount -t tracefs tracefs /sys/kernel/tracing"
         ),
-        _check("BPF programs", lambda: _programs(probes), True, "recording", ""),
+        _check("BPF programs", lambda: _programs(probes, programs), True, "recording", ""),
     ]
+    # What is kept, or given, can be loaded without it.
+    checks.insert(
+        2,
+        _check("bcc", bcc_version, not probes, "compiling", "apt-get install python3-bpfcc"),
+    )
     if probes:
         checks += [
             _check("tracepoints", lambda: _tracepoints(probes[0]), False, "those calls", ""),
@@ -109,10 +118,11 @@ def _tracefs() -> str:
     return f"mounted at {mounted[0]}" if mounted else "not mounted, which does no harm"
 
 
-def _programs(probes: list[KernelProbes]) -> str:
-    probes.append(KernelProbes())
-    features = " and ".join(probes[0].features)
-    return "compiled, loaded and attached" + (f", with {features}" if features else "")
+def _programs(probes: list[KernelProbes], given: Path | None) -> str:
+    probes.append(KernelProbes(programs=given))
+    probes[0].complete()
+    features = probes[0].features
+    return f"loaded and attached; {probes[0].origin}" + (f"; with {features}" if features else "")
 
 
 def _tracepoints(probes: KernelProbes) -> str:

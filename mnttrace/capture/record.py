@@ -14,17 +14,20 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnttrace.capture.about import about
 from mnttrace.capture.identity.processes import descendants
 from mnttrace.capture.join.selection import Filter
-from mnttrace.capture.session import Session
-from mnttrace.capture.stream.raw_log import VERSION, Header, RawLogWriter
 from mnttrace.errors import BadInput
 from mnttrace.probes.kernel import KernelProbes
 from mnttrace.probes.null import NullProbes
-from mnttrace.recording.writer import Writer
+from mnttrace.probes.supply import Say
+from mnttrace.recording.directory import check, make
+from mnttrace.recording.rows import Row
+
+if TYPE_CHECKING:
+    from mnttrace.capture.stream.raw_log import RawLogWriter
 
 _POLL = 0.01  # seconds between looks at the ring buffer
 _FLUSH = 0.5  # seconds between writes
@@ -44,6 +47,8 @@ class Recorder:
         command: what to record, started once the probes are armed; empty: what others do.
         keep_raw: also keep what the core gets, in order.
         backend: as of :class:`mnttrace.probes.kernel.KernelProbes`; or "none": mount tables alone.
+        programs: as of that class.
+        say: as of that class.
 
     Raises:
         BadInput: there is no such command.
@@ -59,33 +64,48 @@ class Recorder:
         command: Sequence[str] = (),
         backend: str | None = None,
         keep_raw: bool = False,
+        programs: Path | None = None,
+        say: Say = lambda _: None,
     ) -> None:
         wanted = wanted or Filter()
         self._command = list(command)
         if command and not shutil.which(command[0]):
             raise _not_startable(command, "there is no such command")
-        Writer.check(directory, force)
+        check(directory, force)
         self._probes: KernelProbes | NullProbes
         if backend == "none":
             self._probes = NullProbes()
         else:
-            self._probes = KernelProbes(follow=descendants(wanted.pids), backend=backend)
+            self._probes = KernelProbes(
+                follow=descendants(wanted.pids), backend=backend, programs=programs, say=say
+            )
         self._raw: RawLogWriter | None = None
         self._signal = 0
         with ExitStack() as held:
             held.callback(self._probes.close)
-            self.writer = Writer(directory, force)
+            make(directory, force)
+            # Imported once the probes are armed: what happens meanwhile waits in their buffer.
+            from mnttrace.capture.session import Session
+
             meta = about(command, keep_secrets)
             self.session = Session(
-                self._probes, self.writer.add, meta["wall_offset"], wanted, keep_secrets, directory
+                self._probes, self._add, meta["wall_offset"], wanted, keep_secrets, directory
             )
             held.callback(self.session.close)
+            # Imported once the session has its copying process, in whose memory it would be, too.
+            from mnttrace.capture.stream.raw_log import VERSION, Header, RawLogWriter
+            from mnttrace.recording.writer import Writer
+
+            self.writer = Writer(directory, is_made=True)
             self.writer.meta |= meta | self._capabilities() | {"filters": wanted.as_dict()}
             if keep_raw:
                 header = Header(VERSION, self.session.setting, wanted, self.writer.meta)
                 self._raw = RawLogWriter(directory, header)
                 self.session.keep = self._raw.add
             held.pop_all()
+
+    def _add(self, table: str, row: Row) -> None:
+        self.writer.add(table, row)
 
     def _capabilities(self) -> dict[str, Any]:
         """What this machine lets a recording see, for meta.json."""

@@ -69,6 +69,7 @@ class Session:
         keep_secrets: bool = False,
         directory: Path | None = None,
     ) -> None:
+        probes.complete()
         self._probes = probes
         self._add = add
         self._group = _mount_group() if probes.can_use_fanotify else None

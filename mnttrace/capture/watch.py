@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import cast
 
@@ -16,6 +17,7 @@ from mnttrace.capture.identity.processes import descendants
 from mnttrace.capture.join.selection import Filter
 from mnttrace.capture.session import Session
 from mnttrace.probes.kernel import KernelProbes
+from mnttrace.probes.supply import Say
 from mnttrace.recording.namespaces import label
 from mnttrace.recording.rows import EffectRow, NamespaceRow, OperationRow, Row
 
@@ -31,6 +33,8 @@ class Watcher:
         wanted: which operations are shown.
         show: takes a row of `operations`, None for effects that no call caused, and its rows of
             `effects`.
+        programs: as of :class:`mnttrace.probes.kernel.KernelProbes`.
+        say: as there.
 
     Attributes:
         names: key of a namespace → its label.
@@ -40,7 +44,13 @@ class Watcher:
         MnttraceError: as the probes.
     """
 
-    def __init__(self, wanted: Filter, show: Show) -> None:
+    def __init__(
+        self,
+        wanted: Filter,
+        show: Show,
+        programs: Path | None = None,
+        say: Say = lambda _: None,
+    ) -> None:
         self.names: dict[int, str] = {}
         self.lost = 0
         self._show = show
@@ -48,7 +58,7 @@ class Watcher:
         self._row: OperationRow | None = None
         self._effects: list[EffectRow] = []
         self._is_on = True
-        self._probes = KernelProbes(follow=descendants(wanted.pids))
+        self._probes = KernelProbes(follow=descendants(wanted.pids), programs=programs, say=say)
         try:
             offset = time.time_ns() - time.monotonic_ns()
             self._session = Session(self._probes, self._add, offset, wanted)

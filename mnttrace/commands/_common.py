@@ -6,12 +6,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+PROGRAMS = click.option(
+    "--programs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Load the BPF programs from a file that mnttrace compile made: needs neither bcc nor "
+    "clang.",
+)
+VERBOSE = click.option(
+    "-v", "--verbose", is_flag=True, help="Say where the BPF programs come from."
+)
 RECORDING = click.argument("recording", type=click.Path(path_type=Path))
+
+
+def teller(verbose: bool) -> Callable[[str], None]:
+    """What writes a line to stderr, if that is wanted."""
+
+    def say(text: str) -> None:
+        if verbose:
+            click.echo(f"mnttrace: {text}", err=True)
+
+    return say
 
 
 def warn_of_losses(meta: dict[str, Any]) -> None:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
+from mnttrace.commands._common import PROGRAMS
+
 
 @click.command("doctor")
+@PROGRAMS
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-def command(as_json: bool) -> None:
+def command(as_json: bool, programs: Path | None) -> None:
     """Show what this kernel and machine offer, what is missing, and how to fix it.
 
     Ends with status 4 if something is missing that `mnttrace record` needs.
@@ -22,7 +26,7 @@ def command(as_json: bool) -> None:
     from mnttrace.capture.doctor import examine
     from mnttrace.errors import MissingPrerequisite
 
-    checks = examine()
+    checks = examine(programs)
     if as_json:
         click.echo(json.dumps([asdict(check) for check in checks], indent=1))
     else:

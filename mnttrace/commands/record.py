@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mnttrace.commands._common import PROGRAMS, VERBOSE, teller
 from mnttrace.commands._filters import filters, wanted
 from mnttrace.probes.backends import BACKENDS
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     "call ends, or by mount tables between the calls; without it, the first of these that the "
     "kernel has. None: mount tables alone, ten times a second, also without root, BTF or bcc.",
 )
+@PROGRAMS
 @click.option(
     "--keep-raw",
     is_flag=True,
@@ -46,14 +48,17 @@ if TYPE_CHECKING:
 @click.option(
     "--keep-secrets", is_flag=True, help="Do not redact passwords in mount data and commands."
 )
+@VERBOSE
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 def command(
     output: Path,
     force: bool,
     duration: float | None,
     backend: str | None,
+    programs: Path | None,
     keep_raw: bool,
     keep_secrets: bool,
+    verbose: bool,
     cmd: tuple[str, ...],
     **options: Any,
 ) -> None:
@@ -64,7 +69,17 @@ def command(
     """
     from mnttrace.capture.record import Recorder
 
-    recorder = Recorder(output, force, keep_secrets, wanted(options), cmd, backend, keep_raw)
+    recorder = Recorder(
+        output,
+        force,
+        keep_secrets,
+        wanted(options),
+        cmd,
+        backend,
+        keep_raw,
+        programs,
+        teller(verbose),
+    )
     if backend == "none":
         click.echo(
             "mnttrace: only mount tables are recorded: not who mounted what, nor mounts that come "

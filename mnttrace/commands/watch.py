@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mnttrace.commands._common import PROGRAMS, VERBOSE, teller
 from mnttrace.commands._filters import filters, wanted
 
 if TYPE_CHECKING:
@@ -20,9 +22,13 @@ if TYPE_CHECKING:
 
 @click.command("watch")
 @filters
+@PROGRAMS
 @click.option("--failed", is_flag=True, help="Only operations that failed.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line.")
-def command(failed: bool, as_json: bool, **options: Any) -> None:
+@VERBOSE
+def command(
+    failed: bool, as_json: bool, programs: Path | None, verbose: bool, **options: Any
+) -> None:
     """Show each mount operation as it happens, with its effects in every namespace.
 
     Until Ctrl-C. Mounts that reach another namespace than the caller's are marked with !.
@@ -42,7 +48,7 @@ def command(failed: bool, as_json: bool, **options: Any) -> None:
             timeline.without_operation(effects)
         sys.stdout.flush()
 
-    watcher = Watcher(wanted(options), show)
+    watcher = Watcher(wanted(options), show, programs, teller(verbose))
     timeline = Timeline(sys.stdout, watcher.names, marks_leaks=True)
     try:
         watcher.run(lambda: click.echo("mnttrace: watching; Ctrl-C stops", err=True))

@@ -1,20 +1,29 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What BPF programs the kernel accepts, and how often it skipped one, by bpf(2) and without bcc."""
+"""bpf(2), without any library: maps, programs, and what the kernel accepts of them.
+
+Numbers and layouts are those of include/uapi/linux/bpf.h.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import struct
 import sys
+from collections.abc import Iterator
+from typing import NamedTuple
 
 _SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_NEXT_KEY = 0, 1, 2, 4
 _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN = 5, 15, 17
 _MISSES = 208  # recursion_misses of struct bpf_prog_info, since 5.12
-_TRACEPOINT, _TRACING = 5, 26
-_FENTRY, _FEXIT = 24, 25
+KPROBE, TRACEPOINT, RAW_TRACEPOINT, TRACING = 2, 5, 17, 26  # types of programs
+FENTRY, FEXIT = 24, 25  # where one of type TRACING is attached
+_NAME = 15  # bytes of a name that the kernel keeps
+_LOG = 1 << 20  # bytes for what the verifier says
 # r0 = 0; exit
 _ZERO, _EXIT = struct.pack("=BBhi", 0xB7, 0, 0, 0), struct.pack("=BBhi", 0x95, 0, 0, 0)
 # r0 = the current task; r0 = *(r0 + 0)
@@ -23,6 +32,117 @@ _READ = struct.pack("=BBhi", 0x79, 0, 0, 0)
 # r1 = r0; r2 = 0, for void
 _OF_VOID = struct.pack("=BBhi", 0xBF, 1, 0, 0) + struct.pack("=BBhi", 0xB7, 2, 0, 0)
 _MAY_GOTO_NEXT = struct.pack("=BBhi", 0xE5, 0, 0, 0)
+
+
+class Map(NamedTuple):
+    """A map that is there.
+
+    Attributes:
+        descriptor: of it.
+        key_size: bytes of a key.
+        value_size: bytes of a value.
+    """
+
+    descriptor: int
+    key_size: int
+    value_size: int
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set the value of a key.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        _check(self._do(_MAP_UPDATE, key, ctypes.create_string_buffer(value, self.value_size)))
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values of a hash. Of what comes and goes meanwhile some may be missing."""
+        key = ctypes.create_string_buffer(self.key_size)
+        value = ctypes.create_string_buffer(self.value_size)
+        after: bytes | None = None
+        while self._do(_MAP_NEXT_KEY, after, key) >= 0:
+            after = key.raw
+            if self._do(_MAP_LOOKUP, after, value) >= 0:
+                yield after, value.raw
+
+    def _do(self, command: int, key: bytes | None, other: ctypes.Array[ctypes.c_char]) -> int:
+        given = ctypes.create_string_buffer(key, self.key_size) if key is not None else None
+        at = ctypes.addressof(given) if given is not None else 0
+        return _bpf(
+            command, struct.pack("=I4xQQQ", self.descriptor, at, ctypes.addressof(other), 0)
+        )
+
+
+def create_map(
+    kind: int, key_size: int, value_size: int, entries: int, flags: int, name: str
+) -> Map:
+    """Make a map.
+
+    Args:
+        kind: its type (BPF_MAP_TYPE_...).
+        key_size: bytes of a key.
+        value_size: bytes of a value.
+        entries: how many it can have; of a ring buffer its size in bytes.
+        flags: BPF_F_...
+        name: for those who list maps.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    asked = struct.pack(
+        "=IIIII8x16s", kind, key_size, value_size, entries, flags, name.encode()[:_NAME]
+    )
+    made = _bpf(_MAP_CREATE, asked)
+    if made < 0 and _lift_limit():
+        made = _bpf(_MAP_CREATE, asked)
+    return Map(_check(made), key_size, value_size)
+
+
+def load_program(kind: int, code: bytes, name: str = "", attach: int = 0, function: int = 0) -> int:
+    """Load a program.
+
+    Args:
+        kind: its type, such as :data:`TRACEPOINT`.
+        code: its instructions.
+        name: for those who list programs.
+        attach: of type :data:`TRACING`: :data:`FENTRY` or :data:`FEXIT`.
+        function: of type :data:`TRACING`: the number of the function in the kernel's BTF.
+
+    Returns:
+        Its descriptor.
+
+    Raises:
+        OSError: the kernel refuses; its text has what the verifier says, if it says something.
+    """
+    program = _load(kind, code, name, attach, function)
+    if program >= 0:
+        return program
+    error = ctypes.get_errno()
+    log = ctypes.create_string_buffer(_LOG)
+    program = _load(kind, code, name, attach, function, log)
+    if program >= 0:  # what was lacking is there now
+        return program
+    said = [line.strip() for line in log.value.decode(errors="replace").splitlines() if line]
+    # Behind why comes the number of instructions that were looked at.
+    raise OSError(error, ", ".join([os.strerror(error), *said[-2:-1]]))
+
+
+def open_raw_tracepoint(program: int, name: str | None = None) -> int:
+    """Attach a program to a raw tracepoint, or one of type :data:`TRACING` to its function.
+
+    Args:
+        program: its descriptor.
+        name: of the tracepoint.
+
+    Returns:
+        A descriptor that keeps it attached.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    called = ctypes.create_string_buffer(name.encode()) if name else None
+    at = ctypes.addressof(called) if called else 0
+    return _check(_bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI4x", at, program)))
 
 
 def traceable(function: int, at_exit: bool) -> bool:
@@ -35,11 +155,10 @@ def traceable(function: int, at_exit: bool) -> bool:
         function: its number in the kernel's BTF.
         at_exit: by fexit.
     """
-    program = _load(_TRACING, _ZERO + _EXIT, _FEXIT if at_exit else _FENTRY, function)
+    program = _load(TRACING, _ZERO + _EXIT, attach=FEXIT if at_exit else FENTRY, function=function)
     if program < 0:
         return False
-    attach = struct.pack("=QII", 0, program, 0)
-    link = _bpf(_RAW_TRACEPOINT_OPEN, attach)
+    link = _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI4x", 0, program))
     os.close(program)
     if link < 0:
         return False
@@ -53,11 +172,7 @@ def takes_may_goto() -> bool:
     The instruction is there from 6.9 on, but 6.12 gives up on long loops. A may_goto to the next
     instruction, which is what is loaded here, is accepted by kernels that cope (6.14).
     """
-    program = _load(_TRACEPOINT, _ZERO + _MAY_GOTO_NEXT + _EXIT)
-    if program < 0:
-        return False
-    os.close(program)
-    return True
+    return _takes(_ZERO + _MAY_GOTO_NEXT + _EXIT)
 
 
 def takes_cast(function: int) -> bool:
@@ -68,11 +183,7 @@ def takes_cast(function: int) -> bool:
         function: the number of bpf_rdonly_cast in the kernel's BTF.
     """
     cast = struct.pack("=BBhi", 0x85, 0x20, 0, function)
-    program = _load(_TRACEPOINT, _TASK + _OF_VOID + cast + _READ + _ZERO + _EXIT)
-    if program < 0:
-        return False
-    os.close(program)
-    return True
+    return _takes(_TASK + _OF_VOID + cast + _READ + _ZERO + _EXIT)
 
 
 def missed(program: int) -> int:
@@ -88,22 +199,57 @@ def missed(program: int) -> int:
     return int.from_bytes(info.raw[_MISSES:], sys.byteorder)
 
 
-def _load(kind: int, code: bytes, attach: int = 0, function: int = 0) -> int:
+def _takes(code: bytes) -> bool:
+    program = _load(TRACEPOINT, code)
+    if program < 0:
+        return False
+    os.close(program)
+    return True
+
+
+def _load(
+    kind: int,
+    code: bytes,
+    name: str = "",
+    attach: int = 0,
+    function: int = 0,
+    log: ctypes.Array[ctypes.c_char] | None = None,
+) -> int:
     """The descriptor of a program, negative if it is refused."""
     instructions = ctypes.create_string_buffer(code, len(code))
     license = ctypes.create_string_buffer(b"GPL")
-    # union bpf_attr of include/uapi/linux/bpf.h
+    # union bpf_attr
     attributes = struct.pack(
-        "=IIQQ44xI36xII",
+        "=IIQQIIQ8x16s4xI36xII",
         kind,
         len(code) // 8,
         ctypes.addressof(instructions),
         ctypes.addressof(license),
+        log is not None,
+        len(log) if log else 0,
+        ctypes.addressof(log) if log else 0,
+        name.encode()[:_NAME],
         attach,
         function,
         0,
     )
     return _bpf(_PROG_LOAD, attributes)
+
+
+def _lift_limit() -> bool:
+    """Allow more memory to be locked: before 5.11 that of maps counts."""
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
 
 
 def _bpf(command: int, attributes: bytes) -> int:

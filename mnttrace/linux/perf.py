@@ -41,7 +41,7 @@ class _Attr(ctypes.Structure):
 
 
 def attach_tracepoint(tracepoint: int, program: int) -> int:
-    """Attach a program by the tracepoint's id; bcc would look for a mounted tracefs.
+    """Attach a program by the tracepoint's id.
 
     Args:
         tracepoint: its id, as tracefs has it.
@@ -53,29 +53,31 @@ def attach_tracepoint(tracepoint: int, program: int) -> int:
     Raises:
         CaptureError: the kernel refuses.
     """
-    event = _open(_Attr(type=_TRACEPOINT, config=tracepoint, sample_period=1))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if event >= 0 and libc.ioctl(event, ctypes.c_ulong(_SET_BPF), program) == 0:
-        libc.ioctl(event, ctypes.c_ulong(_ENABLE), 0)
-        return event
-    error = ctypes.get_errno()
-    if event >= 0:
-        os.close(event)
-    raise CaptureError(
-        f"tracepoint {tracepoint} cannot be attached: {os.strerror(error)}",
-        "is perf_event_open allowed here?",
-    )
+    attr = _Attr(type=_TRACEPOINT, config=tracepoint, sample_period=1)
+    return _attach(_open(attr), program, f"tracepoint {tracepoint}")
+
+
+def attach_kprobe(function: str, at_exit: bool, program: int) -> int:
+    """Attach a program to a function of the kernel, by a kprobe or with `at_exit` a kretprobe.
+
+    Args:
+        function: its name.
+        at_exit: where it returns.
+        program: descriptor of a BPF program.
+
+    Returns:
+        A descriptor that keeps it attached.
+
+    Raises:
+        CaptureError: the kernel refuses.
+    """
+    return _attach(_open_kprobe(function, at_exit), program, f"kprobe {function}")
 
 
 def takes_kprobe(function: str, at_exit: bool) -> bool:
     """Whether a kprobe, or with `at_exit` a kretprobe, can be put on a function of the kernel: one
     is put there, and removed."""
-    try:
-        kind = int((_KPROBES / "type").read_text())
-        [bit] = (_KPROBES / "format/retprobe").read_text().strip().split("config:")[1:]
-    except (OSError, ValueError):
-        return False
-    event = _open(_Attr(type=kind, config=at_exit << int(bit), kprobe_func=function.encode()))
+    event = _open_kprobe(function, at_exit)
     if event >= 0:
         os.close(event)
     return event >= 0
@@ -99,6 +101,30 @@ def close(events: Iterable[int]) -> None:
             socket.send_fds(one, [b"\0"], [*descriptors, other.fileno()])
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _attach(event: int, program: int, what: str) -> int:
+    """Attach a program to an event, negative if that could not be opened, and enable it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if event >= 0 and libc.ioctl(event, ctypes.c_ulong(_SET_BPF), program) == 0:
+        libc.ioctl(event, ctypes.c_ulong(_ENABLE), 0)
+        return event
+    error = ctypes.get_errno()
+    if event >= 0:
+        os.close(event)
+    raise CaptureError(
+        f"{what} cannot be attached: {os.strerror(error)}", "is perf_event_open allowed here?"
+    )
+
+
+def _open_kprobe(function: str, at_exit: bool) -> int:
+    """The descriptor of a probe, negative if there can be none."""
+    try:
+        kind = int((_KPROBES / "type").read_text())
+        [bit] = (_KPROBES / "format/retprobe").read_text().strip().split("config:")[1:]
+    except (OSError, ValueError):
+        return -1
+    return _open(_Attr(type=kind, config=at_exit << int(bit), kprobe_func=function.encode()))
 
 
 def _open(attr: _Attr) -> int:

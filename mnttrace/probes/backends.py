@@ -1,20 +1,22 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""How mounts are seen on this kernel, and what the BPF programs are to define for that.
+"""How mounts are seen on a kernel, and what the BPF programs are to define for that.
 
-Features of the kernel are probed: a program that does nothing is loaded and attached.
+Features of the kernel are tried: a program that does nothing is loaded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from mnttrace.errors import MissingPrerequisite
 from mnttrace.linux.bpf import takes_cast, takes_may_goto
-from mnttrace.linux.btf import Btf
 from mnttrace.linux.namespaces import namespace_id
 from mnttrace.probes import kernel_functions, offsets
+from mnttrace.probes.compiled import Facts
+from mnttrace.probes.facts import CAST, PREEMPTIBLE_IF
+from mnttrace.probes.kernel_functions import Hooks
 
 # The best one first. The functions of the kernel that attach and detach mounts are hooked; or a
 # walk over mounts at the end of each call lists those that it made, and fanotify reports what is
@@ -27,65 +29,89 @@ _UNUSED = {
     "walk": set(),
     "syscalls": {"CAN_WALK", "FANOTIFY_MNT_ID"},
 }
-# The function that runs programs on system calls where these can be preempted (7.x); how many
-# copies of each program are attached then: see bpf/calls.h.
-_PREEMPTIBLE_IF = "trace_call_bpf_faultable"
+# How many copies of each program are attached where they can be preempted: see bpf/calls.h.
 _RETRY_LEVELS = 4
 
 
-class Choice(NamedTuple):
-    """What was chosen.
+class Features(NamedTuple):
+    """What a kernel has, besides what its BTF tells.
+
+    Attributes:
+        namespace_ids: user space can learn the unique ids of mount namespaces (6.11).
+        may_goto: as of :func:`mnttrace.linux.bpf.takes_may_goto`.
+        cast: as of :func:`mnttrace.linux.bpf.takes_cast`.
+    """
+
+    namespace_ids: bool
+    may_goto: bool
+    cast: bool
+
+    @classmethod
+    def tried(cls, facts: Facts) -> Features:
+        """Those of this kernel."""
+        cast = facts.functions.get(CAST)
+        return cls(
+            namespace_id("/proc/self/ns/mnt") is not None,
+            takes_may_goto(),
+            cast is not None and takes_cast(cast.number),
+        )
+
+    @classmethod
+    def possible(cls, facts: Facts) -> list[Features]:
+        """Those that a kernel can have, which is not this one."""
+        ids = facts.namespaces_have_ids
+        both = [cls(ids, True, True)] if CAST in facts.functions else []
+        return [*both, cls(ids, True, False), cls(ids, False, False)]
+
+    @property
+    def words(self) -> str:
+        """What makes the programs faster."""
+        names = {"may_goto": self.may_goto, "bpf_rdonly_cast to void": self.cast}
+        return " and ".join(name for name, is_there in names.items() if is_there)
+
+
+class Candidate(NamedTuple):
+    """A way to see mounts that BTF allows for.
 
     Attributes:
         backend: one of :data:`BACKENDS`.
         definitions: name → value, for the compiler.
-        features: what makes the programs faster, of what this kernel has, in words.
+        hooks: on the kernel's functions, of backend kernel-hooks.
     """
 
     backend: str
     definitions: dict[str, int]
-    features: list[str]
+    hooks: Hooks | None = None
 
 
-def choose(backend: str | None, btf: Btf) -> Choice:
-    """Choose how mounts are seen.
+def candidates(backend: str | None, facts: Facts, features: Features) -> Iterator[Candidate]:
+    """The ways to see mounts, the best first.
 
     Args:
-        backend: one of :data:`BACKENDS`; None: the first one that this kernel has.
-
-    Raises:
-        MissingPrerequisite: this kernel does not have that.
-        NoSuchMember: of BTF, what no program can do without.
+        backend: one of :data:`BACKENDS`; None: any.
+        facts: of the kernel.
+        features: of it.
     """
-    definitions = offsets.definitions(btf)
-    if namespace_id("/proc/self/ns/mnt") is None:
+    definitions = dict(facts.definitions)
+    definitions["RETRY_LEVELS"] = _RETRY_LEVELS if PREEMPTIBLE_IF in facts.functions else 1
+    if not features.namespace_ids:
         # Before 6.11 user space cannot learn the ids, so namespaces are known by their inodes.
         definitions.pop("MNT_NS_ID", None)
-    can_walk = "CAN_WALK" in definitions
-    can_list = can_walk or definitions.keys() >= offsets.LISTS
-    hooks: list[str] = []
-    if can_list and backend in (None, "kernel-hooks"):
-        hooks = kernel_functions.definitions(btf)
-    if hooks:
-        chosen = "kernel-hooks"
-    else:
-        chosen = "walk" if can_walk and backend != "syscalls" else "syscalls"
-    if backend not in (None, chosen):
-        raise MissingPrerequisite(
-            f"this kernel cannot do --backend {backend}", "without it, the best that it can is done"
-        )
-    for name in _UNUSED[chosen]:
-        definitions.pop(name, None)
-    if hooks:
-        definitions |= dict.fromkeys([*hooks, "CAN_WALK"], 1)
-    is_preemptible = btf.function_arguments(_PREEMPTIBLE_IF) is not None
-    definitions["RETRY_LEVELS"] = _RETRY_LEVELS if is_preemptible else 1
-    features = []
-    if takes_may_goto():
+    if features.may_goto:
         definitions["MAY_GOTO"] = 1
-        features.append("may_goto")
-    cast = btf.function_id("bpf_rdonly_cast")
-    if cast is not None and takes_cast(cast):
-        definitions["RDONLY_CAST"] = cast
-        features.append("bpf_rdonly_cast to void")
-    return Choice(chosen, definitions, features)
+    if features.cast:
+        definitions["RDONLY_CAST"] = facts.functions[CAST].number
+    can_walk = "CAN_WALK" in definitions
+    if can_walk or definitions.keys() >= offsets.LISTS:
+        for hooks in kernel_functions.choices(facts):
+            defined = dict.fromkeys([*hooks.definitions, "CAN_WALK"], 1)
+            if backend in (None, "kernel-hooks"):
+                yield Candidate("kernel-hooks", _used("kernel-hooks", definitions) | defined, hooks)
+    for name in ("walk", "syscalls") if can_walk else ("syscalls",):
+        if backend in (None, name):
+            yield Candidate(name, _used(name, definitions))
+
+
+def _used(backend: str, definitions: dict[str, int]) -> dict[str, int]:
+    unused = _UNUSED[backend]
+    return {name: value for name, value in definitions.items() if name not in unused}

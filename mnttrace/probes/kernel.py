@@ -8,27 +8,33 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from mnttrace.errors import CaptureError, MissingPrerequisite
-from mnttrace.linux import perf
 from mnttrace.linux.bpf import missed
-from mnttrace.linux.btf import Btf
 from mnttrace.linux.capabilities import lacking
 from mnttrace.linux.syscalls import Syscall, SyscallKind, by_number
 from mnttrace.linux.tracefs import open_tracefs, tracepoint_id
-from mnttrace.probes.backends import choose
-from mnttrace.probes.compile import compile_programs
+from mnttrace.probes.arm import arm
+from mnttrace.probes.backends import Candidate
+from mnttrace.probes.compiled import Facts, ProgramSet
+from mnttrace.probes.load import Loaded
 from mnttrace.probes.records import Loss
 from mnttrace.probes.ring import Ring
+from mnttrace.probes.supply import Given, Kept, Say, Supply
 
 # Types that no namespace has, for setns(2); the same as in bpf/calls.h.
 _ASK_LIST, _ASK_WATCHED, _ASK_THREAD = 0x40, 0x20, 0x21
 # The programs that others go on with by tail call, in the order of bpf/calls.h.
 _PROGRAMS = ("enter", "enter_paths", "walk", "leave_paths", "finish", "finish_removal")
-_HOOKS = (b"kfunc__", b"kretfunc__", b"kprobe__", b"kretprobe__")  # bcc's names for them
+# How long Linux 6.18 looks at those programs for which it takes longest, ms.
+_LOOKED_AT = {"walk": 180, "walk_removal": 150, "survey": 100, "leave": 80, "leave_remove": 30}
+# What nobody asks for before the recorder surveys namespaces.
+_NOT_AT_ONCE = ("survey", "walk_removal")
+_U32 = struct.Struct("=I")
+_U64 = struct.Struct("=Q")
 
 
 def check_privileges() -> None:
@@ -57,16 +63,20 @@ class KernelProbes:
         follow: processes whose descendants are marked (`descends` of an operation).
         backend: how mounts are seen, one of :data:`mnttrace.probes.backends.BACKENDS`; None: the
             first of them that this kernel has.
+        programs: a file of compiled programs; None: those that are kept, or they are compiled.
+        say: told where the programs come from, and what is wrong with those that are kept.
 
     Attributes:
         ring: what they write to; its records are those of :mod:`mnttrace.probes.records`.
         backend: how mounts are seen.
         traced: names of the calls that are traced.
         missing: names of the calls that this kernel has no tracepoint for.
-        features: what makes the programs faster, of what this kernel has.
+        features: what makes the programs faster, of what this kernel has, in words.
+        origin: where the programs come from, in words.
 
     Raises:
         MissingPrerequisite: not root, no BTF, no bcc, no tracefs.
+        BadInput: the file is not to be trusted, or for another kernel.
         CaptureError: the kernel refused a program.
     """
 
@@ -75,24 +85,28 @@ class KernelProbes:
         ring_bytes: int = 1 << 24,
         follow: Iterable[int] = (),
         backend: str | None = None,
+        programs: Path | None = None,
+        say: Say = lambda _: None,
     ) -> None:
         check_privileges()
         self.traced: list[str] = []
         self.missing: list[str] = []
-        self._events: list[int] = []
         self._calls = by_number(os.uname().machine)
-        self.backend, self._definitions, self.features = choose(backend, Btf.load())
-        self._definitions["RING_PAGES"] = ring_bytes // os.sysconf("SC_PAGE_SIZE")
-        followed = list(follow)
-        if followed:
-            self._definitions["FOLLOW_DESCENDANTS"] = 1
-        self._bpf = compile_programs(self._definitions)
-        self._fill_traits()
-        self._name_recorder()
-        for pid in followed:
-            self._bpf[b"followed"][ctypes.c_uint(pid)] = ctypes.c_ubyte(1)
-        self._attach()
-        self.ring = Ring(self._bpf[b"events"].map_fd, ring_bytes)
+        self._is_complete = False
+        self._followed = list(follow)
+        # A hash takes memory for all that it can have.
+        unused = {} if self._followed else {"followed": 1}
+        self._sizes = {"events": ring_bytes} | unused
+        supply: Supply = Given(programs) if programs else Kept(say)
+        self.features = arm(backend, supply, self._load, say).words
+        self.origin = supply.origin
+        try:
+            self._attach()
+            self.ring = Ring(self._loaded.maps["events"].descriptor, ring_bytes)
+        except BaseException:
+            self._loaded.close()
+            raise
+        say(f"BPF programs: {self.origin}")
         self._libc = ctypes.CDLL(None, use_errno=True)
         [self._setns] = [number for number, call in self._calls.items() if call.name == "setns"]
 
@@ -132,38 +146,89 @@ class KernelProbes:
         """How many copies of each program are attached: see bpf/calls.h."""
         return range(self._definitions["RETRY_LEVELS"])
 
-    def _load(self, name: str, kind: str) -> Any:
-        bpf = type(self._bpf)
+    def _load(self, candidate: Candidate, programs: ProgramSet, facts: Facts) -> None:
+        """Load the programs of a candidate, and attach all but those on calls."""
+        self.backend, self._definitions = candidate.backend, candidate.definitions
+        self._loaded = Loaded(programs, facts, self._sizes)
         try:
-            return self._bpf.load_func(name.encode(), getattr(bpf, kind))
-        except Exception as error:
-            raise CaptureError(
-                f"the kernel refuses the BPF program {name}: {error}",
-                "is BPF locked down? mnttrace doctor says what is missing",
-            ) from error
+            names = sorted(
+                [*(name for _, name in self._tail_called()), *self._first_called()],
+                key=_looked_at,
+                reverse=True,
+            )
+            self._loaded.load(
+                [name for name in names if name not in _NOT_AT_ONCE],
+                [name for name in names if name in _NOT_AT_ONCE],
+            )
+            self._fill_maps()
+            self._loaded.attach()
+        except BaseException:
+            self._loaded.close()
+            raise
 
-    def _link(self, index: int, name: str) -> None:
-        """Load a program that others go on with by tail call."""
-        programs = self._bpf[b"programs"]
-        programs[ctypes.c_int(index)] = ctypes.c_int(self._load(name, "TRACEPOINT").fd)
+    def _first_called(self) -> Iterator[str]:
+        """The programs that the kernel calls, but for hooks."""
+        yield "fork"
+        counts = {len(call.arguments) for call in self._calls.values() if not _removes(call)}
+        for level in self._retry_levels:
+            for name in ("leave", *(f"enter_{count}" for count in counts)):
+                yield _at_level(name, level)
+            if self._sees_removals(level):
+                yield _at_level("leave_remove", level)
 
-    def _fill_traits(self) -> None:
-        table = self._bpf[b"traits"]
+    def _tail_called(self) -> Iterator[tuple[int, str]]:
+        """The programs that others go on with, with their places in the map of them."""
+        for level in self._retry_levels:
+            unused = set() if self.can_walk else {"walk"}
+            if not self._sees_removals(level):
+                unused.add("finish_removal")
+            for index, name in enumerate(_PROGRAMS, len(_PROGRAMS) * level):
+                if name not in unused:
+                    yield index, _at_level(name, level)
+        if self.can_walk:
+            behind = len(_PROGRAMS) * self._definitions["RETRY_LEVELS"]
+            yield behind, "survey"
+            if self._lists_unwatched:
+                yield behind + 1, "walk_removal"
+
+    def _fill_maps(self) -> None:
+        maps = self._loaded.maps
         for number, call in self._calls.items():
             kinds = [int(argument.kind) for argument in call.arguments]
             kinds += [0] * (6 - len(kinds))
             raw = bytes([*kinds, call.always_recorded, call.kind, len(call.arguments), *[0] * 7])
-            table[ctypes.c_int(number)] = table.Leaf.from_buffer_copy(raw)
-
-    def _name_recorder(self) -> None:
+            maps["traits"].update(_U32.pack(number), raw)
         self._recorder = self._mapped("recorder")
         self._losses = self._mapped("losses")
         # struct recorder of bpf/calls.h as 64-bit numbers: group, listed, pid, is_in_call.
         self._recorder[2] = os.getpid()
+        for pid in self._followed:
+            maps["followed"].update(_U32.pack(pid), b"\1")
+        self._link(name for _, name in self._tail_called() if name not in _NOT_AT_ONCE)
+
+    def _link(self, names: Iterable[str]) -> None:
+        """Let others go on with programs by tail call."""
+        wanted = set(names)
+        for index, name in self._tail_called():
+            if name in wanted:
+                program = self._loaded.programs[name]
+                self._loaded.maps["programs"].update(_U32.pack(index), _U32.pack(program))
+
+    def complete(self) -> None:
+        """Wait for the programs that are not needed at once. To be called before a survey, and
+        before this process is copied.
+
+        Raises:
+            CaptureError: the kernel refuses one.
+        """
+        if not self._is_complete:
+            self._loaded.complete()
+            self._link(_NOT_AT_ONCE)
+            self._is_complete = True
 
     def _mapped(self, name: str) -> memoryview:
         """The memory of a map, as 64-bit numbers; see MAPPED in bpf/kernel.h."""
-        memory = mmap.mmap(self._bpf[name.encode()].map_fd, mmap.PAGESIZE)
+        memory = mmap.mmap(self._loaded.maps[name].descriptor, mmap.PAGESIZE)
         return memoryview(memory).cast("Q")
 
     def _sees_removals(self, level: int) -> bool:
@@ -171,26 +236,12 @@ class KernelProbes:
         return self.reports_mount_events or (self.can_use_fanotify and level == 0)
 
     def _attach(self) -> None:
-        for level in self._retry_levels:
-            unused = set() if self.can_walk else {"walk"}
-            if not self._sees_removals(level):
-                unused.add("finish_removal")
-            for index, name in enumerate(_PROGRAMS, len(_PROGRAMS) * level):
-                if name not in unused:
-                    self._link(index, _at_level(name, level))
-        if self.can_walk:
-            behind = len(_PROGRAMS) * self._definitions["RETRY_LEVELS"]
-            self._link(behind, "survey")
-            if self._lists_unwatched:
-                self._link(behind + 1, "walk_removal")
-        self._load("fork", "RAW_TRACEPOINT")
-        self._bpf.attach_raw_tracepoint(tp=b"sched_process_fork", fn_name=b"fork")
         tracefs = open_tracefs()
         try:
             # Umounts first: else a mount would be reported, and not its umount a moment later.
             calls = sorted(self._calls.values(), key=lambda one: one.kind != SyscallKind.UMOUNT)
             for call in calls:
-                if call.kind == SyscallKind.REMOVE:
+                if _removes(call):
                     self._attach_removal(tracefs, call)
                 else:
                     self._attach_call(tracefs, call)
@@ -200,26 +251,25 @@ class KernelProbes:
             raise CaptureError("no syscall tracepoint is there", "CONFIG_FTRACE_SYSCALLS is needed")
 
     def _attach_call(self, tracefs: int, call: Syscall) -> None:
+        # The end first, so that no beginning is seen whose end is not.
         ids = [
             tracepoint_id(tracefs, f"syscalls/sys_{end}_{call.tracepoint}")
-            for end in ("enter", "exit")
+            for end in ("exit", "enter")
         ]
         if None in ids:
             self.missing.append(call.name)
             return
         for level in self._retry_levels:
-            names = (f"enter_{len(call.arguments)}", "leave")
+            names = ("leave", f"enter_{len(call.arguments)}")
             for tracepoint, name in zip(ids, names, strict=True):
-                program = self._load(_at_level(name, level), "TRACEPOINT")
-                self._events.append(perf.attach_tracepoint(tracepoint or 0, program.fd))
+                self._loaded.attach_tracepoint(tracepoint or 0, _at_level(name, level))
         self.traced.append(call.name)
 
     def _attach_removal(self, tracefs: int, call: Syscall) -> None:
         tracepoint = tracepoint_id(tracefs, f"syscalls/sys_exit_{call.tracepoint}")
         for level in self._retry_levels:
             if tracepoint is not None and self._sees_removals(level):
-                program = self._load(_at_level("leave_remove", level), "TRACEPOINT")
-                self._events.append(perf.attach_tracepoint(tracepoint, program.fd))
+                self._loaded.attach_tracepoint(tracepoint, _at_level("leave_remove", level))
 
     def survey(self, path: str) -> bool:
         """Have the programs list the mounts of a namespace; the list comes through the ring.
@@ -232,6 +282,7 @@ class KernelProbes:
         """
         if not self.can_walk:
             return False
+        self.complete()
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -279,20 +330,16 @@ class KernelProbes:
         runs = found.pop("lost_run")
         # How often the kernel skipped a program on a function. A call whose program was skipped is
         # found by what is left of it (LOST_RUN, unended()), or counts as torn.
-        runs += sum(
-            missed(program.fd)
-            for name, program in self._bpf.funcs.items()
-            if name.startswith(_HOOKS)
-        )
-        removals = self._bpf.funcs.get(b"leave_remove")
-        skipped = missed(removals.fd) if removals and len(self._retry_levels) == 1 else 0
+        programs = self._loaded.programs
+        runs += sum(missed(programs[hook.name]) for hook in self._loaded.hooks)
+        removals = programs.get("leave_remove") if len(self._retry_levels) == 1 else None
+        skipped = 0 if removals is None else missed(removals)
         return found | {"lost_runs": runs, "skipped_removals": skipped}
 
     def unended(self) -> int:
         """How many calls were seen to begin and have ended unseen."""
         numbers = {str(number) for number in self._calls}
-        calls = self._bpf[b"inflight"]
-        begun = {thread.value: call.entered for thread, call in calls.items()}
+        begun = self._begun()
         unended = {}
         for thread, entered in begun.items():
             try:
@@ -304,15 +351,28 @@ class KernelProbes:
             if now != "running" and now not in numbers:
                 unended[thread] = entered
         # Those that ended meanwhile were seen to.
-        now_begun = {thread.value: call.entered for thread, call in calls.items()}
+        now_begun = self._begun()
         return sum(now_begun.get(thread) == entered for thread, entered in unended.items())
+
+    def _begun(self) -> dict[int, int]:
+        """Thread → when its call began, of all that are under way: see struct inflight in bpf/."""
+        calls = self._loaded.maps["inflight"].items()
+        return {_U64.unpack(key)[0]: _U64.unpack_from(value)[0] for key, value in calls}
 
     def close(self) -> None:
         """Detach the programs: they send nothing from now on, and are gone within seconds."""
-        perf.close(self._events)
-        self._events.clear()
         self.ring.close()
-        self._bpf.cleanup()
+        self._loaded.close()
+
+
+def _looked_at(name: str) -> int:
+    """How long the kernel looks at a program before it is loaded, in ms: for an order."""
+    return _LOOKED_AT.get(name.partition("_retry")[0], 0)
+
+
+def _removes(call: Syscall) -> bool:
+    """Whether it removes files: such calls are looked at only when they end."""
+    return call.kind == SyscallKind.REMOVE
 
 
 def _at_level(name: str, level: int) -> str:

@@ -3,20 +3,22 @@
 
 """The functions of the kernel that are hooked, by which mounts come and go: see bpf/hooks.h.
 
-A function is hooked if BTF has it with the arguments that are expected and a program that does
-nothing can be attached to it: by fentry and fexit, or by kprobes where the kernel refuses these, as
-on arm64 before 6.4.
+A function can be hooked if BTF has it with the arguments that are expected and the kernel takes a
+program on it: by fentry and fexit, or by kprobes where the kernel refuses these, as on arm64 before
+6.4. That the kernel takes it shows when the programs are loaded and attached. Before they are
+compiled, which takes long, it is tried with a program that does nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 from mnttrace.linux.bpf import traceable
-from mnttrace.linux.btf import Btf
 from mnttrace.linux.perf import takes_kprobe
+from mnttrace.probes.compiled import Facts
 
 
 class Function(NamedTuple):
@@ -64,49 +66,89 @@ _SWITCH = Path("/proc/sys/kernel/ftrace_enabled")
 _TRANSFERS_IF = "bulk_make_private"
 
 
-def definitions(btf: Btf) -> list[str]:
-    """What the BPF programs are to define for the functions that can be hooked; [] if not both
-    what is attached and what is detached can be reported."""
-
-    def takes_program(function: Function) -> bool:
-        number = btf.function_id(function.name)
-        return number is not None and traceable(number, function.at_exit)
-
-    def takes_probe(function: Function) -> bool:
-        return takes_kprobe(function.name, function.at_exit)
-
-    if _is_switched_off():
-        return []
-    found = _choose(btf, takes_program)
-    if found:
-        return ["HOOKS", *found]
-    found = _choose(btf, takes_probe)
-    return ["HOOKS", "HOOK_KPROBES", *found] if found else []
+NAMES = frozenset(
+    {
+        _TRANSFERS_IF,
+        *(
+            function.name
+            for table in (_ATTACHED, _DETACHED, _NUMBERED)
+            for functions in table.values()
+            for function in functions
+        ),
+    }
+)
 
 
-def _is_switched_off() -> bool:
+class Hooks(NamedTuple):
+    """Functions that together report what is attached and what is detached.
+
+    Attributes:
+        definitions: what the BPF programs are to define for them.
+        functions: what is hooked.
+        by_kprobes: and not by fentry and fexit.
+    """
+
+    definitions: tuple[str, ...]
+    functions: frozenset[Function]
+    by_kprobes: bool
+
+
+def choices(facts: Facts) -> Iterator[Hooks]:
+    """The hooks that BTF allows for, the best first."""
+    detached = dict(_DETACHED)
+    if _TRANSFERS_IF not in facts.functions:
+        del detached["HOOK_TRANSFERRED"]
+    tables = [_ATTACHED, detached]
+    if "MOUNT_ID_UNIQUE" not in facts.definitions:
+        tables.append(_NUMBERED)
+    for by_kprobes in (False, True):
+        for choice in product(*(table.items() for table in tables)):
+            functions = frozenset(function for _, wanted in choice for function in wanted)
+            if all(_is_known(function, facts, by_kprobes) for function in functions):
+                names = ["HOOKS", *(["HOOK_KPROBES"] if by_kprobes else [])]
+                yield Hooks((*names, *(name for name, _ in choice)), functions, by_kprobes)
+
+
+def _is_known(function: Function, facts: Facts, by_kprobes: bool) -> bool:
+    known = facts.functions.get(function.name)
+    return (
+        known is not None
+        and known.arguments == function.arguments
+        and (by_kprobes or known.number != 0)
+    )
+
+
+class Tries:
+    """What this kernel takes, each tried once.
+
+    Args:
+        facts: of this kernel.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._known: dict[tuple[Function, bool], bool] = {}
+
+    def accept(self, hooks: Hooks) -> bool:
+        """Whether all functions can be hooked."""
+        return all(self._takes(function, hooks.by_kprobes) for function in hooks.functions)
+
+    def _takes(self, function: Function, by_kprobe: bool) -> bool:
+        key = function, by_kprobe
+        if key not in self._known:
+            if by_kprobe:
+                taken = takes_kprobe(function.name, function.at_exit)
+            else:
+                number = self._facts.functions[function.name].number
+                taken = traceable(number, function.at_exit)
+            self._known[key] = taken
+        return self._known[key]
+
+
+def are_switched_off() -> bool:
     """Whether kernel.ftrace_enabled is 0: hooks where functions begin are accepted then, by fentry
     and by kprobes, and never run."""
     try:
         return _SWITCH.read_text().strip() == "0"
     except OSError:
         return False
-
-
-def _choose(btf: Btf, can_trace: Callable[[Function], bool]) -> list[str]:
-    detached = dict(_DETACHED)
-    if btf.function_arguments(_TRANSFERS_IF) is None:
-        del detached["HOOK_TRANSFERRED"]
-    choices = [_ATTACHED, detached]
-    if not btf.has("mount.mnt_id_unique"):
-        choices.append(_NUMBERED)
-
-    def is_traceable(function: Function) -> bool:
-        known = btf.function_arguments(function.name)
-        return known == function.arguments and can_trace(function)
-
-    found = [
-        next((name for name, wanted in choice.items() if all(map(is_traceable, wanted))), "")
-        for choice in choices
-    ]
-    return found if all(found) else []

@@ -19,6 +19,9 @@ class NullProbes:
         self.missing: list[str] = []
         self.can_walk = self.can_use_fanotify = self.reports_mount_events = False
 
+    def complete(self) -> None:
+        """There are no programs."""
+
     def survey(self, _path: str) -> bool:
         """There is no list from the kernel."""
         return False

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 
 from mnttrace.errors import OutputError
 from mnttrace.linux.text import clean
+from mnttrace.recording.directory import make
 from mnttrace.recording.rows import Row
 from mnttrace.recording.schema import COLUMNS, FORMAT, schema
 
@@ -86,40 +86,22 @@ class Writer:
     Args:
         directory: NAME.mnttrace, made here.
         force: replace a recording that exists.
+        is_made: it is there already, empty: see :mod:`mnttrace.recording.directory`.
 
     Raises:
         OutputError: it exists and `force` is not given, it is not a recording, or it cannot be
             made.
     """
 
-    def __init__(self, directory: Path, force: bool = False) -> None:
-        self.check(directory, force)
+    def __init__(self, directory: Path, force: bool = False, is_made: bool = False) -> None:
+        if not is_made:
+            make(directory, force)
         self.directory = directory
-        try:
-            if directory.exists():
-                shutil.rmtree(directory)
-            directory.mkdir(parents=True)
-        except OSError as error:
-            raise OutputError(f"{directory}: {error.strerror}", "choose another place") from error
         _keep_pandas_out()
         self.meta: dict[str, Any] = {"format": FORMAT}
         self._rows: dict[str, list[Row]] = {table: [] for table in COLUMNS}
         self._streams: dict[str, pa.RecordBatchStreamWriter] = {}
         self._files: dict[str, Any] = {}
-
-    @staticmethod
-    def check(directory: Path, force: bool) -> None:
-        """Check whether a recording can be made here.
-
-        Raises:
-            OutputError: as for the class.
-        """
-        if not directory.exists():
-            return
-        if not force:
-            raise OutputError(f"{directory} exists already", "give --force to replace it")
-        if not (directory / "meta.json").is_file():
-            raise OutputError(f"{directory} is not a recording", "choose another name")
 
     def add(self, table: str, row: Row) -> None:
         """Take one row, to be written at the next flush, or when there are many.

@@ -4,7 +4,8 @@
 
 # What a guest does: makes places to write to, runs the commands that it was given, and powers off.
 checkout=$(sed 's/.*mnttrace.checkout=\([^ ]*\).*/\1/' /proc/cmdline)
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run/home TERM=dumb
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run/home TERM=dumb \
+  MNTTRACE_CACHE=/run/mnttrace
 
 mount -t sysfs sysfs /sys
 mount -t tracefs tracefs /sys/kernel/tracing

@@ -23,9 +23,10 @@ IDS = {"MOUNT_ID_UNIQUE", "MNT_NS_ID", "MNT_NS_TREE", "CAN_WALK", "FANOTIFY_MNT_
 
 
 @pytest.fixture
-def no_unique_ids(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_unique_ids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The kernel tells no ids that are not used again: neither of mounts nor of namespaces."""
     whole = offsets.definitions
+    monkeypatch.setenv("MNTTRACE_CACHE", str(tmp_path / "cache"))  # what is kept knows more
 
     def without(btf: Btf) -> dict[str, int]:
         return {name: value for name, value in whole(btf).items() if name not in IDS}

@@ -15,15 +15,16 @@ from pathlib import Path
 import pytest
 
 from mnttrace.errors import MissingPrerequisite
+from mnttrace.linux import bpf
 from mnttrace.linux.bpf import traceable
 from mnttrace.linux.btf import Btf
 from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent, events
 from mnttrace.linux.perf import takes_kprobe
-from mnttrace.probes import kernel_functions
 from mnttrace.probes.kernel import KernelProbes
 from mnttrace.probes.records import RECORD_EVENT, EventRecord
 from mnttrace.probes.ring import records
+from tests.kernel.probes.no_fentry import refusing
 
 OPERATIONS = """
 mount --make-rshared /
@@ -40,7 +41,7 @@ def probes(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[KernelProbes]:
     if request.param == "kprobes":
-        monkeypatch.setattr(kernel_functions, "traceable", lambda function, at_exit: False)
+        monkeypatch.setattr(bpf, "_load", refusing(bpf._load))
     try:
         probes = KernelProbes(backend="kernel-hooks")
     except MissingPrerequisite as lacking:

@@ -58,7 +58,7 @@ def test_what_some_levels_are_skipped_for_others_send_and_all_send_it_once(
 ) -> None:
     told = {}
     # As if this kernel were one of those: a function that any has.
-    monkeypatch.setattr(backends, "_PREEMPTIBLE_IF", "change_mnt_propagation")
+    monkeypatch.setattr(backends, "PREEMPTIBLE_IF", "change_mnt_propagation")
     # The last level is always attached: it forgets what the ones before it have done.
     for levels in (ALL, ALL[:1], ALL[1:], ALL[3:]):
         monkeypatch.setattr(

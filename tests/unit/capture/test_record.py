@@ -12,6 +12,7 @@ import pytest
 from mnttrace.capture import record
 from mnttrace.capture.about import about
 from mnttrace.capture.session import Session
+from mnttrace.capture.stream import raw_log
 from mnttrace.errors import OutputError
 
 COMMAND = ["mount", "-o", "user=u,password=hunter2", "//server/x", "/mnt"]
@@ -34,7 +35,7 @@ def test_what_a_session_holds_is_given_up_if_there_can_be_no_raw_log(
     def close(session: Session) -> None:
         closed.append(session)
 
-    monkeypatch.setattr(record, "RawLogWriter", refuse)
+    monkeypatch.setattr(raw_log, "RawLogWriter", refuse)
     monkeypatch.setattr(Session, "close", close)
     with pytest.raises(OutputError):
         record.Recorder(tmp_path / "run.mnttrace", backend="none", keep_raw=True)

@@ -40,6 +40,7 @@ def test_the_recorder_competes_for_processors_only_while_it_is_late(record, tmp_
 
 def test_what_was_taken_and_is_not_done_with_waits_too(tmp_path) -> None:
     probes = KernelProbes(ring_bytes=1 << 16)
+    probes.complete()
     spool = Spool(probes.ring, None, tmp_path)
     try:
         spool.give_way(True)

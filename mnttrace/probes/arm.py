@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The first way to see mounts that this kernel takes: kept programs are loaded, others compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from mnttrace.errors import CaptureError, MissingPrerequisite
+from mnttrace.probes.backends import Candidate, Features, candidates
+from mnttrace.probes.compiled import Facts, ProgramSet
+from mnttrace.probes.kernel_functions import Tries, are_switched_off
+from mnttrace.probes.supply import Say, Supply
+
+Load = Callable[[Candidate, ProgramSet, Facts], None]
+
+
+def arm(backend: str | None, supply: Supply, load: Load, say: Say) -> Features:
+    """Load the programs of the first way that this kernel takes.
+
+    That it takes a hook shows when kept programs are loaded. What has to be compiled is tried
+    before, since that takes long.
+
+    Args:
+        backend: one of :data:`mnttrace.probes.backends.BACKENDS`; None: any.
+        supply: where programs come from.
+        load: loads a candidate's programs, and attaches those on functions.
+        say: told what was refused.
+
+    Returns:
+        What this kernel has.
+
+    Raises:
+        MissingPrerequisite: no programs for this kernel can do that.
+        CaptureError: the kernel refuses what it should take.
+    """
+    features = Features.tried(supply.facts)
+    tries = Tries(supply.facts)
+    refused: CaptureError | None = None
+    for candidate in _wanted(backend, supply, features):
+        programs = supply.find(candidate.definitions)
+        if programs:
+            try:
+                load(candidate, programs, supply.facts)
+            except CaptureError as error:
+                refused = error
+                say(f"programs for {candidate.backend} are not used: {error.message}")
+            else:
+                return features
+        if supply.compiles and (not candidate.hooks or tries.accept(candidate.hooks)):
+            programs = supply.compile(candidate.definitions)
+            load(candidate, programs, supply.facts)
+            return features
+    if refused:
+        raise refused
+    wanted = f"do --backend {backend}" if backend else "record calls"
+    if supply.compiles:
+        raise MissingPrerequisite(
+            f"this kernel cannot {wanted}", "without it, the best that it can is done"
+        )
+    raise MissingPrerequisite(f"the programs {supply.origin} cannot {wanted} on this kernel")
+
+
+def _wanted(backend: str | None, supply: Supply, features: Features) -> Iterator[Candidate]:
+    """The candidates, without those that would be accepted, and never run."""
+    is_off = are_switched_off()
+    for candidate in candidates(backend, supply.facts, features):
+        if not (candidate.hooks and is_off):
+            yield candidate
