@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
     from mnttrace.analysis.diagnosis.otherwise import Otherwise
     from mnttrace.analysis.diagnosis.situation import Why
+    from mnttrace.analysis.diagnosis.story import Story
     from mnttrace.analysis.diagnosis.what_if import WhatIf
     from mnttrace.analysis.plots import Plots
     from mnttrace.analysis.state.moments import History
@@ -172,6 +173,13 @@ class Recording:
         from mnttrace.analysis.state.moments import History
 
         return History(self) if self._whole is None else self._whole.history
+
+    @cached_property
+    def story(self) -> Story:
+        """What happened to single mounts, see :mod:`mnttrace.analysis.diagnosis.story`."""
+        from mnttrace.analysis.diagnosis.story import Story
+
+        return Story(self) if self._whole is None else self._whole.story
 
     @cached_property
     def diagnosis(self) -> Diagnosis:

@@ -19,7 +19,6 @@ from mnttrace.analysis.diagnosis.now import Now, locked_mounts, tables_of
 from mnttrace.analysis.diagnosis.origins import Step, kind_of, steps_of
 from mnttrace.analysis.diagnosis.otherwise import Histories
 from mnttrace.analysis.diagnosis.remedies import Remedy, find_remedy
-from mnttrace.analysis.diagnosis.story import Story
 from mnttrace.analysis.model.mounts import Mount, MountId, Refused, lies_under
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.names import labels
@@ -111,7 +110,7 @@ class Diagnosis:
     def __init__(self, run: Run, history: History) -> None:
         self._run = run
         self._history = history
-        self.story = Story(run)
+        self.story = run.story
         self.home: int | None = run.meta.get("home_ns_id")
         self.untold = untold(run.meta)
         self.histories = lru_cache(maxsize=4)(self._histories)

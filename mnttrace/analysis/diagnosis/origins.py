@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mnttrace.analysis.dataframes import Row
-from mnttrace.analysis.diagnosis.story import Story
-from mnttrace.analysis.settings import is_shared
+import numpy as np
 
-Kind = Literal["held", "residue", "leak", ""]
+from mnttrace.analysis.dataframes import Row
+from mnttrace.analysis.diagnosis.story import Story, ids
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class Step:
         carrier: for "propagated", the effect on the top of the tree that came with it: `via_group`,
             `via_path` and `via_unique` of it tell which mount carried them all.
         shared_since: for "propagated", the operation that made the mount shared through whose peer
-            group it came; None: it was shared before the recording began.
+            group it came; None: it was shared before the recording began, or no operation is known.
+        shared_before: whether it was before.
     """
 
     how: Literal["mounted", "bound", "propagated", "inherited", "preexisting"]
@@ -36,6 +36,7 @@ class Step:
     operation: Row | None = None
     carrier: Row | None = None
     shared_since: Row | None = None
+    shared_before: bool = False
 
 
 def steps_of(story: Story, mount: object) -> list[Step]:
@@ -49,15 +50,14 @@ def steps_of(story: Story, mount: object) -> list[Step]:
     seen: set[object] = set()
     while mount not in seen:
         seen.add(mount)
-        effect = story.attached(mount)
+        at = story.lives.attached(ids([mount]))
+        effect = story.effect(at[0])
         if effect is None:
             steps.append(Step("preexisting"))
             break
         operation = story.operation(effect["seq"])
         if effect["via"] in ("peer", "slave"):
-            top = _top_of_tree(story, effect)
-            since = shared_since(story, top["via_unique"], effect["seq"])
-            steps.append(Step("propagated", effect, operation, top, since))
+            steps.append(_propagated(story, at, effect, operation))
         elif effect["via"] == "namespace-copy":
             steps.append(Step("inherited", effect, operation))
         elif effect["copy_of_unique"] is not None:
@@ -69,54 +69,8 @@ def steps_of(story: Story, mount: object) -> list[Step]:
     return steps
 
 
-def _top_of_tree(story: Story, effect: Row) -> Row:
-    """The effect on the top of the tree that was propagated with a mount."""
-    while True:
-        above = story.attached(effect["parent_unique"])
-        if above is None or above["seq"] != effect["seq"] or not above["via_unique"]:
-            return effect
-        effect = above
-
-
-def kind_of(story: Story, steps: list[Step]) -> Kind:
-    """What is wrong with a mount that is there.
-
-    Args:
-        story: of the recording.
-        steps: of :func:`steps_of`.
-
-    Returns:
-        "held" if it was inherited and its original was unmounted; "residue" if it was propagated
-        and its original is gone; "leak" if it was propagated from another namespace; else "".
-    """
-    last = next((step for step in steps if step.how != "bound"), None)
-    if last is None or last.effect is None:
-        return ""
-    gone = story.detached(last.effect["copy_of_unique"])
-    if last.how == "inherited":
-        return "held" if gone is not None and gone["via"] != "namespace-death" else ""
-    if last.how != "propagated":
-        return ""
-    if gone is not None:
-        return "residue"
-    return "leak" if last.effect["copy_of_ns_id"] != last.effect["ns_id"] else ""
-
-
-def shared_since(story: Story, mount: int | None, seq: int | None) -> Row | None:
-    """The operation that made a mount shared; None if it was before the recording.
-
-    Args:
-        story: of the recording.
-        mount: its unique id.
-        seq: the operation at whose end it was shared; None: at the end of the recording.
-    """
-    cause: Row | None = None
-    for row in story.of(mount):
-        if seq is not None and row["seq"] is not None and row["seq"] > seq:
-            break
-        if row["shared"] is not None and (
-            row["action"] == "attach"
-            or (row["action"] == "change" and not is_shared(row["before"]))
-        ):
-            cause = row
-    return story.operation(cause["seq"]) if cause else None
+def _propagated(story: Story, at: np.ndarray, effect: Row, operation: Row | None) -> Step:
+    carrier = story.lives.carriers(at)
+    made = story.effect(story.lives.shared_since(carrier)[0])
+    since = story.operation(made["seq"]) if made else None
+    return Step("propagated", effect, operation, story.effect(carrier[0]), since, made is None)

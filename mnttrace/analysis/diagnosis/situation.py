@@ -13,7 +13,7 @@ import pandas as pd
 
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped, Unexplained
-from mnttrace.analysis.diagnosis.origins import Kind, Step, kind_of, steps_of
+from mnttrace.analysis.diagnosis.origins import Step, steps_of
 from mnttrace.analysis.diagnosis.preventions import Case, NotTried, Prevention, Preventions
 from mnttrace.analysis.diagnosis.remedies import Remedy
 from mnttrace.analysis.query.parts import not_at_home, same_parts
