@@ -22,9 +22,9 @@ from mnttrace.recording.reader import read_columns, read_meta
 
 if TYPE_CHECKING:
     from mnttrace.analysis.crosscheck import CrossCheck
+    from mnttrace.analysis.diagnosis.answers import Why
     from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
     from mnttrace.analysis.diagnosis.otherwise import Otherwise
-    from mnttrace.analysis.diagnosis.situation import Why
     from mnttrace.analysis.diagnosis.story import Story
     from mnttrace.analysis.diagnosis.what_if import WhatIf
     from mnttrace.analysis.plots import Plots

@@ -18,7 +18,7 @@ from mnttrace.commands._common import namespace_now, warn_of_losses
 from mnttrace.errors import BadInput
 
 if TYPE_CHECKING:
-    from mnttrace.analysis.diagnosis.situation import Why
+    from mnttrace.analysis.diagnosis.answers import Why
 
 
 @click.command("why")

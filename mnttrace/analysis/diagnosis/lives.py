@@ -11,7 +11,6 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.settings import are_shared
@@ -41,9 +40,8 @@ class Lives:
 
     def is_via(self, at: np.ndarray, *ways: str) -> np.ndarray:
         """Whether some effects came to be in one of these ways."""
-        categories = self._effects["via"].cat.categories
-        wanted = categories.get_indexer(pd.Index(ways))
-        found: np.ndarray = (at != NONE) & np.isin(self._via[at], wanted[wanted != NONE])
+        is_it = np.array([name in ways for name in self._ways], bool)
+        found: np.ndarray = (at != NONE) & is_it[self._via[at]]
         return found
 
     def of(self, mount: int) -> np.ndarray:
@@ -97,6 +95,25 @@ class Lives:
             found[left] = above[same]
         return found
 
+    def together(self, attached: np.ndarray) -> np.ndarray:
+        """The effects by which mounts came to the same namespaces together with some, propagated
+        by the same operations.
+
+        Args:
+            attached: the effects that attached some mounts.
+        """
+        at = attached[self.is_via(attached, "peer", "slave")]
+        seqs, spaces = self.numbers("seq", at), self.numbers("ns_id", at)
+        pairs = {(seq, ns) for seq, ns in zip(seqs, spaces, strict=True) if seq != NONE}
+        if not pairs:
+            return np.zeros(0, int)
+        effects = self._effects
+        near = effects["seq"].isin({seq for seq, _ in pairs}) & (effects["action"] == "attach")
+        found = np.flatnonzero(near)
+        of = zip(self.numbers("seq", found), self.numbers("ns_id", found), strict=True)
+        those: np.ndarray = found[[pair in pairs for pair in of]]
+        return those
+
     def shared_since(self, carriers: np.ndarray) -> np.ndarray:
         """The effects that made shared the mounts through whose peer groups mounts came.
 
@@ -129,8 +146,13 @@ class Lives:
 
     @cached_property
     def _via(self) -> np.ndarray:
+        """Places in :attr:`_ways`."""
         codes: np.ndarray = self._effects["via"].cat.codes.to_numpy()
         return codes
+
+    @cached_property
+    def _ways(self) -> list[str]:
+        return [*self._effects["via"].cat.categories, ""]  # the last one for null: -1
 
     @cached_property
     def _mounts(self) -> np.ndarray:

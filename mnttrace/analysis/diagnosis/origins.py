@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.diagnosis.story import Story, ids
+
+_FIRST = ("mounted", "preexisting")  # what no step came before
 
 
 @dataclass(frozen=True)
@@ -46,31 +49,47 @@ def steps_of(story: Story, mount: object) -> list[Step]:
         story: of the recording.
         mount: its unique id, None if it has none.
     """
-    steps: list[Step] = []
-    seen: set[object] = set()
-    while mount not in seen:
-        seen.add(mount)
-        at = story.lives.attached(ids([mount]))
-        effect = story.effect(at[0])
-        if effect is None:
-            steps.append(Step("preexisting"))
-            break
-        operation = story.operation(effect["seq"])
-        if effect["via"] in ("peer", "slave"):
-            steps.append(_propagated(story, at, effect, operation))
-        elif effect["via"] == "namespace-copy":
-            steps.append(Step("inherited", effect, operation))
-        elif effect["copy_of_unique"] is not None:
-            steps.append(Step("bound", effect, operation))
-        else:
-            steps.append(Step("mounted", effect, operation))
-            break
-        mount = effect["copy_of_unique"]
+    [steps] = histories_of(story, [mount])
     return steps
 
 
-def _propagated(story: Story, at: np.ndarray, effect: Row, operation: Row | None) -> Step:
-    carrier = story.lives.carriers(at)
-    made = story.effect(story.lives.shared_since(carrier)[0])
-    since = story.operation(made["seq"]) if made else None
-    return Step("propagated", effect, operation, story.effect(carrier[0]), since, made is None)
+def histories_of(story: Story, mounts: Sequence[object]) -> list[list[Step]]:
+    """The same of several mounts."""
+    lives = story.lives
+    found: list[list[Step]] = [[] for _ in mounts]
+    seen: list[set[int]] = [set() for _ in mounts]
+    left, at = np.arange(len(mounts)), lives.attached(ids(mounts))
+    while len(left):
+        carriers = lives.carriers(at)
+        since = lives.shared_since(carriers)
+        for place, *effects in zip(left.tolist(), at, carriers, since, strict=True):
+            found[place].append(_step(story, *effects))
+            seen[place].add(int(effects[0]))
+        is_copy = np.array([found[place][-1].how not in _FIRST for place in left.tolist()], bool)
+        left, at = left[is_copy], lives.attached(lives.numbers("copy_of_unique", at[is_copy]))
+        # A damaged recording can go in circles.
+        is_new = np.array(
+            [one not in seen[place] for place, one in zip(left.tolist(), at.tolist(), strict=True)],
+            bool,
+        )
+        left, at = left[is_new], at[is_new]
+    return found
+
+
+def _step(story: Story, at: int, carrier: int, since: int) -> Step:
+    effect = story.effect(at)
+    if effect is None:
+        return Step("preexisting")
+    operation = story.operation(effect["seq"])
+    if effect["via"] in ("peer", "slave"):
+        made = story.effect(since)
+        by = story.operation(made["seq"]) if made else None
+        return Step("propagated", effect, operation, story.effect(carrier), by, made is None)
+    if effect["via"] == "namespace-copy":
+        return Step("inherited", effect, operation)
+    return Step("mounted" if effect["copy_of_unique"] is None else "bound", effect, operation)
+
+
+def arrival(steps: Sequence[Step]) -> Step:
+    """The step by which a mount came to its namespace, or what it was bound from."""
+    return next(step for step in steps if step.how != "bound")

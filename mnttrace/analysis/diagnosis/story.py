@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from mnttrace.analysis.diagnosis.lives import NONE, Lives
 from mnttrace.analysis.diagnosis.verdicts import Judge
 from mnttrace.analysis.frames.removals import removed
 from mnttrace.analysis.run import Run
+
+_KEPT = 4096  # rows
 
 Columns = dict[str, pd.api.extensions.ExtensionArray]
 
@@ -28,6 +30,8 @@ class Story:
 
     Attributes:
         lives: the effects on many mounts at once.
+        operation: an operation by its number, None for none; with `removed`, the mount points that
+            it removed.
     """
 
     def __init__(self, run: Run) -> None:
@@ -35,6 +39,9 @@ class Story:
         self._effects = run.effects
         self._operations = run.operations
         self.lives = Lives(run)
+        # Copies have their originals and carriers in common.
+        self._effect = lru_cache(maxsize=_KEPT)(self._effect_at)
+        self.operation = lru_cache(maxsize=_KEPT)(self._operation_of)
 
     def of(self, mount: object) -> list[Row]:
         """The effects on a mount, in order.
@@ -44,11 +51,11 @@ class Story:
         """
         if not isinstance(mount, int):
             return []
-        return [_row(self._effect_columns, at) for at in self.lives.of(mount)]
+        return [self._effect(at) for at in self.lives.of(mount).tolist()]
 
     def effect(self, at: int) -> Row | None:
         """The effect at a position, see :class:`mnttrace.analysis.diagnosis.lives.Lives`."""
-        return None if at == NONE else _row(self._effect_columns, at)
+        return None if at == NONE else self._effect(int(at))
 
     def attached(self, mount: object) -> Row | None:
         """The effect that attached a mount; None if it was there before, or if it is not known."""
@@ -58,8 +65,10 @@ class Story:
         """The effect that detached it."""
         return self.effect(self.lives.detached(ids([mount]))[0])
 
-    def operation(self, seq: int | None) -> Row | None:
-        """An operation by its number; with `removed`, the mount points that it removed."""
+    def _effect_at(self, at: int) -> Row:
+        return _row(self._effect_columns, at)
+
+    def _operation_of(self, seq: int | None) -> Row | None:
         if seq is None:
             return None
         place = np.searchsorted(self._seqs, seq)
