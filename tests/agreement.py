@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.answers import Holder, Why
 from mnttrace.analysis.diagnosis.findings import prevention_of, remedy_of
@@ -55,24 +57,21 @@ class Answers:
         return answer, holder
 
 
-def disagreements(run: Recording, most: int = 1000, *, gone: bool = True) -> list[Disagreement]:
+def disagreements(run: Recording, leaks: pd.DataFrame) -> list[Disagreement]:
     """Whatever `leaks` and `why` do not agree in.
 
     Args:
         run: a whole recording.
-        most: rows of `run.leaks` that are compared.
-        gone: whether those of mounts that are gone are, which `why` finds by their paths.
+        leaks: rows of its `leaks`.
     """
     answers = Answers(run)
     found: list[Disagreement] = []
-    for row in rows(run.leaks.head(most)):
+    for row in rows(leaks):
         ids = _ids(row)
         if ids:
             answer, holder = answers.of((row["dst_ns_id"], ids[0]))
-        elif gone:
-            answer, holder = answers.of_gone(row)
         else:
-            continue
+            answer, holder = answers.of_gone(row)
         fields = {**_fields(run, row, holder), **_advice(run, row, answer, holder)}
         found += (
             Disagreement(row["mountpoint"], name, leaks, why)

@@ -137,7 +137,7 @@ class Recording:
         """
         from mnttrace.analysis.frames.leaks import leaks
 
-        return leaks(self)
+        return leaks(self, self.story)
 
     @cached_property
     def doublings(self) -> pd.DataFrame:
@@ -186,7 +186,9 @@ class Recording:
         """What answers stand on, see :mod:`mnttrace.analysis.diagnosis.diagnosis`."""
         from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
 
-        return Diagnosis(self, self.history) if self._whole is None else self._whole.diagnosis
+        if self._whole is not None:
+            return self._whole.diagnosis
+        return Diagnosis(self, self.history, self.story)
 
     @cached_property
     def crosscheck(self) -> CrossCheck:

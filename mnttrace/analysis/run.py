@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pandas as pd
-
-if TYPE_CHECKING:
-    from mnttrace.analysis.diagnosis.story import Story
 
 
 class Run(Protocol):
@@ -63,10 +60,6 @@ class Run(Protocol):
     @property
     def users(self) -> pd.DataFrame:
         """Which processes used what could not be unmounted."""
-
-    @property
-    def story(self) -> Story:
-        """What happened to single mounts; of the whole recording."""
 
     # The frames that follow from them.
 

@@ -322,8 +322,9 @@ def _gone(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
             yield f"unmounted by {by}"
         case "peer" | "slave":
             origin = safe(effect["copy_of_path"] or "?")
+            lost = "LOST: " if holder.lost else ""
             yield (
-                f"LOST: it went with {origin} in {_source(effect, namespaces)}, through peer "
+                f"{lost}it went with {origin} in {_source(effect, namespaces)}, through peer "
                 f"group {effect['via_group'] or '?'}: {by}"
             )
         case "mountpoint-removed":

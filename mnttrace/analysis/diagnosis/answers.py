@@ -34,6 +34,8 @@ class Holder:
         gone: the effect that detached it, and the operation, where they are known.
         users: processes that use it, rows of `users`, from when a umount was refused, or of now.
         covered_by: the mount that hides it from paths, of the tables at the end.
+        lost: the effect that took it, if that was the umount of a later mount elsewhere; a copy
+            that goes with what it is a copy of is not lost.
     """
 
     mount: Row
@@ -47,17 +49,12 @@ class Holder:
     gone: tuple[Row, Row | None] | None = None
     users: tuple[Row, ...] = ()
     covered_by: Row | None = None
+    lost: Row | None = None
 
     @property
     def is_wrong(self) -> bool:
         """Whether it is there, came from elsewhere or was left, and nobody evidently wants it."""
         return bool(self.kind) and bool(self.mount["present"]) and not self.wanted
-
-    @property
-    def lost(self) -> Row | None:
-        """The effect that took it, if it was one elsewhere."""
-        gone = self.gone and self.gone[0]
-        return gone if gone and gone["via"] in ("peer", "slave") else None
 
 
 @dataclass(frozen=True)

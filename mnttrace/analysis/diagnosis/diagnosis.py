@@ -17,7 +17,7 @@ from mnttrace.analysis.diagnosis.commands import where
 from mnttrace.analysis.diagnosis.now import Now, locked_mounts, tables_of
 from mnttrace.analysis.diagnosis.otherwise import Histories
 from mnttrace.analysis.diagnosis.remedies import Remedy, find_remedy
-from mnttrace.analysis.diagnosis.story import ids
+from mnttrace.analysis.diagnosis.story import Story, ids
 from mnttrace.analysis.diagnosis.verdicts import LEFT, Verdicts
 from mnttrace.analysis.model.mounts import Mount, MountId, Refused, lies_under
 from mnttrace.analysis.model.tables import Tables
@@ -72,13 +72,13 @@ class Diagnosis:
 
     Args:
         run: the whole recording.
-        history: of that.
+        history, story: of that.
     """
 
-    def __init__(self, run: Run, history: History) -> None:
+    def __init__(self, run: Run, history: History, story: Story) -> None:
         self._run = run
         self._history = history
-        self.story = run.story
+        self.story = story
         self.home: int | None = run.meta.get("home_ns_id")
         self.untold = untold(run.meta)
         self.histories = lru_cache(maxsize=4)(self._histories)

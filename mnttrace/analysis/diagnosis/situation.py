@@ -276,6 +276,7 @@ def _holder(diagnosis: Diagnosis, mount: Row, steps: list[Step], kind: str, want
         gone=None if effect is None else (effect, story.operation(effect["seq"])),
         users=diagnosis.users.get(unique, ()),
         covered_by=diagnosis.cover(mount) if mount["present"] else None,
+        lost=None if mount["present"] else story.lost(unique),
     )
 
 

@@ -130,7 +130,7 @@ class Judge:
 
     def _end(self, namespaces: np.ndarray) -> np.ndarray:
         """The kinds of some namespaces, as places in _ENDS."""
-        known = np.append([_ENDS.index(kind) for kind in self._kinds], _ENDS.index("other"))
+        known = np.array([*(_ENDS.index(kind) for kind in self._kinds), _ENDS.index("other")])
         found: np.ndarray = known[self._kinds.index.get_indexer(pd.Index(namespaces))]
         return found
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mnttrace.analysis.diagnosis.lives import NONE, Lives
+from mnttrace.analysis.diagnosis.story import Story
 from mnttrace.analysis.diagnosis.verdicts import HARM, LEFT, WANTED, Verdicts
 from mnttrace.analysis.names import labels, starters
 from mnttrace.analysis.run import Run
@@ -103,7 +104,7 @@ COLUMNS = [
 ]
 
 
-def leaks(run: Run) -> pd.DataFrame:
+def leaks(run: Run, story: Story) -> pd.DataFrame:
     """Copies in other namespaces than their originals': one row a cause, worst first.
 
     Also mounts that namespaces hold, or held for a while: copies that they inherited when they were
@@ -113,6 +114,10 @@ def leaks(run: Run) -> pd.DataFrame:
     A cause is a program in one container, unit, or other namespace (`src_ns`; the first of those
     that it was started in, of `starts`), the peer group through which its mounts were propagated
     (`via_group`) and the namespace that they reached (`dst_ns`). A tree that came as one is one.
+
+    Args:
+        run: the recording.
+        story: of the whole recording.
 
     Returns:
         A frame with COLUMNS. `mounts` is the number of mounts, `present` how many were still
@@ -139,8 +144,8 @@ def leaks(run: Run) -> pd.DataFrame:
         RecordingError: a table cannot be read.
     """
     whole = run.whole
-    lives = whole.story.lives
-    verdicts = whole.story.judge.attached(_candidates(whole))
+    lives = story.lives
+    verdicts = story.judge.attached(_candidates(whole))
     verdicts = verdicts.of(np.flatnonzero(verdicts.kind != ""))
     verdicts = verdicts.of(_chosen(run, verdicts))
     mounts = _mounts(whole, lives, verdicts)
