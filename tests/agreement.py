@@ -12,7 +12,7 @@ import pandas as pd
 
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.answers import Holder, Why
-from mnttrace.analysis.diagnosis.findings import prevention_of, remedy_of
+from mnttrace.analysis.diagnosis.findings import mounts_of, prevention_of, remedy_of
 from mnttrace.analysis.diagnosis.origins import Step
 from mnttrace.analysis.recording import Recording
 from mnttrace.report.names import title
@@ -136,8 +136,12 @@ def _advice(
     is_wrong: dict[str, tuple[object, object]] = {
         "is to be taken": (remedy is not None, holder.is_wrong)
     }
-    wrong = {(one.mount["ns_id"], one.mount["mount_id"]) for one in answer.holders if one.is_wrong}
-    if remedy is None or not wrong <= {(row["dst_ns_id"], one) for one in _ids(row)}:
+    wrong = [
+        run.diagnosis.mount(one.mount["ns_id"], one.mount["mount_id"])
+        for one in answer.holders
+        if one.is_wrong
+    ]
+    if {*run.diagnosis.with_rest(wrong)} != {*mounts_of(run.diagnosis, row)}:
         return is_wrong
     kept, not_tried = prevention_of(run, run.diagnosis, row)
     other = answer.prevention

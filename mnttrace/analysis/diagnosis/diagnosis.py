@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -144,15 +144,15 @@ class Diagnosis:
             return None
         return find_remedy(
             self.now.tables,
-            list(dict.fromkeys([*asked, *self._came_along(asked)])),
+            self.with_rest(asked),
             home=self.home,
             busy=self.busy | set(busy),
             endable=self._endable,
         )
 
-    def _came_along(self, mounts: list[MountId]) -> Iterator[MountId]:
-        """What is held or left, too, and belongs to mounts that are: what lies on them, and what
-        came there by the same operations."""
+    def with_rest(self, mounts: list[MountId]) -> list[MountId]:
+        """Some mounts, and what belongs to those of them that are held or left, and is so, too:
+        what lies on them, and what came there by the same operations."""
         verdicts = self.verdicts(mounts)
         is_left = np.isin(verdicts.kind, LEFT)
         tops = [mount for mount, is_it in zip(mounts, is_left, strict=True) if is_it]
@@ -162,7 +162,7 @@ class Diagnosis:
         found |= set(lives.numbers("mnt_id_unique", together).tolist())
         there = sorted(id for id in found - set(mounts) if isinstance(id, int))
         kinds = self.verdicts(there).kind
-        yield from (id for id, kind in zip(there, kinds, strict=True) if kind in LEFT)
+        return [*mounts, *(id for id, kind in zip(there, kinds, strict=True) if kind in LEFT)]
 
     def asked_to_unmount(self, operation: Row) -> list[MountId]:
         """The mount that is now where a umount was asked for; none if there is none."""

@@ -19,12 +19,12 @@ SITUATIONS = {
     "held tree": (TREE, hold("private") + "umount -R srv/a", ["held"]),
     "held and bound": (
         DISK,
-        hold("private", "mkdir own; mount --bind srv/x own") + "umount srv/x",
+        hold("private", "mount --bind srv/x own") + "umount srv/x",
         ["held"],
     ),
     "held by a removal": (
         DISK,
-        hold("private", "mkdir own; mount --bind srv/x own; umount srv/x") + "rmdir srv/x",
+        hold("private", "mount --bind srv/x own; umount srv/x; rmdir srv/x"),
         ["held"],
     ),
     "held for a while": (
@@ -39,10 +39,10 @@ SITUATIONS = {
     ),
     "left and bound": (
         "",
-        hold("slave", "until mountpoint -q srv/x; do sleep .02; done; mount --bind srv/x own &")
-        + "mount -t tmpfs disk srv/x; until nsenter -t $(cat pid) -m mountpoint -q $PWD/own; "
-        "do sleep .02; done; umount srv/x",
-        ["residue", "other"],
+        hold("slave")
+        + "mount -t tmpfs disk srv/x; nsenter -t $(cat pid) -m mount --bind $PWD/srv/x $PWD/own; "
+        "umount srv/x",
+        ["residue"],
     ),
     "left in its own namespace": (
         "mkdir srv/b; mount --bind srv srv/b; mount --make-shared srv",
