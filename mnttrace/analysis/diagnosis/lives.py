@@ -146,9 +146,8 @@ class Lives:
 
     @cached_property
     def _via(self) -> np.ndarray:
-        """Places in :attr:`_ways`."""
-        codes: np.ndarray = self._effects["via"].cat.codes.to_numpy()
-        return codes
+        """Places in :attr:`_ways`; the last one is for NONE."""
+        return np.append(self._effects["via"].cat.codes.to_numpy(), NONE)
 
     @cached_property
     def _ways(self) -> list[str]:
