@@ -39,13 +39,13 @@ class OperationRow(TypedDict):
         userns: user namespace, inode number.
         root_unique: unique id of the mount that is the caller's root; null if it is none: in a
             chroot.
-        root_path: the caller's root directory when the call began: / but in a chroot; null if not
-            known.
+        root_path: the caller's root directory when the call began: / but in a chroot; null where it
+            is not known, as of rmdir and the like.
         source: what is to be mounted, bound or moved, as given.
         target: mount point or path that the call names, as given.
         fstype: file system type, as given.
-        path: target as a path from the root of the namespace: a relative one, one in a chroot, or
-            that of a descriptor; else as given.
+        path: target as a path from the root of the namespace, without . and ..; symbolic links are
+            not followed.
         path_unique: unique id of the mount that path leads to; null if only a path lookup could
             say.
         source_path: source likewise, if it is a path; else as given.

@@ -83,7 +83,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column(
             "root_path",
             _TEXT,
-            "the caller's root directory when the call began: / but in a chroot; null if not known",
+            "the caller's root directory when the call began: / but in a chroot; null where it is "
+            "not known, as of rmdir and the like",
             _NULL,
             is_late=True,
         ),
@@ -93,8 +94,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column(
             "path",
             _TEXT,
-            "target as a path from the root of the namespace: a relative one, one in a chroot, or "
-            "that of a descriptor; else as given",
+            "target as a path from the root of the namespace, without . and ..; symbolic links are "
+            "not followed",
         ),
         Column(
             "path_unique",

@@ -161,8 +161,7 @@ def _resolve(text: str, base: Base | None, root: str | None) -> str:
     if base is not None and base.record.base == BASE_PROC_FD:
         text = _after_descriptor(text)
     elif text.startswith("/"):
-        inside = _in_own_root(text)
-        return text if inside == text and root == "/" else _within(root, inside)
+        return _within(root, _in_own_root(text))
     if base is None or not text:
         return base.path if base else text
     if root != "/" and f"{base.path}/".startswith(f"{root}/"):
@@ -188,7 +187,7 @@ def _in_own_root(path: str) -> str:
 
 
 def _within(root: str, path: str) -> str:
-    """A path in a chroot, as it is outside: `..` does not lead out of there."""
+    """A path from a process's root directory on, as it is outside: `..` does not lead out."""
     inside = os.path.normpath(f"/{path.lstrip('/')}")
     return inside if root == "/" else f"{root}{inside}".rstrip("/")
 

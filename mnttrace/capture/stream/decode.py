@@ -221,7 +221,8 @@ class Decoder:
             "pid_inside": record.pid_inside,
             "userns": record.userns,
             "root_unique": root_unique,
-            "root_path": root_of(bases),
+            # A removal is seen when it ends, without its paths.
+            "root_path": None if call.kind == SyscallKind.REMOVE else root_of(bases),
             "source": source,
             "target": target,
             "fstype": fstype_of(call, strings),

@@ -54,9 +54,17 @@ def test_absolute_paths_in_a_chroot(text: str, path: str) -> None:
     assert target(text, base(kernel.BASE_CWD, "/srv/jail/home"), JAIL) == path
 
 
-@pytest.mark.parametrize("text", ["/mnt", "/", "//a/./b/", "/a/../b", "none", ""])
-def test_absolute_paths_elsewhere_are_as_given(text: str) -> None:
-    assert target(text) == text
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("/mnt", "/mnt"), ("/", "/"), ("//a/./b/", "/a/b"), ("/a/../../b", "/b")],
+)
+def test_absolute_paths_elsewhere(text: str, path: str) -> None:
+    assert target(text) == path
+
+
+@pytest.mark.parametrize("text", ["none", "", "a"])
+def test_what_is_no_path_or_begins_nowhere_is_as_given(text: str) -> None:
+    assert target(text) == target(text, chroot=JAIL) == text
 
 
 @pytest.mark.parametrize(
