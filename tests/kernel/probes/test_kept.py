@@ -236,6 +236,11 @@ def test_a_file_that_is_not_to_be_loaded(
     assert not (tmp_path / "run.mnttrace").exists()
 
 
+def test_mount_tables_alone_need_no_programs(given: Path, mnttrace) -> None:
+    done = mnttrace("record", "--backend", "none", "--programs", given, "--", "true")
+    one_line(done, 2, "--backend none", "--programs")
+
+
 def test_half_of_what_another_kernel_is_known_by(mnttrace) -> None:
     one_line(mnttrace("compile", "--release", "6.1.0"), 2, "--btf")
     one_line(mnttrace("compile", "--btf", "none", "--release", "6.1.0"), 4, "no BTF at none")
