@@ -18,6 +18,9 @@ static __always_inline bool concerns_mount_namespace(struct traits *t, u64 *valu
 	} else if (t->arg_kinds[0] == ARG_KIND_DESCRIPTOR) {
 		u64 file = file_of((s32)values[0]);
 
+		/* Another recorder asks its own programs. */
+		if (values[1] == ASK_LIST || values[1] == ASK_WATCHED || values[1] == ASK_THREAD)
+			return false;
 		if (file && file_namespace_type(file) == CLONE_NEWNS) {
 			*target = namespace_inode(FIELD(u64, file, FILE_INODE));
 			return true;

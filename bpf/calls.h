@@ -67,7 +67,8 @@ struct inflight {
 	u32 watched;
 	/* It was begun just now, and retries have yet to see that it was not skipped. */
 	u32 is_fresh;
-	u32 spare;
+	/* Of the call. */
+	u32 number;
 };
 
 struct operation_scratch {
@@ -136,6 +137,7 @@ BPF_TABLE("lru_hash", u64, u8, watched, 65536);
 BPF_HASH(followed, u32, u8, 65536);
 
 /* Types that no namespace has; the same as in mnttrace/probes/kernel.py. */
+#define ASK_LIST 0x40
 #define ASK_WATCHED 0x20
 #define ASK_THREAD 0x21
 

@@ -87,6 +87,7 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 level)
 	u64 mntns = current_mntns();
 	send_all_ended(slot);
 	call.entered = bpf_ktime_get_ns();
+	call.number = number;
 	__builtin_memcpy(call.arguments, given->value, sizeof(call.arguments));
 	call.mntns = mntns_inode(mntns);
 	call.mntns_id = mntns_id(mntns);

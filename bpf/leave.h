@@ -152,6 +152,12 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 level)
 
 	if (!t || !s || !paths || !own || thread >> 32 == own->pid)
 		return 0;
+	if (call && call->number != number) {
+		/* The end of that one was not seen, nor the beginning of this one. */
+		count(LOST_RUN);
+		inflight.delete(&thread);
+		call = NULL;
+	}
 	if (!call) {
 		/* It began before the recorder; or an earlier level has sent it. */
 		if (t->always_recorded && !level)

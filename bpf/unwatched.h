@@ -15,10 +15,11 @@
 #if defined(FANOTIFY_MNT_ID) && !defined(HOOKS) && defined(MNT_NS_EVENT) && defined(MAY_GOTO)
 #define LISTS_UNWATCHED
 
-/* So many are kept: the ids of namespaces are given one after the other. */
+/* So many are kept, each at one of the places that come after its id's remainder. */
 #define UNWATCHED_KEPT 256
+#define UNWATCHED_PLACES 16
 /* Lists after one call: each is a program, by tail call, of which the kernel runs 33. */
-#define UNWATCHED_LISTED 16
+#define UNWATCHED_LISTED 28
 /* Calls that began longer ago than this, ns, before a namespace was marked are not looked for. */
 #define UNWATCHED_FOR 1000000000
 
@@ -90,38 +91,44 @@ static __always_inline void send_ended(u64 id, u32 inode)
 		count(SENT_ENDED);
 }
 
+/* A place for a namespace in `unwatched_ids`; NULL if there is none. Places of those that have ended
+ * are free once these were sent. */
+static __always_inline u64 *free_place(u64 id)
+{
+	u32 i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < UNWATCHED_PLACES; i++) {
+		u32 at = (id + i) % UNWATCHED_KEPT;
+		u64 *place = unwatched_ids.lookup(&at), old;
+
+		if (!place)
+			return NULL;
+		old = *place;
+		if (!old || old == id || !unwatched.lookup(&old))
+			return place;
+	}
+	return NULL;
+}
+
 /* A namespace was born; it is listed after this. */
 static __always_inline void add_unwatched(u64 mntns)
 {
 	struct unwatched new = {};
-	u64 id = mntns_id(mntns);
-	u32 at = id % UNWATCHED_KEPT, zero = 0;
-	u64 *place = unwatched_ids.lookup(&at);
+	u64 id = mntns_id(mntns), *place;
+	u32 zero = 0;
 	s64 *number = unwatched_count.lookup(&zero);
 
-	if (!id || !place || !number || watched.lookup(&id))
+	if (!id || !number || watched.lookup(&id))
 		return;
-	if (*place && *place != id) {
-		u64 old = *place;
-		struct unwatched *known = unwatched.lookup(&old);
-
-		if (known) {
-			u64 before = known->mntns, since = known->watched;
-			u32 inode = known->inode;
-
-			if (forget_unwatched(old) && !since) {
-				if (is_alive(before, old))
-					count(CUT_UNWATCHED);
-				else
-					send_ended(old, inode);
-			}
-		}
-	}
+	place = free_place(id);
 	new.mntns = mntns;
 	new.inode = mntns_inode(mntns);
 	new.event = FIELD(u64, mntns, MNT_NS_EVENT);
-	if (unwatched.insert(&id, &new))
+	if (!place || unwatched.insert(&id, &new)) {
+		count(CUT_UNWATCHED);
 		return;
+	}
 	*place = id;
 	__sync_fetch_and_add(number, 1);
 }

@@ -22,9 +22,10 @@ from mnttrace.recording.reader import read_columns, read_meta
 
 if TYPE_CHECKING:
     from mnttrace.analysis.crosscheck import CrossCheck
+    from mnttrace.analysis.diagnosis.answers import Why
     from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
     from mnttrace.analysis.diagnosis.otherwise import Otherwise
-    from mnttrace.analysis.diagnosis.situation import Why
+    from mnttrace.analysis.diagnosis.story import Story
     from mnttrace.analysis.diagnosis.what_if import WhatIf
     from mnttrace.analysis.plots import Plots
     from mnttrace.analysis.state.moments import History
@@ -136,7 +137,7 @@ class Recording:
         """
         from mnttrace.analysis.frames.leaks import leaks
 
-        return leaks(self)
+        return leaks(self, self.story)
 
     @cached_property
     def doublings(self) -> pd.DataFrame:
@@ -174,11 +175,20 @@ class Recording:
         return History(self) if self._whole is None else self._whole.history
 
     @cached_property
+    def story(self) -> Story:
+        """What happened to single mounts, see :mod:`mnttrace.analysis.diagnosis.story`."""
+        from mnttrace.analysis.diagnosis.story import Story
+
+        return Story(self) if self._whole is None else self._whole.story
+
+    @cached_property
     def diagnosis(self) -> Diagnosis:
         """What answers stand on, see :mod:`mnttrace.analysis.diagnosis.diagnosis`."""
         from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
 
-        return Diagnosis(self, self.history) if self._whole is None else self._whole.diagnosis
+        if self._whole is not None:
+            return self._whole.diagnosis
+        return Diagnosis(self, self.history, self.story)
 
     @cached_property
     def crosscheck(self) -> CrossCheck:

@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from mnttrace.analysis.recording import Recording
 
 PROGRAMS = click.option(
     "--programs",
@@ -42,6 +47,26 @@ def warn_of_losses(meta: dict[str, Any]) -> None:
 
     for text in warnings(meta):
         click.echo(f"mnttrace: incomplete: {safe(text)}", err=True)
+
+
+def opened(recording: Path) -> Recording:
+    """A recording; what it lacks is written to stderr."""
+    from mnttrace.analysis.recording import Recording
+
+    run = Recording(recording)
+    warn_of_losses(run.meta)
+    return run
+
+
+@contextmanager
+def mounts_now() -> Iterator[Recording]:
+    """The mount tables of this machine as they are now."""
+    from mnttrace.capture.snapshot import take_snapshot
+
+    with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
+        recording = Path(directory) / "now.mnttrace"
+        take_snapshot(recording)
+        yield opened(recording)
 
 
 def namespace_now(text: str) -> str:

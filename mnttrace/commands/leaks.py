@@ -16,10 +16,12 @@ from mnttrace.commands._common import RECORDING, warn_of_losses
 from mnttrace.errors import BadInput, RecordingError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mnttrace.analysis.recording import Recording
 
 _BIRTHS_SHOWN = 8
-_SHOWN = 20  # leaks, and refused operations
+_SHOWN = 20  # leaks, binds that grow, refused operations
 _FOUND = 3  # exit status
 
 
@@ -43,19 +45,30 @@ def command(recording: Path, as_json: bool, shows_all: bool, fail_on: str) -> No
     run = Recording(recording)
     found = run.leaks
     warn_of_losses(run.meta)
-    frames = [found, run.doublings.assign(kind="doubling"), run.refusals.assign(kind="refused")]
+    frames = {
+        "leaks": found,
+        "doublings": run.doublings.assign(kind="doubling"),
+        "refusals": run.refusals.assign(kind="refused"),
+    }
     if as_json:
-        tables = [
-            json.loads(one.to_json(orient="records", date_format="iso", date_unit="ns"))
-            for one in frames
-        ]
-        click.echo(json.dumps([row for one in tables for row in one], indent=1))
+        click.echo(_as_json(run, frames))
     else:
         _show(run, None if shows_all else _SHOWN)
-    if kinds & {kind for one in frames for kind in one["kind"]}:
+    if kinds & {kind for one in frames.values() for kind in one["kind"]}:
         sys.exit(_FOUND)
     if kinds and (why := unknowable(run)):
         raise RecordingError(f"{recording} does not show whether there were leaks: {why}")
+
+
+def _as_json(run: Recording, frames: dict[str, pd.DataFrame]) -> str:
+    """All rows, the worst first."""
+    from mnttrace.analysis.diagnosis.findings import findings
+
+    tables = {
+        name: json.loads(frame.to_json(orient="records", date_format="iso", date_unit="ns"))
+        for name, frame in frames.items()
+    }
+    return json.dumps([tables[one.frame][one.place] for one in findings(run)], indent=1)
 
 
 def _kinds(text: str) -> set[str]:

@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnttrace.commands._common import namespace_now, warn_of_losses
+from mnttrace.commands._common import mounts_now, namespace_now, opened
 from mnttrace.errors import BadInput
 
 if TYPE_CHECKING:
     from mnttrace.analysis.diagnosis.otherwise import Otherwise
     from mnttrace.analysis.diagnosis.what_if import WhatIf
+    from mnttrace.analysis.recording import Recording
 
 
 @click.command("what-if")
@@ -58,7 +58,7 @@ def command(
                 "--replace is for the history of one recording, without commands",
                 "mnttrace what-if RECORDING --replace '12: rslave'",
             )
-        _show_replaced(Path(words[0]), changes, as_json)
+        _show_replaced(opened(Path(words[0])), changes, as_json)
         return
     if len(words) < (1 if live else 2):
         raise BadInput(
@@ -66,29 +66,22 @@ def command(
             "mnttrace what-if RECORDING 'umount /srv', or mnttrace what-if --live 'umount /srv'",
         )
     if not live:
-        _show(Path(words[0]), words[1:], within, as_json)
+        _show(opened(Path(words[0])), words[1:], within, as_json)
         return
-    from mnttrace.capture.snapshot import take_snapshot
-
-    with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
-        recording = Path(directory) / "now.mnttrace"
-        take_snapshot(recording)
-        _show(recording, words, within, as_json, namespace_now)
+    with mounts_now() as run:
+        _show(run, words, within, as_json, namespace_now)
 
 
 def _show(
-    recording: Path,
+    run: Recording,
     commands: tuple[str, ...],
     within: str,
     as_json: bool,
     resolved: Callable[[str], str] = str,
 ) -> None:
     from mnttrace.analysis.diagnosis.what_if import what_if
-    from mnttrace.analysis.recording import Recording
     from mnttrace.report.what_if import lines
 
-    run = Recording(recording)
-    warn_of_losses(run.meta)
     answer = what_if(run, run.diagnosis, commands, resolved(within), resolved)
     if as_json:
         click.echo(_as_json(answer))
@@ -97,12 +90,9 @@ def _show(
         click.echo(line)
 
 
-def _show_replaced(recording: Path, changes: tuple[str, ...], as_json: bool) -> None:
-    from mnttrace.analysis.recording import Recording
+def _show_replaced(run: Recording, changes: tuple[str, ...], as_json: bool) -> None:
     from mnttrace.report.what_if import otherwise
 
-    run = Recording(recording)
-    warn_of_losses(run.meta)
     found = run.replaced(*changes)
     if as_json:
         click.echo(json.dumps(_plain(found), indent=1))

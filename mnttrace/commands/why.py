@@ -8,17 +8,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnttrace.commands._common import namespace_now, warn_of_losses
+from mnttrace.commands._common import mounts_now, namespace_now, opened
 from mnttrace.errors import BadInput
 
 if TYPE_CHECKING:
-    from mnttrace.analysis.diagnosis.situation import Why
+    from mnttrace.analysis.diagnosis.answers import Why
 
 
 @click.command("why")
@@ -44,7 +43,7 @@ def command(words: tuple[str, ...], live: bool, within: str | None, as_json: boo
             f"{len(words)} arguments",
             "mnttrace why RECORDING TARGET, or mnttrace why --live TARGET",
         )
-    answer = _ask_now(words[0], within) if live else _ask(Path(words[0]), words[1], within)
+    answer = _ask_now(words[0], within) if live else opened(Path(words[0])).why(words[1], within)
     if as_json:
         click.echo(_as_json(answer))
         return
@@ -54,23 +53,12 @@ def command(words: tuple[str, ...], live: bool, within: str | None, as_json: boo
         click.echo(line)
 
 
-def _ask(recording: Path, target: str, within: str | None) -> Why:
-    from mnttrace.analysis.recording import Recording
-
-    run = Recording(recording)
-    warn_of_losses(run.meta)
-    return run.why(target, within)
-
-
 def _ask_now(target: str, within: str | None) -> Why:
     from mnttrace.analysis.diagnosis.situation import used_by
-    from mnttrace.capture.snapshot import take_snapshot
 
     meant, within = _now(target), within and _now(within)
-    with tempfile.TemporaryDirectory(prefix="mnttrace-") as directory:
-        recording = Path(directory) / "now.mnttrace"
-        take_snapshot(recording)
-        answer = _ask(recording, meant, within)
+    with mounts_now() as run:
+        answer = run.why(meant, within)
         if meant != target:
             is_number = target.isdecimal()
             note = f"{target} is the pid of a process in {meant}" if is_number else ""

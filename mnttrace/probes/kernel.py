@@ -255,15 +255,16 @@ class KernelProbes:
             raise CaptureError("no syscall tracepoint is there", "CONFIG_FTRACE_SYSCALLS is needed")
 
     def _attach_call(self, tracefs: int, call: Syscall) -> None:
+        # The end first, so that no beginning is seen whose end is not.
         ids = [
             tracepoint_id(tracefs, f"syscalls/sys_{end}_{call.tracepoint}")
-            for end in ("enter", "exit")
+            for end in ("exit", "enter")
         ]
         if None in ids:
             self.missing.append(call.name)
             return
         for level in self._retry_levels:
-            names = (f"enter_{len(call.arguments)}", "leave")
+            names = ("leave", f"enter_{len(call.arguments)}")
             for tracepoint, name in zip(ids, names, strict=True):
                 self._loaded.attach_tracepoint(tracepoint or 0, _at_level(name, level))
         self.traced.append(call.name)
@@ -327,18 +328,17 @@ class KernelProbes:
         self._libc.syscall(self._setns, ctypes.c_ulong(about), what)
 
     def losses(self) -> dict[str, int]:
-        """How many records were sent and lost, and so on, by kind: see :class:`Loss`."""
+        """How many records were sent and lost, and so on, by kind: see :class:`Loss`; and of how
+        many removals the program was skipped, though few detach mounts (`skipped_removals`)."""
         found = {loss.name.lower(): self._losses[loss] for loss in Loss}
         runs = found.pop("lost_run")
-        # How often the kernel skipped a program. Where calls have retries these count LOST_RUN.
-        ends = {"leave", "leave_remove"} if len(self._retry_levels) == 1 else set()
-        ends |= {program.name for program in self._loaded.hooks}
-        runs += sum(
-            missed(descriptor)
-            for name, descriptor in list(self._loaded.programs.items())
-            if name in ends
-        )
-        return found | {"lost_runs": runs}
+        # How often the kernel skipped a program on a function. A call whose program was skipped is
+        # found by what is left of it (LOST_RUN, unended()), or counts as torn.
+        programs = self._loaded.programs
+        runs += sum(missed(programs[hook.name]) for hook in self._loaded.hooks)
+        removals = programs.get("leave_remove") if len(self._retry_levels) == 1 else None
+        skipped = 0 if removals is None else missed(removals)
+        return found | {"lost_runs": runs, "skipped_removals": skipped}
 
     def unended(self) -> int:
         """How many calls were seen to begin and have ended unseen."""

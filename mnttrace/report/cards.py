@@ -15,14 +15,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.dataframes import rows
+from mnttrace.analysis.diagnosis.findings import prevention_of, remedy_of
 from mnttrace.analysis.diagnosis.situation import growth as growth_of
-from mnttrace.analysis.diagnosis.situation import prevention_of
 from mnttrace.analysis.names import labels, with_inode
 from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.analysis.state.mount_tables import covered, last_tables
 from mnttrace.errors import BadInput
 from mnttrace.report import preventions
-from mnttrace.report.leaks import OPERATIONS, Calls, what_is_left
+from mnttrace.report.leaks import OPERATIONS, Calls, wanted, what_is_left
 from mnttrace.report.names import growth
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import count, safe, safe_lines
@@ -181,7 +181,7 @@ class _LeakCards:
                 for mount in there
             )
             + _more(row["present"] - len(there)),
-            **self._remedy(row, there),
+            **self._remedy(row),
         }
         return _card(row["kind"], _title(row), lines, f"leak-{number}")
 
@@ -227,18 +227,17 @@ class _LeakCards:
             lines["busy until"] = f"{_moment(row['freed'], by)}: {most}{longer:,.3f} ms longer"
         return lines
 
-    def _remedy(self, row: Row, there: list[Row]) -> dict[str, str]:
+    def _remedy(self, row: Row) -> dict[str, str]:
         """As in `why`: commands that take away what is there, and how to avoid the leak."""
-        ids = [self._diagnosis.mount(one["ns_id"], one["mount_id"]) for one in there]
-        unique = [one for one in ids if isinstance(one, int)]
-        found, not_tried = prevention_of(self._run, self._diagnosis, unique)
-        told = "\n".join(preventions.lines(found, not_tried, self._diagnosis))
-        later = {"to keep it from happening again": f"<pre>{html.escape(told)}</pre>"}
-        remedy = self._diagnosis.remedy((one["ns_id"], one["mount_id"]) for one in there)
+        remedy = remedy_of(self._diagnosis, row)
         if remedy is None:
-            return later
-        commands = textwrap.dedent("\n".join(list(self._remedies.lines(remedy))[1:]))
-        return {"what to do now": f"<pre>{html.escape(commands)}</pre>"} | later
+            return {"wanted": wanted(row["via"])} if row["wanted"] else {}
+        kept = preventions.lines(*prevention_of(self._run, self._diagnosis, row), self._diagnosis)
+        told = {
+            "what to do now": textwrap.dedent("\n".join(list(self._remedies.lines(remedy))[1:])),
+            "to keep it from happening again": "\n".join(kept),
+        }
+        return {name: f"<pre>{html.escape(text)}</pre>" for name, text in told.items()}
 
 
 def _card(kind: str, title: str, lines: Mapping[str, str], anchor: str = "") -> Card:

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.dataframes import rows
-from mnttrace.analysis.diagnosis.remedies import Remedy, Trial
-from mnttrace.analysis.diagnosis.situation import Growth, prevention_of
+from mnttrace.analysis.diagnosis.answers import Growth
+from mnttrace.analysis.diagnosis.findings import findings, prevention_of, remedy_of
 from mnttrace.analysis.diagnosis.situation import growth as growth_of
 from mnttrace.analysis.frames.removals import removed
 from mnttrace.analysis.names import labels, with_inode
@@ -36,66 +37,43 @@ OPERATIONS = ("via_seq", "orphaned_seq", "freed_seq")
 _WITH_REMEDY = 10  # the worst leaks
 _DEVICES = 4  # file systems that are named
 _IDS = 10  # mount ids that are listed
+_MANY = {"leaks": "leak", "doublings": "bind that grows", "refusals": "refused operation"}
 _TITLES = {"held": "held, ", "race": "held for a while, "}
 
 
 def paragraphs(run: Recording, most: int | None = None) -> Iterator[list[str]]:
-    """Each leak as lines, the worst first; then binds that grow, then refused operations.
+    """Leaks, binds that grow and refused operations as lines, the worst first.
 
     Args:
         run: the recording.
-        most: of each of these three; None: all.
+        most: how many; None: all.
     """
     leaks, refusals = run.leaks, run.refusals
     calls = Calls(
         run, *(leaks[name] for name in OPERATIONS), refusals["seq"], refusals["since_seq"]
     )
     remedies = Remedies(run.diagnosis, "boot_id" not in run.meta)
-    for number, row in enumerate(rows(leaks.head(most or len(leaks))), 1):
-        lines = leak(number, row, calls)
-        if number <= _WITH_REMEDY and is_unwanted(row):
-            lines += (f"   {line}" for line in remedies.lines(_remedy(run, row)))
-            lines += (f"   {line}" for line in _prevention(run, row))
-        yield lines
-    yield from _more(len(leaks), most, "leak")
-    for row in rows(run.doublings.head(most or len(run.doublings))):
-        yield doubling(growth_of(run, run.diagnosis, row), run.diagnosis)
-    yield from _more(len(run.doublings), most, "bind that grows")
-    for row in rows(refusals.head(most or len(refusals))):
-        yield refusal(row, calls, remedies)
-    yield from _more(len(refusals), most, "refused operation")
+    found = findings(run)
+    for frame, place in found[:most]:
+        [row] = rows(getattr(run, frame).iloc[place : place + 1])
+        if frame == "doublings":
+            yield doubling(growth_of(run, run.diagnosis, row), run.diagnosis)
+        elif frame == "refusals":
+            yield refusal(row, calls, remedies)
+        else:
+            yield leak(place + 1, row, calls) + _what_to_do(run, place, row, remedies)
+    more = Counter(_MANY[one.frame] for one in found[len(found) if most is None else most :])
+    if more:
+        yield [f"{' and '.join(count(more[what], what) for what in more)} more: --all shows them"]
 
 
-def _more(count_: int, most: int | None, what: str) -> Iterator[list[str]]:
-    if most is not None and count_ > most:
-        yield [f"{count(count_ - most, what)} more: --all shows them"]
-
-
-def is_unwanted(row: Row) -> bool:
-    """Whether a leak is there, and nobody evidently wants it, as slaves want what they receive."""
-    return (
-        bool(row["present"])
-        and (row["kind"] != "other" or row["via"] != "slave")
-        and (row["kind"] != "host-to-container")
-    )
-
-
-def _remedy(run: Recording, row: Row) -> Remedy:
-    found = run.diagnosis.remedy((row["dst_ns_id"], one) for one in _mount_ids(row))
-    return found or Remedy(Trial(()))
-
-
-def _prevention(run: Recording, row: Row) -> Iterator[str]:
-    yield "To keep it from happening again:"
-    diagnosis = run.diagnosis
-    mounts = [diagnosis.mount(row["dst_ns_id"], one) for one in _mount_ids(row)]
-    unique = [one for one in mounts if isinstance(one, int)]
-    found, not_tried = prevention_of(run, diagnosis, unique)
-    yield from (f"    {line}" for line in preventions.lines(found, not_tried, diagnosis))
-
-
-def _mount_ids(row: Row) -> list[int]:
-    return [int(part) for part in (row["mount_ids"] or "").split(",") if part]
+def _what_to_do(run: Recording, place: int, row: Row, remedies: Remedies) -> list[str]:
+    """How a leak is taken away, and kept from coming again; nothing if somebody wants it."""
+    if place >= _WITH_REMEDY or (remedy := remedy_of(run.diagnosis, row)) is None:
+        return []
+    kept = preventions.lines(*prevention_of(run, run.diagnosis, row), run.diagnosis)
+    lines = [*remedies.lines(remedy), "To keep it from happening again:"]
+    return [f"   {line}" for line in (*lines, *(f"    {line}" for line in kept))]
 
 
 def none(run: Recording) -> str:
@@ -221,9 +199,22 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
     since = calls.call(row["via_seq"])
     if since:
         lines.append(f"              since {since}")
+    if row["wanted"]:
+        lines.append(f"   wanted     {wanted(row['via'])}")
     if row["evidence"] == "ambiguous":
         lines.append("   ambiguous: other operations fit, too")
     return lines
+
+
+def wanted(via: str) -> str:
+    """Why nothing is to be done about a mount that came from elsewhere.
+
+    Args:
+        via: how it came.
+    """
+    if via == "slave":
+        return "slaves receive what is mounted there: nothing is to be done"
+    return "the container shares mounts with the host: nothing is to be done"
 
 
 def _ids(text: str | None) -> str:

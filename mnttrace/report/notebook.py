@@ -9,7 +9,7 @@ import sys
 from html import escape
 from typing import Any
 
-from mnttrace.analysis.diagnosis.situation import Why
+from mnttrace.analysis.diagnosis.answers import Why
 from mnttrace.report.why import lines
 
 

@@ -32,7 +32,7 @@ def lines(answer: WhatIf) -> Iterator[str]:
         last = text
         if answer.refused is not None and command is answer.refused.command:
             yield f"    refused, {answer.refused.errno}: {safe(answer.refused.reason)}"
-            for mount in answer.refused.mounts[:_SHOWN]:
+            for mount in answer.in_the_way[:_SHOWN]:
                 where = title(_namespace(answer.diagnosis, mount.mount.ns))
                 yield f"    in the way: {safe(mount.path)}{_what(mount.facts)} in {where}"
             return

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mnttrace.analysis.dataframes import Row
-from mnttrace.analysis.diagnosis.diagnosis import Missing, Stopped, Typed
+from mnttrace.analysis.diagnosis.answers import Holder, Why
+from mnttrace.analysis.diagnosis.diagnosis import Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step
-from mnttrace.analysis.diagnosis.situation import Holder, Why, is_wrong
+from mnttrace.analysis.diagnosis.reach import Missing
 from mnttrace.analysis.query.targets import IDENTITY
 from mnttrace.report import preventions, refusals
-from mnttrace.report.leaks import doubling
+from mnttrace.report.leaks import doubling, wanted
 from mnttrace.report.names import numbered, operation, title
 from mnttrace.report.refusals import because
 from mnttrace.report.remedies import Remedies
@@ -25,7 +26,12 @@ _SHOWN_OF_GROWTH = 2  # of mounts that are all alike
 _KINDS = {
     "held": "HELD: inherited when the namespace was made; the original is gone, this copy stays",
     "residue": "RESIDUE: propagated there; the original is gone, this copy stays",
-    "leak": "propagated there from another namespace",
+    "race": "held for a while: inherited when the namespace was made, and there longer than the "
+    "original",
+    "escape": "ESCAPE: propagated to the host from a container",
+    "container-to-container": "propagated there from another container",
+    "host-to-container": "propagated there from the host",
+    "other": "propagated there from another namespace",
 }
 
 
@@ -136,6 +142,8 @@ def _holder(answer: Why, holder: Holder) -> Iterator[str]:
         yield f"    {_covered(holder.covered_by, 'parent_id' in untold)}"
     if holder.kind:
         yield f"    {_KINDS[holder.kind]}"
+    if holder.wanted and mount["present"]:
+        yield f"    wanted: {wanted((holder.steps[0].effect or {})['via'])}"
     yield from (f"    {line}" for line in _gone(holder, namespaces))
     if holder.stopped is not None:
         yield f"    {_stopped(holder.stopped)}"
@@ -198,8 +206,9 @@ def _step(step: Step, namespaces: Mapping[int, Row]) -> Iterator[str]:
         f"propagated from {origin} in {source} through peer group {carrier['via_group'] or '?'}, "
         f"as a {effect['via']}: {by}"
     )
-    when = f"since {operation(step.shared_since)}" if step.shared_since else "before the recording"
-    yield f"  {safe(carrier['via_path'] or '?')} there was shared {when}"
+    when = " before the recording" if step.shared_before else ""
+    when = f" since {operation(step.shared_since)}" if step.shared_since else when
+    yield f"  {safe(carrier['via_path'] or '?')} there was shared{when}"
     if effect["evidence"] != "kernel":
         yield f"  evidence: {effect['evidence']}"
 
@@ -223,7 +232,7 @@ def _remedies(answer: Why, there: list[Holder], remedies: Remedies) -> Iterator[
         yield from remedies.lines(answer.remedy)
     elif answer.prevention or answer.not_tried:
         yield ""
-    if any(is_wrong(one) for one in there) or answer.prevention or answer.not_tried:
+    if any(one.is_wrong for one in there) or answer.prevention or answer.not_tried:
         yield "To keep it from happening again:"
         told = preventions.lines(answer.prevention, answer.not_tried, answer.diagnosis)
         yield from (f"    {line}" for line in told)
@@ -313,8 +322,9 @@ def _gone(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
             yield f"unmounted by {by}"
         case "peer" | "slave":
             origin = safe(effect["copy_of_path"] or "?")
+            lost = "LOST: " if holder.lost else ""
             yield (
-                f"LOST: it went with {origin} in {_source(effect, namespaces)}, through peer "
+                f"{lost}it went with {origin} in {_source(effect, namespaces)}, through peer "
                 f"group {effect['via_group'] or '?'}: {by}"
             )
         case "mountpoint-removed":

@@ -164,6 +164,8 @@ def test_nothing_is_lost_and_it_says_so(path: Path) -> None:
     if path.stem == "starting":
         # Calls that began before all programs were attached.
         lost.pop("lost_runs", None)
+    if path.stem == "ambiguous":
+        lost.pop("ambiguous_detaches", None)
     assert lost == {}
     assert counted.losses.items() <= losses.items()
 

@@ -3,11 +3,11 @@
 
 """Mounts that come and go in namespaces which were born a moment before, as fast as can be.
 
-    fresh.py FOLDER ROUNDS WAY BIRTH
+    fresh.py FOLDER ROUNDS
 
-In each round a namespace is born (BIRTH says how), and at once something is mounted in FOLDER and
-goes again (WAY says how); then the namespace ends. The source of what is mounted is the number of
-the round. Nothing waits but for the step before. FOLDER is shared, FOLDER-private is not.
+In each round a namespace is born in one of the ways of BIRTHS, and at once something is mounted and
+goes again in one of WAYS; then the namespace ends. The source of what is mounted is "way birth
+number". Nothing waits but for the step before. FOLDER is shared, FOLDER-private is not.
 """
 
 from __future__ import annotations
@@ -45,8 +45,11 @@ def set_all(propagation: int) -> None:
 
 
 @contextmanager
-def process(life: Prepared, flags: int = 0) -> Iterator[None]:
-    """A process that has begun its life when this goes on, and has ended when it is left."""
+def process(
+    life: Prepared, flags: int = 0, inside: tuple[bytes, bytes] | None = None
+) -> Iterator[None]:
+    """A process that has begun its life, and mounted something, when this goes on, and has ended
+    when it is left."""
     ready, says_ready = os.pipe()
     end, says_end = os.pipe()
     pid = libc.syscall(SYS_CLONE, flags | signal.SIGCHLD, 0, 0, 0, 0)
@@ -54,6 +57,8 @@ def process(life: Prepared, flags: int = 0) -> Iterator[None]:
     if pid == 0:
         os.close(says_end)
         with contextmanager(life)():
+            if inside:
+                mount(*inside)
             os.write(says_ready, b".")
             os.read(end, 1)
         os._exit(0)
@@ -98,21 +103,28 @@ class Birth(NamedTuple):
     Attributes:
         life: of its first process, up to where the round goes on.
         receives: how many namespaces receive what is mounted in a shared folder.
+        inside: and how many have what it mounts itself.
         flags: of the clone that makes the process.
     """
 
     life: Prepared
     receives: int = 1
+    inside: int = 1
     flags: int = 0
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether others receive what it mounts."""
+        return self.inside == 0
 
 
 BIRTHS = {
-    "peer": Birth(unshared(CLONE_NEWNS)),
+    "peer": Birth(unshared(CLONE_NEWNS), inside=0),
     "slave": Birth(unshared(CLONE_NEWNS, MS_SLAVE)),
     "private": Birth(unshared(CLONE_NEWNS, MS_PRIVATE), receives=0),
     "user": Birth(unshared(CLONE_NEWUSER | CLONE_NEWNS)),
-    "clone": Birth(cloned, flags=CLONE_NEWNS),
-    "third": Birth(third_level, receives=2),
+    "clone": Birth(cloned, inside=0, flags=CLONE_NEWNS),
+    "third": Birth(third_level, receives=2, inside=2),
 }
 
 
@@ -145,17 +157,30 @@ def moved(source: bytes, folder: bytes) -> None:
     done(libc.umount2(folder + b"/place", 0))
 
 
+def removed(_: bytes, folder: bytes) -> None:
+    os.rmdir(folder + b"/place")
+    os.mkdir(folder + b"/place")
+
+
+def replaced(_: bytes, folder: bytes) -> None:
+    os.rename(folder + b"/other", folder + b"/place")
+    os.mkdir(folder + b"/other")
+
+
 class Way(NamedTuple):
     """How a mount comes and goes.
 
     Attributes:
         does: with the mount's source and the folder.
-        each: how many mounts that makes in each namespace.
-        own: how many of these come to the namespace of the caller.
+        ends_by: the call by which it goes.
+        each: how many mounts come and go in each namespace.
+        is_inside: the new namespace mounts it itself, in a place that `does` removes.
     """
 
     does: Callable[[bytes, bytes], None]
+    ends_by: str = "umount2"
     each: int = 1
+    is_inside: bool = False
 
 
 WAYS = {
@@ -164,15 +189,28 @@ WAYS = {
     "expire": Way(umounted(MNT_EXPIRE, MNT_EXPIRE)),
     "tree": Way(tree, each=2),
     "moved": Way(moved),
+    "removed": Way(removed, "rmdir", is_inside=True),
+    "replaced": Way(replaced, "rename", is_inside=True),
 }
 
 
+def rounds() -> Iterator[tuple[str, str]]:
+    """Each way with each birth. What a peer mounts comes to where it would have to be removed."""
+    for way, how in WAYS.items():
+        for birth, born in BIRTHS.items():
+            if not how.is_inside or not born.is_peer:
+                yield way, birth
+
+
 def main() -> None:
-    folder, rounds, way, birth = sys.argv[1:]
-    born = BIRTHS[birth]
-    for number in range(int(rounds)):
-        with process(born.life, born.flags):
-            WAYS[way].does(f"round-{number}".encode(), folder.encode())
+    folder = sys.argv[1].encode()
+    for way, birth in rounds():
+        how, born = WAYS[way], BIRTHS[birth]
+        for number in range(int(sys.argv[2])):
+            source = f"{way} {birth} {number}".encode()
+            inside = (source, folder + b"/place") if how.is_inside else None
+            with process(born.life, born.flags, inside):
+                how.does(source, folder)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from mnttrace.analysis.recording import Recording
-from tests.truth.test_fresh import saturated
+from tests.truth.busy import saturated
 
 COMPAT = Path(__file__).with_name("compat.py")
 

@@ -154,6 +154,21 @@ Command = (
 
 
 @dataclass(frozen=True)
+class RefusedCommand:
+    """A command that the kernel would refuse.
+
+    Attributes:
+        command: that one.
+        errno: the error's name.
+        reason: why, in words.
+    """
+
+    command: Command
+    errno: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What commands did, one after the other.
 

@@ -5,21 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
 
 import numpy as np
 
 from mnttrace.analysis.dataframes import Row, rows
-from mnttrace.analysis.diagnosis.barriers import Barrier, of_umount, on_the_way
+from mnttrace.analysis.diagnosis.barriers import Barrier, of_umount
 from mnttrace.analysis.diagnosis.commands import where
 from mnttrace.analysis.diagnosis.now import Now, locked_mounts, tables_of
-from mnttrace.analysis.diagnosis.origins import Step, kind_of, steps_of
 from mnttrace.analysis.diagnosis.otherwise import Histories
 from mnttrace.analysis.diagnosis.remedies import Remedy, find_remedy
-from mnttrace.analysis.diagnosis.story import Story
+from mnttrace.analysis.diagnosis.story import Story, ids
+from mnttrace.analysis.diagnosis.verdicts import LEFT, Verdicts
 from mnttrace.analysis.model.mounts import Mount, MountId, Refused, lies_under
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.names import labels
@@ -68,50 +67,18 @@ class Stopped:
     others: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Missing:
-    """A namespace that a mount did not come to.
-
-    Attributes:
-        namespace: its row of `namespaces`.
-        stopped: why not.
-        mount: the mount.
-    """
-
-    namespace: Row
-    stopped: Stopped
-    mount: Mount
-
-
-Unstopped = Literal["no-directory", "open", "untold"]
-
-
-@dataclass(frozen=True)
-class Unexplained:
-    """A namespace that does not have a mount, and nothing is known to have stopped it.
-
-    Attributes:
-        namespace: its row of `namespaces`.
-        reason: "no-directory": it has no mount of the directory; "open": nothing keeps it from
-            there now; "untold": its table, or the mount's, does not tell.
-    """
-
-    namespace: Row
-    reason: Unstopped
-
-
 class Diagnosis:
     """Answers about a recording.
 
     Args:
         run: the whole recording.
-        history: of that.
+        history, story: of that.
     """
 
-    def __init__(self, run: Run, history: History) -> None:
+    def __init__(self, run: Run, history: History, story: Story) -> None:
         self._run = run
         self._history = history
-        self.story = Story(run)
+        self.story = story
         self.home: int | None = run.meta.get("home_ns_id")
         self.untold = untold(run.meta)
         self.histories = lru_cache(maxsize=4)(self._histories)
@@ -135,6 +102,20 @@ class Diagnosis:
         names = self._run.namespaces
         return frozenset(int(one) for one in names.loc[names["pid"].fillna(0) > 0, "ns_id"])
 
+    @cached_property
+    def users(self) -> dict[object, tuple[Row, ...]]:
+        """The processes that used mounts when a umount was refused, by unique id."""
+        last = self._run.users.drop_duplicates(["mnt_id_unique", "pid", "how"], keep="last")
+        found: dict[object, tuple[Row, ...]] = {}
+        for row in rows(last):
+            found[row["mnt_id_unique"]] = (*found.get(row["mnt_id_unique"], ()), row)
+        return found
+
+    @cached_property
+    def busy(self) -> frozenset[MountId]:
+        """The mounts that processes use."""
+        return frozenset(self.users.keys() & self.now.tables.mounts.keys())
+
     def has_mount_id(self, mount_id: int) -> bool:
         """Whether a mount with that id is there at the end, in any namespace."""
         return any(one == mount_id for _, one in self._by_number)
@@ -143,67 +124,54 @@ class Diagnosis:
         """The id in the tables at the end of a mount with a number; None if it is gone."""
         return self._by_number.get((ns_id, mount_id))
 
-    def remedy(
-        self, unwanted: Iterable[tuple[int, int]], busy: Collection[MountId] = ()
-    ) -> Remedy | None:
-        """How to take some mounts away; None if none of them is there at the end.
+    def verdicts(self, mounts: Iterable[object]) -> Verdicts:
+        """What is wrong with some mounts, by their unique ids."""
+        return self.story.judge.mounts(ids(mounts))
+
+    def is_left(self, mount: MountId) -> bool:
+        """Whether a mount is held or left: it stays though its original is gone."""
+        return bool(self.verdicts([mount]).kind[0] in LEFT)
+
+    def remedy(self, unwanted: Iterable[MountId], busy: Collection[MountId] = ()) -> Remedy | None:
+        """How to take some mounts away, with what belongs to them; None if there are none.
 
         Args:
-            unwanted: their namespaces and mount ids.
-            busy: those that processes use, by their ids in the tables.
+            unwanted: by their ids in the tables at the end.
+            busy: those that processes use, besides :attr:`busy`.
         """
-        found = [id for place in unwanted if (id := self.mount(*place)) is not None]
-        if not found:
+        asked = [mount for mount in unwanted if mount in self.now.tables.mounts]
+        if not asked:
             return None
-        return find_remedy(self.now.tables, found, home=self.home, busy=busy, endable=self._endable)
+        return find_remedy(
+            self.now.tables,
+            self.with_rest(asked),
+            home=self.home,
+            busy=self.busy | set(busy),
+            endable=self._endable,
+        )
 
-    def came_along(self, mount: Row, steps: list[Step]) -> set[tuple[int, int]]:
-        """What is held or left, too, and belongs to a mount: what lies on it, and what came there
-        by the same operation; as namespaces and mount ids.
+    def with_rest(self, mounts: list[MountId]) -> list[MountId]:
+        """Some mounts, and what belongs to those of them that are held or left, and is so, too:
+        what lies on them, and what came there by the same operations."""
+        verdicts = self.verdicts(mounts)
+        is_left = np.isin(verdicts.kind, LEFT)
+        tops = [mount for mount, is_it in zip(mounts, is_left, strict=True) if is_it]
+        found = {one.id for top in tops for one in self.now.tables.tree(top)}
+        lives = self.story.lives
+        together = lives.together(verdicts.attached[np.flatnonzero(is_left)])
+        found |= set(lives.numbers("mnt_id_unique", together).tolist())
+        there = sorted(id for id in found - set(mounts) if isinstance(id, int))
+        kinds = self.verdicts(there).kind
+        return [*mounts, *(id for id, kind in zip(there, kinds, strict=True) if kind in LEFT)]
 
-        Args:
-            mount: a row with `ns_id` and `mount_id`, held or left.
-            steps: how it came there.
-        """
-        tables, facts = self.now.tables, self.now.facts
-        top = self.mount(mount["ns_id"], mount["mount_id"])
-        if top is None:
-            return set()
-        found = {one.id for one in tables.tree(top)}
-        if steps and steps[0].how == "propagated" and steps[0].effect:
-            seq, effects = steps[0].effect["seq"], self._run.effects
-            same = (effects["seq"] == seq) & (effects["ns_id"] == mount["ns_id"])
-            same &= effects["action"] == "attach"
-            found |= set(effects.loc[same.fillna(False), "mnt_id_unique"].dropna().astype(int))
-        wrong = [facts[id] for id in found & facts.keys() if self.is_wrong(id)]
-        return {(row["ns_id"], row["mount_id"]) for row in wrong}
-
-    def is_wrong(self, mount: MountId) -> bool:
-        """Whether a mount is held or left."""
-        return kind_of(self.story, steps_of(self.story, mount)) in ("held", "residue")
-
-    def asked_to_unmount(self, operation: Row) -> set[tuple[int, int]]:
-        """The mount that is now where a umount was asked for: its namespace and mount id."""
+    def asked_to_unmount(self, operation: Row) -> list[MountId]:
+        """The mount that is now where a umount was asked for; none if there is none."""
         if operation["syscall"] != "umount2":
-            return set()
+            return []
         try:
-            spot = where(self.now.tables, operation["ns_id"], operation["path"])
+            return [where(self.now.tables, operation["ns_id"], operation["path"]).mount]
         except (KeyError, Refused):
-            return set()
-        row = self.now.facts[spot.mount]
-        return {(row["ns_id"], row["mount_id"])}
-
-    def stopped_umount(self, mount: object, steps: list[Step]) -> Stopped | None:
-        """Why the umount of what a mount is a copy of did not take it; None if there was none.
-
-        Args:
-            mount: its unique id.
-            steps: how it came there.
-        """
-        if kind_of(self.story, steps) not in ("held", "residue"):
-            return None
-        came = next(step for step in steps if step.how != "bound")
-        return self.why_umount_stopped((came.effect or {}).get("copy_of_unique"), mount)
+            return []
 
     def why_umount_stopped(self, original: object, copy: object) -> Stopped | None:
         """Why the umount of one mount did not take a copy of it away; None if it is not known.
@@ -252,108 +220,6 @@ class Diagnosis:
         is_known = is_older or operation is not None
         row = self.namespaces.get(mount.ns, {}) if isinstance(mount.ns, int) else {}
         return Typed(tables.path(mount.id), row, mount.propagation, operation, is_known)
-
-    def missing(self, mounts: Iterable[Row], namespaces: Collection[int]) -> list[Missing]:
-        """To which namespaces some mounts of one file system did not come, and why.
-
-        A mount can come to a namespace that has the directory which it is on: by a mount of the
-        same file system.
-
-        Args:
-            mounts: rows with `ns_id` and `mount_id`, of mounts that are there.
-            namespaces: the ones that are asked about.
-        """
-        found = []
-        for row, way in self._ways_to(mounts, namespaces):
-            if isinstance(way, tuple):
-                mount, barrier = way
-                found.append(Missing(row, self.stopped(self.now.tables, barrier, None), mount))
-        return found
-
-    def unexplained(self, mounts: Iterable[Row], namespaces: Collection[int]) -> list[Unexplained]:
-        """The other namespaces that do not have some mounts of one file system.
-
-        Args:
-            mounts, namespaces: as for :meth:`missing`.
-        """
-        ways = self._ways_to(mounts, namespaces)
-        return [Unexplained(row, way) for row, way in ways if isinstance(way, str)]
-
-    def _ways_to(
-        self, mounts: Iterable[Row], namespaces: Collection[int]
-    ) -> Iterator[tuple[Row, tuple[Mount, Barrier] | Unstopped]]:
-        tables = self.now.tables
-        there = [tables.mounts[id] for row in mounts if (id := self._mount_of(row)) is not None]
-        has = {mount.ns for mount in there}
-        for ns in namespaces:
-            if ns not in has:
-                yield self.namespaces.get(ns, {}), self._barrier_to(ns, there)
-
-    def _mount_of(self, row: Row) -> MountId:
-        return self.mount(row["ns_id"], row["mount_id"])
-
-    def _barrier_to(self, ns: int, mounts: Iterable[Mount]) -> tuple[Mount, Barrier] | Unstopped:
-        """The mount that could have come to a namespace, and why it did not."""
-        tables = self.now.tables
-        lacks_devices = self._lacks_devices(ns)
-        for mount in mounts:
-            parent = tables.mounts.get(mount.parent)
-            if parent is None:
-                continue
-            for receiver in tables.in_namespace(ns):
-                if receiver.device == parent.device and lies_under(mount.place, receiver.root):
-                    if not self._tells_way(parent.id, receiver.id):
-                        return "untold"
-                    barrier = on_the_way(tables, parent.id, receiver.id)
-                    return "open" if barrier is None else (mount, barrier)
-            lacks_devices = lacks_devices or self._lacks_devices(mount.ns)
-        return "untold" if lacks_devices else "no-directory"
-
-    def _lacks_devices(self, ns: Hashable) -> bool:
-        return bool(self.untold.get(ns, frozenset()) & {"device", "root"})
-
-    def _tells_way(self, sender: MountId, receiver: MountId) -> bool:
-        """Whether tables tell if what happens under one mount comes to another one: a private one
-        neither sends nor receives, whatever the other one is."""
-        kinds = [self._propagation(id) for id in (sender, receiver)]
-        return None not in kinds or "private" in kinds or "unbindable" in kinds
-
-    def _propagation(self, id: MountId) -> str | None:
-        """The propagation type of a mount; None if its peer groups are not told."""
-        row = self.now.facts[id]
-        if row["propagation"] in ("private", "unbindable"):
-            return str(row["propagation"])
-        lacks = self.untold.get(row["ns_id"], frozenset())
-        return None if lacks & {"propagation", "shared"} else str(row["propagation"])
-
-    def tells_reach(self, sender: Row, receiver: Row) -> bool:
-        """Whether it is known if a umount of one mount would take another one.
-
-        Args:
-            sender, receiver: rows with `ns_id` and `mount_id`, of mounts that are there.
-        """
-        tables = self.now.tables
-        ids = [self.mount(row["ns_id"], row["mount_id"]) for row in (sender, receiver)]
-        parents = [tables.mounts[id].parent for id in ids if id is not None]
-        known = [id for id in parents if id in self.now.facts]
-        return len(known) == len(ids) and self._tells_way(*known)
-
-    def barrier_now(self, sender: Row, receiver: Row) -> Barrier | None:
-        """Why a umount of one mount would not take another one now; None if it would, or if that
-        is not known.
-
-        Args:
-            sender, receiver: rows with `ns_id` and `mount_id`, of mounts that are there.
-        """
-        tables = self.now.tables
-        from_ = self.mount(sender["ns_id"], sender["mount_id"])
-        to = self.mount(receiver["ns_id"], receiver["mount_id"])
-        if from_ is None or to is None:
-            return None
-        above, there = tables.mounts[from_].parent, tables.mounts[to].parent
-        if above not in tables.mounts or there not in tables.mounts:
-            return None
-        return on_the_way(tables, above, there)
 
     def file_system(self, mount: Mount) -> Row:
         """`fstype` and `source` of what is mounted, where they are known.

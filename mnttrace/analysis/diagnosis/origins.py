@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mnttrace.analysis.dataframes import Row
-from mnttrace.analysis.diagnosis.story import Story
-from mnttrace.analysis.settings import is_shared
+import numpy as np
 
-Kind = Literal["held", "residue", "leak", ""]
+from mnttrace.analysis.dataframes import Row
+from mnttrace.analysis.diagnosis.story import Story, ids
+
+_FIRST = ("mounted", "preexisting")  # what no step came before
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Step:
         carrier: for "propagated", the effect on the top of the tree that came with it: `via_group`,
             `via_path` and `via_unique` of it tell which mount carried them all.
         shared_since: for "propagated", the operation that made the mount shared through whose peer
-            group it came; None: it was shared before the recording began.
+            group it came; None: it was shared before the recording began, or no operation is known.
+        shared_before: whether it was before.
     """
 
     how: Literal["mounted", "bound", "propagated", "inherited", "preexisting"]
@@ -36,6 +39,7 @@ class Step:
     operation: Row | None = None
     carrier: Row | None = None
     shared_since: Row | None = None
+    shared_before: bool = False
 
 
 def steps_of(story: Story, mount: object) -> list[Step]:
@@ -45,78 +49,47 @@ def steps_of(story: Story, mount: object) -> list[Step]:
         story: of the recording.
         mount: its unique id, None if it has none.
     """
-    steps: list[Step] = []
-    seen: set[object] = set()
-    while mount not in seen:
-        seen.add(mount)
-        effect = story.attached(mount)
-        if effect is None:
-            steps.append(Step("preexisting"))
-            break
-        operation = story.operation(effect["seq"])
-        if effect["via"] in ("peer", "slave"):
-            top = _top_of_tree(story, effect)
-            since = shared_since(story, top["via_unique"], effect["seq"])
-            steps.append(Step("propagated", effect, operation, top, since))
-        elif effect["via"] == "namespace-copy":
-            steps.append(Step("inherited", effect, operation))
-        elif effect["copy_of_unique"] is not None:
-            steps.append(Step("bound", effect, operation))
-        else:
-            steps.append(Step("mounted", effect, operation))
-            break
-        mount = effect["copy_of_unique"]
+    [steps] = histories_of(story, [mount])
     return steps
 
 
-def _top_of_tree(story: Story, effect: Row) -> Row:
-    """The effect on the top of the tree that was propagated with a mount."""
-    while True:
-        above = story.attached(effect["parent_unique"])
-        if above is None or above["seq"] != effect["seq"] or not above["via_unique"]:
-            return effect
-        effect = above
+def histories_of(story: Story, mounts: Sequence[object]) -> list[list[Step]]:
+    """The same of several mounts."""
+    lives = story.lives
+    found: list[list[Step]] = [[] for _ in mounts]
+    seen: list[set[int]] = [set() for _ in mounts]
+    left, at = np.arange(len(mounts)), lives.attached(ids(mounts))
+    while len(left):
+        carriers = lives.carriers(at)
+        since = lives.shared_since(carriers)
+        for place, *effects in zip(left.tolist(), at, carriers, since, strict=True):
+            found[place].append(_step(story, *effects))
+            seen[place].add(int(effects[0]))
+        is_copy = np.array([found[place][-1].how not in _FIRST for place in left.tolist()], bool)
+        left, at = left[is_copy], lives.attached(lives.numbers("copy_of_unique", at[is_copy]))
+        # A damaged recording can go in circles.
+        is_new = np.array(
+            [one not in seen[place] for place, one in zip(left.tolist(), at.tolist(), strict=True)],
+            bool,
+        )
+        left, at = left[is_new], at[is_new]
+    return found
 
 
-def kind_of(story: Story, steps: list[Step]) -> Kind:
-    """What is wrong with a mount that is there.
-
-    Args:
-        story: of the recording.
-        steps: of :func:`steps_of`.
-
-    Returns:
-        "held" if it was inherited and its original was unmounted; "residue" if it was propagated
-        and its original is gone; "leak" if it was propagated from another namespace; else "".
-    """
-    last = next((step for step in steps if step.how != "bound"), None)
-    if last is None or last.effect is None:
-        return ""
-    gone = story.detached(last.effect["copy_of_unique"])
-    if last.how == "inherited":
-        return "held" if gone is not None and gone["via"] != "namespace-death" else ""
-    if last.how != "propagated":
-        return ""
-    if gone is not None:
-        return "residue"
-    return "leak" if last.effect["copy_of_ns_id"] != last.effect["ns_id"] else ""
+def _step(story: Story, at: int, carrier: int, since: int) -> Step:
+    effect = story.effect(at)
+    if effect is None:
+        return Step("preexisting")
+    operation = story.operation(effect["seq"])
+    if effect["via"] in ("peer", "slave"):
+        made = story.effect(since)
+        by = story.operation(made["seq"]) if made else None
+        return Step("propagated", effect, operation, story.effect(carrier), by, made is None)
+    if effect["via"] == "namespace-copy":
+        return Step("inherited", effect, operation)
+    return Step("mounted" if effect["copy_of_unique"] is None else "bound", effect, operation)
 
 
-def shared_since(story: Story, mount: int | None, seq: int | None) -> Row | None:
-    """The operation that made a mount shared; None if it was before the recording.
-
-    Args:
-        story: of the recording.
-        mount: its unique id.
-        seq: the operation at whose end it was shared; None: at the end of the recording.
-    """
-    cause: Row | None = None
-    for row in story.of(mount):
-        if seq is not None and row["seq"] is not None and row["seq"] > seq:
-            break
-        if row["shared"] is not None and (
-            row["action"] == "attach"
-            or (row["action"] == "change" and not is_shared(row["before"]))
-        ):
-            cause = row
-    return story.operation(cause["seq"]) if cause else None
+def arrival(steps: Sequence[Step]) -> Step:
+    """The step by which a mount came to its namespace, or what it was bound from."""
+    return next(step for step in steps if step.how != "bound")

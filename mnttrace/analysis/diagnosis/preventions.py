@@ -14,12 +14,13 @@ from typing import Literal
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis import calls
 from mnttrace.analysis.diagnosis.commands import Bind, ChangeType, Command
-from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped, Typed
-from mnttrace.analysis.diagnosis.origins import Step, steps_of
+from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped, Typed
+from mnttrace.analysis.diagnosis.origins import Step, arrival, steps_of
 from mnttrace.analysis.diagnosis.otherwise import (
     Left,
     Otherwise,
 )
+from mnttrace.analysis.diagnosis.reach import Missing
 from mnttrace.analysis.diagnosis.rerun import ITSELF, Changes
 from mnttrace.analysis.model.mounts import MountId
 from mnttrace.analysis.run import Run
@@ -137,7 +138,11 @@ class Preventions:
 
     def _case(self, mount: int) -> Case:
         steps = steps_of(self._story, mount)
-        return Case(mount, tuple(steps), self._diagnosis.stopped_umount(mount, steps))
+        stopped = None
+        if self._diagnosis.is_left(mount):
+            original = (arrival(steps).effect or {}).get("copy_of_unique")
+            stopped = self._diagnosis.why_umount_stopped(original, mount)
+        return Case(mount, tuple(steps), stopped)
 
     def _best(
         self,
@@ -166,7 +171,7 @@ class Preventions:
             for one in otherwise.gone
             if one.mount.id not in unwanted
             and one.mount.id not in otherwise.unmounted
-            and not self._diagnosis.is_wrong(one.mount.id)
+            and not self._diagnosis.is_left(one.mount.id)
         )
 
     def of_growth(self, row: Row) -> Prevention | None:
@@ -215,8 +220,8 @@ class Preventions:
         if case.missing is not None:
             yield from self._of_missing(case.missing)
             return
-        came = next((step for step in case.steps if step.how != "bound"), None)
-        if came is None or came.effect is None or came.operation is None:
+        came = arrival(case.steps)
+        if came.effect is None or came.operation is None:
             return
         if came.how == "inherited":
             yield from self._of_held(came.effect, case.stopped)

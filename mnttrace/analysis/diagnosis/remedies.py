@@ -15,6 +15,7 @@ from mnttrace.analysis.diagnosis.commands import (
     Command,
     EndNamespace,
     Outcome,
+    RefusedCommand,
     RemoveDirectory,
     Umount,
     carry_out,
@@ -45,23 +46,6 @@ class Trial:
     commands: tuple[Command, ...]
     also_gone: tuple[Mount, ...] = ()
     cut_off: tuple[Mount, ...] = ()
-
-
-@dataclass(frozen=True)
-class RefusedCommand:
-    """A command that a person is likely to try, and that the kernel would refuse.
-
-    Attributes:
-        command: that one.
-        errno: the error's name.
-        reason: why, in words.
-        mounts: those in the way.
-    """
-
-    command: Command
-    errno: str
-    reason: str
-    mounts: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,8 +186,7 @@ class _Search:
         try:
             outcome(self.tables, [command], busy=self.busy)
         except Refused as why:
-            mounts = tuple(self.tables.mounts[one] for one in why.mounts)
-            return None if path == "/" else RefusedCommand(command, why.errno, why.reason, mounts)
+            return None if path == "/" else RefusedCommand(command, why.errno, why.reason)
         except KeyError:
             pass
         return None

@@ -6,132 +6,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from mnttrace.analysis.dataframes import Row, rows
-from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Missing, Stopped, Unexplained
-from mnttrace.analysis.diagnosis.origins import Kind, Step, kind_of, steps_of
+from mnttrace.analysis.diagnosis.answers import Absence, Growth, Holder, Why
+from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
+from mnttrace.analysis.diagnosis.origins import Step, arrival, histories_of
 from mnttrace.analysis.diagnosis.preventions import Case, NotTried, Prevention, Preventions
+from mnttrace.analysis.diagnosis.reach import Missing, Reach
 from mnttrace.analysis.diagnosis.remedies import Remedy
+from mnttrace.analysis.diagnosis.verdicts import HARM, LEFT
+from mnttrace.analysis.model.mounts import MountId
 from mnttrace.analysis.query.parts import not_at_home, same_parts
 from mnttrace.analysis.query.targets import Target, find, known_mounts, namespaces_of
 from mnttrace.analysis.run import Run
 from mnttrace.errors import BadInput
 
-
-@dataclass(frozen=True)
-class Holder:
-    """One of the mounts that were asked for, with its namespace.
-
-    Attributes:
-        mount: a row of :func:`mnttrace.analysis.query.targets.known_mounts`.
-        namespace: its row of `namespaces`; of kind "host" for that of the recorder.
-        steps: how it came there, the last step first.
-        kind: "held" if it was inherited and its original was unmounted; "residue" if it was
-            propagated and its original is gone; "leak" if it was propagated from another namespace;
-            else "".
-        follows: whether a umount of the host's mount propagates to this one, by the peer groups of
-            their parents; None if the host has no such mount, or if tables do not tell.
-        stopped: for "held" and "residue", why the umount of its original did not take it, where
-            that is known.
-        changes: each change of its options or propagation since it was attached, or while it was
-            recorded: the effect, and the operation, where that is known.
-        gone: the effect that detached it, and the operation, where they are known.
-        users: processes that use it, rows of `users`, from when a umount was refused, or of now.
-        covered_by: the mount that hides it from paths, of the tables at the end.
-    """
-
-    mount: Row
-    namespace: Row
-    steps: list[Step]
-    kind: Kind
-    follows: bool | None = None
-    stopped: Stopped | None = None
-    changes: tuple[tuple[Row, Row | None], ...] = ()
-    gone: tuple[Row, Row | None] | None = None
-    users: tuple[Row, ...] = ()
-    covered_by: Row | None = None
-
-
-@dataclass(frozen=True)
-class Growth:
-    """Binds that grow.
-
-    Attributes:
-        row: of `run.doublings`.
-        prevention, not_tried: as for :class:`Why`.
-    """
-
-    row: Row
-    prevention: Prevention | None
-    not_tried: str = ""
-
-
-@dataclass(frozen=True)
-class Absence:
-    """A namespace that the mounts did not come to.
-
-    Attributes:
-        missing: which, and why.
-        prevention, not_tried: as for :class:`Why`: what would have brought them there.
-    """
-
-    missing: Missing
-    prevention: Prevention | None
-    not_tried: str = ""
-
-
-@dataclass(frozen=True)
-class Why:
-    """The answer.
-
-    Attributes:
-        target_kind: what the target is, see :class:`mnttrace.analysis.query.targets.Target`.
-        namespace: that of the first mount, or the one that is the target.
-        holders: the mounts; those that are present first, the worst of them first.
-        failed: operations at these mount points that failed, or in any namespace at the path that
-            was asked for; rows of `operations`, with the columns of
-            :func:`mnttrace.analysis.frames.refusals.reasons` where that has them, and `since`, the
-            operation `since_seq`.
-        traced: whether operations were recorded at all.
-        imported: whether these are imported mount tables, so that there are no processes.
-        diagnosis: what the answer stands on.
-        missing: the first namespaces of interest that the mounts did not come to, and why.
-        missing_more: how many more there are.
-        growth: the binds that grow and are about these mounts.
-        notes: how the target was understood, where that is not certain, as sentences.
-        remedy: how to take away those that are held, left or propagated, by the model; None if
-            there are none.
-        prevention: how to keep them from coming, or from going if that is what is wrong; None if
-            nothing is wrong, or nothing that was tried helps.
-        not_tried: why no prevention was tried; "" if that was done, or nothing is wrong.
-        unexplained: namespaces that were asked about, lack the mounts, and are not `missing`.
-    """
-
-    target_kind: str
-    diagnosis: Diagnosis
-    namespace: Row
-    holders: list[Holder]
-    failed: list[Row] = field(default_factory=list)
-    traced: bool = True
-    imported: bool = False
-    remedy: Remedy | None = None
-    missing: tuple[Absence, ...] = ()
-    missing_more: int = 0
-    growth: tuple[Growth, ...] = ()
-    prevention: Prevention | None = None
-    not_tried: str = ""
-    notes: tuple[str, ...] = ()
-    unexplained: tuple[Unexplained, ...] = ()
-
-
 _REASON = ["seq", "obstacle", "reason", "in_the_way", "since_seq", "advice", "commands"]
 _REASON += ["path_outside"]
 _MISSING = 3  # namespaces that are told to lack a mount
-_KINDS: tuple[Kind, ...] = ("held", "residue", "leak", "")
+_LEAST = max(HARM.values()) + 1
 
 
 def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) -> Why:
@@ -168,16 +66,21 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
             same = same[same["ns_id"] != diagnosis.home]
             same = pd.concat(not_at_home(same, known, diagnosis.home))
     names = diagnosis.namespaces
-    users = _users(run)
-    holders = [_holder(diagnosis, row, users) for row in rows(same)]
+    found = list(rows(same))
+    verdicts = diagnosis.verdicts(row["mnt_id_unique"] for row in found)
     if target.kind == "namespace" and run.meta.get("traced"):
-        holders = [one for one in holders if one.kind]
+        some = np.flatnonzero(verdicts.kind != "")
+        found, verdicts = [found[place] for place in some], verdicts.of(some)
+    histories = histories_of(diagnosis.story, [row["mnt_id_unique"] for row in found])
+    known_of = zip(found, histories, verdicts.kind, verdicts.wanted.tolist(), strict=True)
+    holders = [_holder(diagnosis, *one) for one in known_of]
     there = [one for one in holders if one.mount["present"]]
     # No umount takes the root of a namespace.
     away = [one for one in there if one.mount["mountpoint"] != "/"]
     at_home = [one for one in away if one.mount["ns_id"] == diagnosis.home]
-    holders = [_with_reach(diagnosis, one, at_home) for one in holders]
-    holders.sort(key=lambda one: (not one.mount["present"], _KINDS.index(one.kind)))
+    reach = Reach(diagnosis)
+    holders = [_with_reach(diagnosis, reach, one, at_home) for one in holders]
+    holders.sort(key=lambda one: (not one.mount["present"], HARM.get(one.kind, _LEAST)))
     places = {(one.mount["ns_id"], one.mount["mountpoint"]) for one in holders}
     failed = _failed(run, places, text)
     traced, imported = bool(run.meta.get("traced")), "boot_id" not in run.meta
@@ -185,10 +88,10 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     is_doubtful = not traced and target.kind != "namespace"
     remedy = _remedy(diagnosis, holders, failed, is_doubtful)
     mounts = [one.mount for one in holders if one.mount["present"] and not one.kind]
-    lacking = diagnosis.missing(mounts, _of_interest(diagnosis, target, asked))
+    lacking = reach.missing(mounts, _of_interest(diagnosis, target, asked))
     # That nothing is known to have stopped it is an answer where it is asked for, and is not there.
     others = (asked or set()) - {one.mount["ns_id"] for one in there}
-    unexplained = diagnosis.unexplained(mounts, others)
+    unexplained = reach.unexplained(mounts, others)
     grown = tuple(growth(run, diagnosis, row) for row in _growing(run, places))
     prevention, not_tried = _prevention(run, diagnosis, holders)
     return Why(
@@ -218,20 +121,10 @@ def growth(run: Run, diagnosis: Diagnosis, row: Row) -> Growth:
         return Growth(row, None, why.reason)
 
 
-def prevention_of(
-    run: Run, diagnosis: Diagnosis, mounts: Iterable[int]
-) -> tuple[Prevention | None, str]:
-    """How to keep mounts from coming again, by their unique ids; else why that was not tried."""
-    try:
-        return Preventions(run, diagnosis).of_mounts(mounts), ""
-    except NotTried as why:
-        return None, why.reason
-
-
 def _prevention(
     run: Run, diagnosis: Diagnosis, holders: list[Holder]
 ) -> tuple[Prevention | None, str]:
-    cases = [_case(one) for one in holders if is_wrong(one) or _lost(one)]
+    cases = [_case(one) for one in holders if one.is_wrong or one.lost]
     try:
         return Preventions(run, diagnosis).of(cases), ""
     except NotTried as why:
@@ -250,13 +143,7 @@ def _absence(run: Run, diagnosis: Diagnosis, missing: Missing) -> Absence:
 
 
 def _case(holder: Holder) -> Case:
-    return Case(holder.mount["mnt_id_unique"], tuple(holder.steps), holder.stopped, _lost(holder))
-
-
-def _lost(holder: Holder) -> Row | None:
-    """The effect that took a mount, if it was one elsewhere."""
-    gone = holder.gone and holder.gone[0]
-    return gone if gone and gone["via"] in ("peer", "slave") else None
+    return Case(holder.mount["mnt_id_unique"], tuple(holder.steps), holder.stopped, holder.lost)
 
 
 def _growing(run: Run, places: set[tuple[int, str]]) -> Iterator[Row]:
@@ -320,87 +207,77 @@ def _key(mount: Row) -> int:
     return int(mount["mnt_id_unique"] or mount["mount_id"])
 
 
-def _with_reach(diagnosis: Diagnosis, holder: Holder, at_home: list[Holder]) -> Holder:
+def _with_reach(
+    diagnosis: Diagnosis, reach: Reach, holder: Holder, at_home: list[Holder]
+) -> Holder:
     """With why a umount did not take it, or would not when the host's mount is unmounted."""
-    if holder.kind in ("held", "residue"):
-        stopped = diagnosis.stopped_umount(holder.mount["mnt_id_unique"], holder.steps)
+    if holder.kind in LEFT:
+        original = (arrival(holder.steps).effect or {}).get("copy_of_unique")
+        stopped = diagnosis.why_umount_stopped(original, holder.mount["mnt_id_unique"])
         return replace(holder, stopped=stopped)
     if not at_home or holder in at_home or not holder.mount["present"]:
         return holder
     if holder.mount["mountpoint"] == "/":
         return holder
-    at_home = [one for one in at_home if diagnosis.tells_reach(one.mount, holder.mount)]
+    at_home = [one for one in at_home if reach.tells_reach(one.mount, holder.mount)]
     if not at_home:
         return holder
-    ways = [diagnosis.barrier_now(one.mount, holder.mount) for one in at_home]
+    ways = [reach.barrier_now(one.mount, holder.mount) for one in at_home]
     return replace(holder, follows=any(way is None for way in ways))
 
 
 def _remedy(
     diagnosis: Diagnosis, holders: list[Holder], failed: list[Row], is_doubtful: bool = False
 ) -> Remedy | None:
-    """How to take away what is held, left, or came to the host; else what the last umount that was
-    refused as it was busy should have taken; if it is doubtful what is held, as mount tables alone
-    do not tell, what the host has not."""
-    wrong = [one for one in holders if is_wrong(one)]
-    places = {(one.mount["ns_id"], one.mount["mount_id"]) for one in wrong}
-    for one in wrong:
-        if one.kind != "leak":
-            places |= diagnosis.came_along(one.mount, one.steps)
+    """How to take away what is wrong; else what the last umount that was refused as it was busy
+    should have taken; if it is doubtful what is held, as mount tables alone do not tell, what the
+    host has not."""
+    wrong = [_place(diagnosis, one) for one in holders if one.is_wrong]
     if not wrong and failed and failed[-1]["error"] == "EBUSY":
-        places = diagnosis.asked_to_unmount(failed[-1])
+        wrong = diagnosis.asked_to_unmount(failed[-1])
     if is_doubtful:
-        places = _elsewhere_alone(diagnosis, holders)
-    busy = [
-        id
-        for one in holders
-        if one.users
-        and (id := diagnosis.mount(one.mount["ns_id"], one.mount["mount_id"])) is not None
-    ]
-    return diagnosis.remedy(places, busy)
+        wrong = [_place(diagnosis, one) for one in _elsewhere_alone(diagnosis, holders)]
+    busy = [_place(diagnosis, one) for one in holders if one.users]
+    return diagnosis.remedy(wrong, busy)
 
 
-def _elsewhere_alone(diagnosis: Diagnosis, holders: list[Holder]) -> set[tuple[int, int]]:
+def _place(diagnosis: Diagnosis, holder: Holder) -> MountId:
+    """The mount in the tables at the end; None if it is not there."""
+    return diagnosis.mount(holder.mount["ns_id"], holder.mount["mount_id"])
+
+
+def _elsewhere_alone(diagnosis: Diagnosis, holders: list[Holder]) -> list[Holder]:
     """Mounts of a file system that the host has not mounted, where the tables tell enough to try
     what takes them."""
     there = [one for one in holders if one.mount["present"] and one.mount["mountpoint"] != "/"]
     spaces = {one.mount["ns_id"] for one in there}
     if diagnosis.home in spaces or diagnosis.home not in diagnosis.namespaces:
-        return set()
+        return []
     if diagnosis.untold.keys() & {*spaces, diagnosis.home}:
-        return set()
-    return {(one.mount["ns_id"], one.mount["mount_id"]) for one in there}
+        return []
+    return there
 
 
-def is_wrong(holder: Holder) -> bool:
-    """Whether it is there, and nobody evidently wants it, as slaves want what they receive."""
-    is_received = holder.kind == "leak" and (holder.steps[0].effect or {}).get("via") == "slave"
-    return bool(holder.kind and holder.mount["present"]) and not is_received
-
-
-def _holder(diagnosis: Diagnosis, mount: Row, users: dict[int, list[Row]]) -> Holder:
-    steps = steps_of(diagnosis.story, mount["mnt_id_unique"])
-    kind = kind_of(diagnosis.story, steps) if mount["present"] else ""
-    namespace = diagnosis.namespaces.get(mount["ns_id"], {})
-    using = tuple(users.get(mount["mnt_id_unique"], ()))
-    effect = None if mount["present"] else diagnosis.story.detached(mount["mnt_id_unique"])
-    gone = None if effect is None else (effect, diagnosis.story.operation(effect["seq"]))
+def _holder(diagnosis: Diagnosis, mount: Row, steps: list[Step], kind: str, wanted: bool) -> Holder:
+    story, unique = diagnosis.story, mount["mnt_id_unique"]
+    effect = None if mount["present"] else story.detached(unique)
     changes = tuple(
-        (row, diagnosis.story.operation(row["seq"]))
-        for row in diagnosis.story.of(mount["mnt_id_unique"])
+        (row, story.operation(row["seq"]))
+        for row in story.of(unique)
         if row["action"] == "change" and row["before"] != row["after"]
     )
-    cover = diagnosis.cover(mount) if mount["present"] else None
-    return Holder(mount, namespace, steps, kind, None, None, changes, gone, using, cover)
-
-
-def _users(run: Run) -> dict[int, list[Row]]:
-    """The processes that use each mount, by its unique id."""
-    last = run.users.drop_duplicates(["mnt_id_unique", "pid", "how"], keep="last")
-    found: dict[int, list[Row]] = {}
-    for row in rows(last):
-        found.setdefault(row["mnt_id_unique"], []).append(row)
-    return found
+    return Holder(
+        mount,
+        diagnosis.namespaces.get(mount["ns_id"], {}),
+        steps,
+        kind,
+        wanted,
+        changes=changes,
+        gone=None if effect is None else (effect, story.operation(effect["seq"])),
+        users=diagnosis.users.get(unique, ()),
+        covered_by=diagnosis.cover(mount) if mount["present"] else None,
+        lost=None if mount["present"] else story.lost(unique),
+    )
 
 
 def _propagated_from(run: Run, namespaces: set[int]) -> set[int]:

@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
 
 from mnttrace.analysis.dataframes import Row
+from mnttrace.analysis.diagnosis.lives import NONE, Lives
+from mnttrace.analysis.diagnosis.verdicts import Judge
 from mnttrace.analysis.frames.removals import removed
 from mnttrace.analysis.run import Run
+
+_KEPT = 4096  # rows
 
 Columns = dict[str, pd.api.extensions.ExtensionArray]
 
@@ -22,13 +26,22 @@ class Story:
     """The effects on each mount and the operations behind them, found when they are asked for.
 
     Args:
-        run: the recording.
+        run: the whole recording.
+
+    Attributes:
+        lives: the effects on many mounts at once.
+        operation: an operation by its number, None for none; with `removed`, the mount points that
+            it removed.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._effects = run.effects
         self._operations = run.operations
+        self.lives = Lives(run)
+        # Copies have their originals and carriers in common.
+        self._effect = lru_cache(maxsize=_KEPT)(self._effect_at)
+        self.operation = lru_cache(maxsize=_KEPT)(self._operation_of)
 
     def of(self, mount: object) -> list[Row]:
         """The effects on a mount, in order.
@@ -38,20 +51,24 @@ class Story:
         """
         if not isinstance(mount, int):
             return []
-        first, last = np.searchsorted(self._mounts, [mount, mount + 1])
-        return [_row(self._effect_columns, at) for at in np.sort(self._order[first:last])]
+        return [self._effect(at) for at in self.lives.of(mount).tolist()]
+
+    def effect(self, at: int) -> Row | None:
+        """The effect at a position, see :class:`mnttrace.analysis.diagnosis.lives.Lives`."""
+        return None if at == NONE else self._effect(int(at))
 
     def attached(self, mount: object) -> Row | None:
         """The effect that attached a mount; None if it was there before, or if it is not known."""
-        return next((row for row in self.of(mount) if row["action"] == "attach"), None)
+        return self.effect(self.lives.attached(ids([mount]))[0])
 
     def detached(self, mount: object) -> Row | None:
         """The effect that detached it."""
-        found = self.of(mount)
-        return found[-1] if found and found[-1]["action"] == "detach" else None
+        return self.effect(self.lives.detached(ids([mount]))[0])
 
-    def operation(self, seq: int | None) -> Row | None:
-        """An operation by its number; with `removed`, the mount points that it removed."""
+    def _effect_at(self, at: int) -> Row:
+        return _row(self._effect_columns, at)
+
+    def _operation_of(self, seq: int | None) -> Row | None:
         if seq is None:
             return None
         place = np.searchsorted(self._seqs, seq)
@@ -60,6 +77,20 @@ class Story:
         return _row(self._operation_columns, self._by_seq[place]) | {
             "removed": self._removed.get(seq)
         }
+
+    def lost(self, mount: object) -> Row | None:
+        """The effect that took a mount along with a later one elsewhere, as a copy of it; None if
+        it is there, or went otherwise, or with what it is a copy of.
+
+        Of mounts that are older than the recording the unique ids tell which is the later one.
+        """
+        gone = self.detached(mount)
+        if gone is None or gone["via"] not in ("peer", "slave"):
+            return None
+        one, other = ids([mount, gone["copy_of_unique"]])
+        mine, its = self.lives.attached(np.array([one, other]))
+        is_older = one < other if mine == its else mine < its
+        return gone if is_older else None
 
     def typed_since(self, mount: object, until: int | None = None) -> Row | None:
         """The effect since which a mount has the propagation type that it had at a moment.
@@ -106,6 +137,11 @@ class Story:
         return found
 
     @cached_property
+    def judge(self) -> Judge:
+        """What gives verdicts on mounts."""
+        return Judge(self._run, self.lives)
+
+    @cached_property
     def _removed(self) -> dict[int, str]:
         return removed(self._run)
 
@@ -118,21 +154,6 @@ class Story:
         return {str(name): self._operations[name].array for name in self._operations}
 
     @cached_property
-    def _order(self) -> np.ndarray:
-        order: np.ndarray = np.argsort(self._keys, kind="stable")
-        return order
-
-    @cached_property
-    def _keys(self) -> np.ndarray:
-        keys: np.ndarray = self._effects["mnt_id_unique"].to_numpy("int64", na_value=0)
-        return keys
-
-    @cached_property
-    def _mounts(self) -> np.ndarray:
-        keys: np.ndarray = self._keys[self._order]
-        return keys
-
-    @cached_property
     def _by_seq(self) -> np.ndarray:
         order: np.ndarray = np.argsort(self._operations["seq"].to_numpy("int64"), kind="stable")
         return order
@@ -141,6 +162,11 @@ class Story:
     def _seqs(self) -> np.ndarray:
         seqs: np.ndarray = self._operations["seq"].to_numpy("int64")[self._by_seq]
         return seqs
+
+
+def ids(mounts: Iterable[object]) -> np.ndarray:
+    """Unique ids as an array; NONE for what is none."""
+    return np.array([one if isinstance(one, int) else NONE for one in mounts], "int64")
 
 
 def _row(columns: Columns, at: int) -> Row:

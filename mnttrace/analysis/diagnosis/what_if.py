@@ -14,7 +14,7 @@ import pandas as pd
 from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.diagnosis.barriers import Barrier, on_the_way
 from mnttrace.analysis.diagnosis.command_lines import NamespaceOf, parse
-from mnttrace.analysis.diagnosis.commands import Command, carry_out, effects_of
+from mnttrace.analysis.diagnosis.commands import Command, RefusedCommand, carry_out, effects_of
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped
 from mnttrace.analysis.diagnosis.otherwise import Otherwise, changes_of
 from mnttrace.analysis.model.mounts import Effect, Mount, MountId, Namespace, Refused, lies_under
@@ -74,23 +74,6 @@ class InTheWay:
 
 
 @dataclass(frozen=True)
-class RefusedCommand:
-    """A command that the kernel would refuse.
-
-    Attributes:
-        command: that one.
-        errno: the error's name.
-        reason: why, in words.
-        mounts: those in the way.
-    """
-
-    command: Command
-    errno: str
-    reason: str
-    mounts: tuple[InTheWay, ...]
-
-
-@dataclass(frozen=True)
 class WhatIf:
     """The answer.
 
@@ -100,6 +83,7 @@ class WhatIf:
         consequences: in order of the commands.
         absent: namespaces that new mounts would not come to.
         refused: the last command, if it would be refused; nothing of what it asks for happens.
+        in_the_way: the mounts because of which it would be.
         diagnosis: what the answer stands on.
     """
 
@@ -108,6 +92,7 @@ class WhatIf:
     consequences: tuple[Consequence, ...]
     absent: tuple[Absent, ...]
     refused: RefusedCommand | None
+    in_the_way: tuple[InTheWay, ...]
     diagnosis: Diagnosis
 
     @cached_property
@@ -233,12 +218,13 @@ class _Asked:
         consequences: list[Consequence] = []
         absent: list[Absent] = []
         refused, number = None, 0
+        in_the_way: tuple[InTheWay, ...] = ()
         for number, command in enumerate(commands, 1):
             try:
                 found = effects_of(self._tables, command)
             except Refused as why:
-                mounts = tuple(map(self._in_the_way, why.mounts))
-                refused = RefusedCommand(command, why.errno, why.reason, mounts)
+                in_the_way = tuple(map(self._in_the_way, why.mounts))
+                refused = RefusedCommand(command, why.errno, why.reason)
                 break
             except KeyError as error:
                 raise BadInput(
@@ -255,6 +241,7 @@ class _Asked:
             tuple(consequences),
             tuple(absent),
             refused,
+            in_the_way,
             self._diagnosis,
         )
 

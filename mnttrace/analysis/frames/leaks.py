@@ -1,23 +1,27 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Leaks: mounts that reached other mount namespaces, grouped by cause, worst first."""
+"""Leaks: mounts that reached other mount namespaces, grouped by cause, worst first.
+
+What is wrong with a mount, and how it came, is not decided here, but by
+:mod:`mnttrace.analysis.diagnosis`, as for `why`.
+"""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mnttrace.analysis.frames.propagations import COLUMNS as PROPAGATIONS
-from mnttrace.analysis.names import kinds, labels, starters
+from mnttrace.analysis.diagnosis.lives import NONE, Lives
+from mnttrace.analysis.diagnosis.story import Story
+from mnttrace.analysis.diagnosis.verdicts import HARM, LEFT, WANTED, Verdicts
+from mnttrace.analysis.names import labels, starters
 from mnttrace.analysis.run import Run
-from mnttrace.analysis.settings import are_shared
 from mnttrace.analysis.state.mount_tables import last_tables
 
-# Directions, from the kinds of the two namespaces; the first ones are the worst.
+# Of the same harm: directions, the first ones are the worst.
 _WORST = (
     "container→host",
     "container→container",
@@ -41,33 +45,27 @@ KINDS = (
     "refused",  # see :mod:`mnttrace.analysis.frames.refusals`
     "other",
 )
-_BY_DIRECTION = {
-    "container→host": "escape",
-    "container→container": "container-to-container",
-    "host→container": "host-to-container",
+_CAUSE = ["starter", "reached", "group", "via", "comm"]
+# Columns of the result → of the effects that they are taken from.
+_OF_MOUNT = {
+    "dst_ns": "ns",
+    "dst_ns_id": "ns_id",
+    "mnt_id_unique": "mnt_id_unique",
+    "mountpoint": "mountpoint",
+    "fstype": "fstype",
+    "source": "source",
 }
-# Columns that a bind of an inherited mount takes from that mount: where it came from.
-_ORIGIN = ["seq", "ts", "pid", "tid", "via", "copy_of", "copy_of_unique", "copy_of_path"]
-_ORIGIN += ["copy_of_ns", "copy_of_ns_id"]
-_HELD: dict[str, Any] = {
-    "orphaned": "datetime64[ns, UTC]",
-    "orphaned_seq": "UInt64",
-    "freed": "datetime64[ns, UTC]",
-    "freed_seq": "UInt64",
+_OF_ARRIVAL = {
+    "seq": "seq",
+    "ts": "ts",
+    "pid": "pid",
+    "via": "via",
+    "src_ns": "copy_of_ns",
+    "src_ns_id": "copy_of_ns_id",
+    "copy_of_path": "copy_of_path",
+    "evidence": "evidence",
 }
-_CAUSE = ["starter", "dst_ns_id", "via_group", "via", "comm"]
-_SEEN_LATE = pd.Timedelta(milliseconds=100)  # the recorder polls for the ends of namespaces
-_GROUPED = [
-    "src_ns_id",
-    *_CAUSE[1:],
-    "present",
-    "seq",
-    "mount_id",
-    "mnt_id_unique",
-    "receiver_unique",
-]
-_GROUPED += ["copy_of_unique"]
-_CARRIER = ["via_group", "via_unique", "via_path", "receiver_path"]
+_OF_CARRIER = {"via_group": "via_group", "via_path": "via_path", "receiver_path": "parent_path"}
 COLUMNS = [
     "kind",
     "direction",
@@ -98,95 +96,147 @@ COLUMNS = [
     "via_seq",
     "receiver_path",
     "mount_ids",
-    *_HELD,
+    "orphaned",
+    "orphaned_seq",
+    "freed",
+    "freed_seq",
+    "wanted",
 ]
 
 
-def leaks(run: Run) -> pd.DataFrame:
-    """Copies in other namespaces than their operation's: one row a cause, worst first.
+def leaks(run: Run, story: Story) -> pd.DataFrame:
+    """Copies in other namespaces than their originals': one row a cause, worst first.
 
     Also mounts that namespaces hold, or held for a while: copies that they inherited when they were
-    made, and that stayed when the original was unmounted.
+    made, and that stayed when the original was unmounted; and copies in the namespace of their
+    original, if that is gone.
 
     A cause is a program in one container, unit, or other namespace (`src_ns`; the first of those
     that it was started in, of `starts`), the peer group through which its mounts were propagated
     (`via_group`) and the namespace that they reached (`dst_ns`). A tree that came as one is one.
 
+    Args:
+        run: the recording.
+        story: of the whole recording.
+
     Returns:
         A frame with COLUMNS. `mounts` is the number of mounts, `present` how many were still
-        attached at the end, `residue` how many of these have lost their original. `mountpoint`,
-        `seq` and so on are those of the first mount that is present, else of the first one.
-        `mount_ids` has the ids of all that are present, comma separated.
+        attached at the end, `residue` how many of these have lost their original. `kind`,
+        `mountpoint`, `seq` and so on are those of the worst mount, see
+        :class:`mnttrace.analysis.diagnosis.verdicts.Verdicts`; of the first one, if several are:
+        what `why` says of it. `mount_ids` has the ids of all that are present, comma separated,
+        that one's first.
 
-        `via_path` is the mount in `src_ns` through whose peer group they were propagated, `via_seq`
-        the operation that made it shared (null: it was before), `receiver_path` its peer or
-        slave in `dst_ns`. `direction` is like "container→host". `kind` is one of KINDS: "held"
-        (`via` is namespace-copy), "race" if none of the held ones is present, "residue" if an
-        original is gone, else by the direction.
+        `via_path` is the mount in `src_ns` through whose peer group it was propagated, `via_seq`
+        the operation that made that shared (null: it was before), `receiver_path` its peer or slave
+        in `dst_ns`. `direction` is like "container→host". `wanted` is whether somebody evidently
+        wants it there.
 
-        For "held" and "race", `orphaned` is when the original was unmounted and `orphaned_seq` by
-        which operation, `freed` and `freed_seq` the same of the copy. `freed` is null if the copy
-        is present. `freed_seq` is null if no operation is known, as when the namespace ended:
-        `freed` can be 0.1 s late then, so mounts that were held for less are left out.
+        For "held" and "race" (`via` is namespace-copy), `orphaned` is when the original was
+        unmounted and `orphaned_seq` by which operation, `freed` and `freed_seq` the same of the
+        copy. `freed` is null if the copy is present. `freed_seq` is null if no operation is known,
+        as when the namespace ended: `freed` can be 0.1 s late then, so mounts that were held for
+        less are left out.
+
+        Rows come by what is left, then by `HARM`, direction and time.
 
     Raises:
         RecordingError: a table cannot be read.
     """
     whole = run.whole
-    copies = run.propagations
-    # There can be millions of rows: they are grouped by a few columns; of the others only the
-    # first row of each group is read.
-    elsewhere = (copies["action"] == "attach") & (copies["src_ns_id"] != copies["dst_ns_id"])
-    rows = np.flatnonzero(elsewhere.fillna(False).to_numpy(bool))
-    inherited = run.chosen("propagations", held(whole))
-    narrow = copies[_GROUPED].iloc[rows]
-    if len(inherited):
-        narrow = pd.concat([narrow, inherited[_GROUPED]], ignore_index=True)
-    if narrow.empty:
-        none = pd.DataFrame({name: pd.Series(dtype="string[pyarrow]") for name in COLUMNS})
-        none.attrs["warnings"] = run.warnings
-        return none
-    gone = whole.effects.loc[whole.effects["action"] == "detach", "mnt_id_unique"]
-    narrow = narrow.assign(residue=narrow["present"] & narrow["copy_of_unique"].isin(gone))
-    narrow["starter"] = (
-        narrow["src_ns_id"].map(starters(whole)).astype("string[pyarrow]").fillna("")
-    )
-    # A tree came as one: what carried it is the group that its root came through.
-    root = _roots(narrow)
-    narrow[_CAUSE] = narrow[_CAUSE].iloc[root].set_axis(narrow.index)
-    order = np.lexsort(
-        (
-            narrow["seq"].to_numpy("int64", na_value=np.iinfo(np.int64).max),
-            ~narrow["present"].to_numpy(bool),
-        )
-    )
-    counts = _by_cause(narrow.iloc[order])
-    first = order[counts.pop("row").to_numpy()]
-    found = _rows_at(first, copies, rows, inherited)
-    found[_CARRIER] = _rows_at(root[first], copies, rows, inherited)[_CARRIER]
+    lives = story.lives
+    verdicts = story.judge.attached(_candidates(whole))
+    verdicts = verdicts.of(np.flatnonzero(verdicts.kind != ""))
+    verdicts = verdicts.of(_chosen(run, verdicts))
+    mounts = _mounts(whole, lives, verdicts)
+    order = np.lexsort((verdicts.attached, mounts["harm"], ~mounts["present"]))
+    counts = _by_cause(mounts.iloc[order])
+    worst = verdicts.of(order[counts.pop("row").to_numpy()])
+    found = _described(whole, lives, worst)
     for name in counts.columns:
         found[name] = counts[name].array
-    found = _where_they_are(found, whole)
-    found = _with_via_seq(found, whole)
-    found = _with_names(found, whole)
-    found["kind"] = _kinds(found)
-    worst = found["direction"].map(_WORST.index).astype("int64")
-    found = found.assign(worst=worst, gone=found["present"] == 0)
-    found = found.sort_values(["gone", "worst", "seq"], kind="stable")
+    found = _with_names(_where_they_are(found, whole), whole)
+    found = found.assign(
+        gone=found["present"] == 0,
+        harm=_harm(worst),
+        worst=found["direction"].map(_WORST.index).astype("int64"),
+        at=worst.arrived,
+    )
+    found = found.sort_values(["gone", "harm", "worst", "at"], kind="stable")
     found = found[COLUMNS].reset_index(drop=True)
     found.attrs["warnings"] = run.warnings
     return found
 
 
-def _roots(copies: pd.DataFrame) -> np.ndarray:
+def _candidates(run: Run) -> np.ndarray:
+    """The effects that attached copies: positions."""
+    effects = run.effects
+    is_copy = effects["via"].isin(["peer", "slave"]) | effects["copy_of_unique"].notna()
+    return np.flatnonzero(is_copy & (effects["action"] == "attach"))
+
+
+def _chosen(run: Run, verdicts: Verdicts) -> np.ndarray:
+    """Which of them belong to a part of a recording."""
+    whole, everything = run.whole, np.arange(len(verdicts.kind))
+    if run is whole:
+        return everything
+    effects = whole.effects
+    names = {name: _OF_ARRIVAL[name] for name in ("seq", "ts", "src_ns_id", "copy_of_path")}
+    frame = _taken(effects, verdicts.arrived, names | {"via_path": "via_path"})
+    names = {name: _OF_MOUNT[name] for name in ("dst_ns_id", "mountpoint")}
+    frame = frame.join(_taken(effects, verdicts.attached, names))
+    return run.chosen("propagations", frame).index.to_numpy()
+
+
+def _taken(effects: pd.DataFrame, at: np.ndarray, names: dict[str, str]) -> pd.DataFrame:
+    """Some columns of some effects, under other names; null where there is no effect."""
+    columns = {name: effects[of].array.take(at, allow_fill=True) for name, of in names.items()}
+    return pd.DataFrame(columns)
+
+
+def _harm(verdicts: Verdicts) -> np.ndarray:
+    harm = pd.Series(verdicts.kind, dtype=object).map(HARM).to_numpy("int64")
+    return np.where(verdicts.wanted, WANTED, harm)
+
+
+def _mounts(run: Run, lives: Lives, verdicts: Verdicts) -> pd.DataFrame:
+    """What mounts are grouped and counted by."""
+    at, arrived = verdicts.attached, verdicts.arrived
+    operations = run.operations
+    by = pd.Index(operations["seq"]).get_indexer(lives.numbers("seq", arrived))
+    comms, _ = pd.factorize(operations["comm"])
+    spaces, which = np.unique(verdicts.source, return_inverse=True)
+    started, _ = pd.factorize(pd.Series(spaces).map(starters(run)).fillna(""))
+    mounts = pd.DataFrame(
+        {
+            "mount": lives.numbers("mnt_id_unique", at),
+            "parent": lives.numbers("parent_unique", at),
+            "source": verdicts.source,
+            "starter": started[which],
+            "reached": lives.numbers("ns_id", at),
+            "group": lives.numbers("via_group", arrived),
+            "via": run.effects["via"].cat.codes.to_numpy()[arrived],
+            "comm": np.where(by < 0, NONE, np.append(comms, NONE)[by]),
+            "present": verdicts.freed == NONE,
+            "residue": np.isin(verdicts.kind, LEFT),
+            "mount_id": lives.numbers("mount_id", at),
+            "harm": _harm(verdicts),
+        }
+    )
+    # A tree came as one: what carried it is the group that its root came through.
+    root = _roots(mounts)
+    mounts[_CAUSE] = mounts[_CAUSE].iloc[root].set_axis(mounts.index)
+    return mounts
+
+
+def _roots(mounts: pd.DataFrame) -> np.ndarray:
     """For each copy the position of the root of its tree: of copies on copies, by one program."""
-    first = np.flatnonzero(~copies["mnt_id_unique"].duplicated())
-    known = pd.Index(copies["mnt_id_unique"].iloc[first])
-    found = known.get_indexer(copies["receiver_unique"])
-    parent = np.where(found < 0, -1, first[found])
-    keys = ["starter", "comm", "dst_ns_id"]
-    program = copies.groupby(keys, dropna=False, observed=True).ngroup().to_numpy()
-    root: np.ndarray = np.arange(len(copies))
+    first = np.flatnonzero(~mounts["mount"].duplicated())
+    known = pd.Index(mounts["mount"].iloc[first])
+    found = known.get_indexer(mounts["parent"])
+    parent = np.where(found < 0, -1, first[found]) if len(first) else found
+    program = mounts.groupby(["starter", "comm", "reached"], sort=False).ngroup().to_numpy()
+    root: np.ndarray = np.arange(len(mounts))
     is_inner = (parent >= 0) & (program[parent] == program)
     root[is_inner] = parent[is_inner]
     while not np.array_equal(further := root[root], root):
@@ -196,7 +246,7 @@ def _roots(copies: pd.DataFrame) -> np.ndarray:
 
 def _by_cause(copies: pd.DataFrame) -> pd.DataFrame:
     """How many copies each cause has, and `row`, the position of its first one."""
-    groups = copies.groupby(_CAUSE, dropna=False, observed=True, sort=False)
+    groups = copies.groupby(_CAUSE, sort=False)
     codes = groups.ngroup().to_numpy()  # in the order in which they come
     _, first = np.unique(codes, return_index=True)
     present, residue = (copies[name].to_numpy(dtype=bool) for name in ("present", "residue"))
@@ -208,7 +258,7 @@ def _by_cause(copies: pd.DataFrame) -> pd.DataFrame:
         {
             "row": first,
             "mounts": np.bincount(codes),
-            "starts": groups["src_ns_id"].nunique().to_numpy(),
+            "starts": groups["source"].nunique().to_numpy(),
             "present": np.bincount(codes, present).astype("int64"),
             "residue": np.bincount(codes, residue).astype("int64"),
             "mount_ids": pd.array(
@@ -218,29 +268,33 @@ def _by_cause(copies: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _rows_at(
-    places: np.ndarray, copies: pd.DataFrame, rows: np.ndarray, inherited: pd.DataFrame
-) -> pd.DataFrame:
-    """All columns of some copies: of propagated ones (at `rows`), then of inherited ones."""
-    is_propagated = places < len(rows)
-    propagated = copies.iloc[rows[places[is_propagated]]]
-    nothing = {
-        name: pd.Series(index=propagated.index, dtype=dtype) for name, dtype in _HELD.items()
-    }
-    parts = [propagated.assign(**nothing).set_index(np.flatnonzero(is_propagated))]
-    if len(inherited):
-        kept = inherited.iloc[places[~is_propagated] - len(rows)]
-        parts.append(kept.set_index(np.flatnonzero(~is_propagated)))
-    whole: pd.DataFrame = pd.concat(parts)
-    return whole.sort_index()
-
-
-def _kinds(found: pd.DataFrame) -> pd.Series:
-    kind = found["direction"].map(_BY_DIRECTION).fillna("other")
-    kind = kind.mask(found["residue"] > 0, "residue")
-    was_held = found["via"] == "namespace-copy"
-    kind = kind.mask(was_held, "held").mask(was_held & (found["present"] == 0), "race")
-    return kind.astype("string[pyarrow]")
+def _described(run: Run, lives: Lives, worst: Verdicts) -> pd.DataFrame:
+    """How some mounts came, and when they were orphaned and freed."""
+    effects = run.effects
+    carriers = lives.carriers(worst.arrived)
+    since = lives.shared_since(carriers)
+    was_held = lives.is_via(worst.arrived, "namespace-copy")
+    orphaned = np.where(was_held, worst.orphaned, NONE)
+    freed = np.where(was_held, worst.freed, NONE)
+    parts = [
+        _taken(effects, worst.attached, _OF_MOUNT),
+        _taken(effects, worst.arrived, _OF_ARRIVAL),
+        _taken(effects, carriers, _OF_CARRIER),
+        _taken(effects, since, {"via_seq": "seq"}),
+        _taken(effects, orphaned, {"orphaned": "ts", "orphaned_seq": "seq"}),
+        _taken(effects, freed, {"freed": "ts", "freed_seq": "seq"}),
+    ]
+    found = pd.concat(parts, axis="columns")
+    operations = run.operations
+    by = pd.Index(operations["seq"]).get_indexer(lives.numbers("seq", worst.arrived))
+    calls = _taken(operations, by, {"comm": "comm", "syscall": "syscall"})
+    return found.assign(
+        comm=calls["comm"],
+        syscall=calls["syscall"],
+        kind=pd.array(worst.kind, "string[pyarrow]"),
+        direction=pd.array(worst.direction, "string[pyarrow]"),
+        wanted=worst.wanted,
+    )
 
 
 def _where_they_are(copies: pd.DataFrame, run: Run) -> pd.DataFrame:
@@ -253,88 +307,12 @@ def _where_they_are(copies: pd.DataFrame, run: Run) -> pd.DataFrame:
     return copies.assign(mountpoint=moved.fillna(copies["mountpoint"]))
 
 
-def held(run: Run) -> pd.DataFrame:
-    """Mounts that namespaces inherited and kept after the original was unmounted.
-
-    Returns:
-        Rows with the columns of :mod:`mnttrace.analysis.frames.propagations`, `via` namespace-copy
-        and `seq` the operation that made the namespace; and orphaned, orphaned_seq, freed and
-        freed_seq, as of :func:`leaks`.
-    """
-    effects = run.effects
-    is_attach, via = effects["action"] == "attach", effects["via"]
-    gone = effects.loc[effects["action"] == "detach", ["mnt_id_unique", "via", "ts", "seq"]]
-    gone = gone.drop_duplicates("mnt_id_unique", keep="last").set_index("mnt_id_unique")
-    unmounted = gone.index[gone["via"].isin(["direct", "peer", "slave"])]
-    is_orphan = is_attach & (via == "namespace-copy") & effects["copy_of_unique"].isin(unmounted)
-    orphans = _last_of_each(effects[is_orphan])
-    if orphans.empty:
-        return orphans.reindex(columns=[*PROPAGATIONS, *_HELD])
-    # And binds of these, as a container's volumes are.
-    is_bound = is_attach & (via == "direct") & effects["copy_of_unique"].notna()
-    bound = _last_of_each(effects[is_bound])
-    copies, source = [orphans], orphans["mnt_id_unique"]
-    while len(source):
-        more = bound[bound["copy_of_unique"].isin(source)]
-        first = pd.concat(copies).loc[more["copy_of_unique"].to_numpy()]
-        copies.append(more.assign(**{name: first[name].array for name in _ORIGIN}))
-        source = more["mnt_id_unique"]
-    found = pd.concat(copies)
-    for end, of in (("orphaned", "copy_of_unique"), ("freed", "mnt_id_unique")):
-        for name, column in ((end, "ts"), (f"{end}_seq", "seq")):
-            found[name] = found[of].map(gone[column]).astype(_HELD[name])
-    # A copy that went with the original, or before it, was not held. The time of an operation is
-    # exact; the end of a namespace is seen a little late, so the order is not certain then.
-    together = (found["freed_seq"] == found["orphaned_seq"]).fillna(False)
-    longer = found["freed"] - found["orphaned"]
-    least = longer.where(found["freed_seq"].notna(), longer - _SEEN_LATE)
-    found = found[found["freed"].isna() | ((least > pd.Timedelta(0)) & ~together)]
-    operations = run.operations[["seq", "syscall", "comm"]]
-    operations = operations[operations["seq"].isin(found["seq"])].set_index("seq")
-    found = found.rename(columns={"ns": "dst_ns", "ns_id": "dst_ns_id"}).assign(
-        src_ns=found["copy_of_ns"],
-        src_ns_id=found["copy_of_ns_id"],
-        syscall=found["seq"].map(operations["syscall"].astype("string[pyarrow]")),
-        comm=found["seq"].map(operations["comm"]),
-        receiver_path=found["parent_path"],
-        receiver_unique=found["parent_unique"],
-        present=found["freed"].isna(),
-    )
-    return found[[*PROPAGATIONS, *_HELD]]
-
-
-def _last_of_each(effects: pd.DataFrame) -> pd.DataFrame:
-    last = effects.drop_duplicates("mnt_id_unique", keep="last")
-    return last.set_index("mnt_id_unique", drop=False)
-
-
-def _with_via_seq(found: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """With the operations that made shared the mounts through which copies were propagated."""
-    effects = run.effects
-    is_made = (effects["action"] == "attach") | (
-        (effects["action"] == "change") & ~are_shared(effects["before"])
-    )
-    is_made &= effects["shared"].notna() & effects["seq"].notna()
-    is_made &= effects["mnt_id_unique"].isin(found["via_unique"])
-    made = effects.loc[is_made, ["mnt_id_unique", "seq"]].astype("int64").sort_values("seq")
-    made = made.rename(columns={"mnt_id_unique": "via_unique", "seq": "via_seq"})
-    asked = found[["via_unique", "seq"]].dropna().astype("int64").reset_index()
-    since = pd.merge_asof(
-        asked.sort_values("seq"), made, left_on="seq", right_on="via_seq", by="via_unique"
-    )
-    column = since.set_index("index")["via_seq"].astype("UInt64")
-    return found.assign(via_seq=column.reindex(found.index))
-
-
 def _with_names(found: pd.DataFrame, run: Run) -> pd.DataFrame:
     processes = run.processes.drop_duplicates("pid", keep="last").set_index("pid")
-    kind, name = kinds(run), labels(run)
-    sides = {}
+    name = labels(run)
     for end in ("src", "dst"):
-        ns = found[f"{end}_ns_id"]
-        sides[end] = ns.map(kind).astype("string[pyarrow]").fillna("other")
         inode = "mnt:[" + found[f"{end}_ns"].astype("string[pyarrow]") + "]"
-        found[f"{end}_name"] = ns.map(name).astype("string[pyarrow]").fillna(inode)
-    found["direction"] = sides["src"] + "→" + sides["dst"]
+        label = found[f"{end}_ns_id"].map(name).astype("string[pyarrow]")
+        found[f"{end}_name"] = label.fillna(inode)
     found["command"] = found["pid"].map(processes["command"])
     return found

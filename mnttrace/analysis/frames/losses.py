@@ -23,6 +23,8 @@ _MEANINGS = {
     "who attached or detached these is not known",
     "lost_runs": "up to {n} {call|calls} {is|are} missing: "
     "their processor was reporting another one",
+    "lost_removals": "up to {n} {call|calls} that removed files {is|are} missing: "
+    "what they detached has a thread, and no operation",
     "lost_number": "{n} {mount|mounts} {has|have} ids that other mounts had before: "
     "there were too many",
     "lost_made": "{n} {mount|mounts} {is|are} missing: "

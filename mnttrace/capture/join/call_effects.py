@@ -81,6 +81,8 @@ class CallEffects:
         missing = self._changed.take(call, after) if after else []
         if born:
             take_born(call, born, self._known)
+        if unwatched:
+            self._known.detaches.expected.look_for_absent(unwatched)
         if call.kind == SyscallKind.UMOUNT:
             self._known.detaches.by_umount(call, missing)
         elif call.kind == SyscallKind.REMOVE:

@@ -43,6 +43,7 @@ class Detaches:
 
     Attributes:
         expected: what is to go along in other namespaces.
+        uncalled: how many mounts went by a thread, and not with a call or a namespace.
         doubtful: of how many mounts it is not known whether they went with a umount or with their
             namespace.
     """
@@ -55,7 +56,7 @@ class Detaches:
         self._rows = rows
         self._changes = changes
         self.expected = ExpectedDetaches(tables, pending)
-        self.doubtful = 0
+        self.doubtful = self.uncalled = 0
 
     # ---- by calls
 
@@ -81,6 +82,8 @@ class Detaches:
         reported = [mount.unique for mount in known[begin:]]
         missing = last_at_each_place(self._tables.attached(missing))
         mounts = self._tables.attached(dict.fromkeys([*missing, *reported]))
+        if not mounts and (released := self.expected.released(call)):
+            mounts = [released]
         if not mounts:
             return
         direct, is_at_path = taken_directly(call, mounts, self._tables, self.expected, reported)
@@ -122,6 +125,7 @@ class Detaches:
         mounts = [mount for mount in mounts if mount.unique in self._tables]
         own = {mount.unique for mount in mounts}
         on_file = next((m for m in reversed(mounts) if m.parent not in own), None)
+        on_file = on_file or self.expected.released(call)
         if on_file is None:
             return
         if call.last_detached_known_by != BY_EVENT:
@@ -149,12 +153,10 @@ class Detaches:
         return along
 
     def by_lists(self, call: CallEnded, lists: list[MountList]) -> None:
-        """What a call took in namespaces that nobody reports of yet: these were listed after it."""
-        for key, entries in whole_lists(lists):
-            present = {entry.unique for entry in entries}
+        """What was to go with a call in these namespaces, and is there, stayed; what is not went
+        with it."""
+        for _, present in whole_lists(lists):
             self.expected.found(present, call.end + 1)
-            lacking = self._tables.of_namespace(key) - present
-            self.expected.lacks(one for one in lacking if not self._pending.has_detached(one))
         self._take_due(Cause.of(call.row))
 
     def _take_due(self, current: Cause) -> None:
@@ -196,6 +198,7 @@ class Detaches:
         dead = {mount.key for mount in mounts if mount.is_root}
         self._died([mount for mount in mounts if mount.key in dead], "kernel", cause)
         removed = [mount for mount in mounts if mount.key not in dead]
+        self.uncalled += len(removed)
         for mount in removed:
             if not mount.is_hidden:
                 via: Via = "expiry" if mount.is_automount else ""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mnttrace.capture.join.effect_rows import Via
 from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.mount_list import MountList, whole_lists
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
@@ -129,6 +130,24 @@ class ExpectedDetaches:
             self._absent.add(unique)
             if unique in self._expected:
                 self._due[unique] = None
+
+    def look_for_absent(self, lists: Iterable[MountList]) -> None:
+        """Namespaces that nobody reports of yet were listed: see what is no longer there."""
+        for key, present in whole_lists(lists):
+            lacking = self._tables.of_namespace(key) - present
+            self.lacks(one for one in lacking if not self._pending.has_detached(one))
+
+    def released(self, call: CallEnded) -> MountState | None:
+        """What a thread was about to free after a call, where nothing is reported of it yet: the
+        lowest mount of that tree which is no longer there."""
+        mount = self._tables.get(call.last_detached)
+        if mount is None or self._pending.has_detached(mount.unique):
+            return None
+        seen = {mount.unique}
+        while mount.parent in self._absent - seen and (parent := self._tables.get(mount.parent)):
+            mount = parent
+            seen.add(mount.unique)
+        return mount
 
     def are_absent(self, uniques: AbstractSet[int]) -> AbstractSet[int]:
         """Those of some mounts that a list lacked."""

@@ -52,6 +52,9 @@ class KnownMounts:
     def add_losses(self, losses: dict[str, int]) -> None:
         """Add what is not known of mounts to what was lost, by kind."""
         losses["ambiguous_detaches"] = self.detaches.doubtful
+        # Few removals detach mounts; those that did left mounts that no call took away.
+        skipped = losses.pop("skipped_removals", 0)
+        losses["lost_removals"] = min(skipped, self.detaches.uncalled)
         if self._uses_fanotify:
             losses["lost_notifications"] = self.pending.overflows
             unlisted = self.pending.unlisted + self.uncalled.unlisted

@@ -46,9 +46,10 @@ class MountList(msgspec.Struct):
         return self.reason == other.reason and self.key == other.key
 
 
-def whole_lists(lists: Iterable[MountList]) -> Iterator[tuple[int, list[MountEntry]]]:
-    """(namespace, its mounts) for those of some lists, in parts, that came whole."""
+def whole_lists(lists: Iterable[MountList]) -> Iterator[tuple[int, set[int]]]:
+    """(namespace, the unique ids of its mounts) for those of some lists, in parts, that came
+    whole."""
     for key, parts in groupby(lists, key=lambda found: found.key):
         found = list(parts)
         if found[0].is_first and found[-1].is_last:
-            yield key, [entry for part in found for entry in part.entries]
+            yield key, {entry.unique for part in found for entry in part.entries}

@@ -61,7 +61,7 @@ def test_what_a_namespace_carried_to_the_host(record, tmp_path: Path) -> None:
     assert f"umount {tmp_path}/volume/x" in answer
     assert "mount --make-rslave" in answer.partition("To keep it from happening again")[2]
     told = json.loads((tmp_path / "json").read_text())
-    assert [one["kind"] for one in told["holders"]] == ["leak", ""]
+    assert [one["kind"] for one in told["holders"]] == ["other", ""]
     assert [step["how"] for step in told["holders"][0]["steps"]] == ["propagated", "mounted"]
     # The volume there was shared from the birth of its namespace on.
     assert told["holders"][0]["steps"][0]["shared_since"]["syscall"] == "unshare"

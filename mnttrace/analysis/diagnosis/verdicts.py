@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is wrong with mounts that came from elsewhere: one verdict, for all answers.
+
+`leaks` asks for a million mounts at once, `why` for those that it explains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mnttrace.analysis.diagnosis.lives import NONE, Lives
+from mnttrace.analysis.names import kinds
+from mnttrace.analysis.run import Run
+
+# By harm: what keeps a file system, its device or mount point busy; what came to the host; what
+# grows; what is only there; what somebody wants; what is over.
+HARM = {
+    "held": 0,
+    "residue": 0,
+    "escape": 1,
+    "doubling": 2,
+    "refused": 3,
+    "container-to-container": 4,
+    "other": 5,
+    "host-to-container": 6,
+    "race": 7,
+}
+WANTED = HARM["host-to-container"]
+LEFT = ("held", "residue")  # the original is gone, and the copy keeps the file system busy
+# Why a umount that is refused is a matter of a busy file system, see `obstacles/`.
+BUSY = ("in-use", "copy-in-use", "mounts-on-it")
+_ENDS = ("host", "container", "other")  # kinds of namespaces
+_DIRECTIONS = np.array([f"{source}→{to}" for source in _ENDS for to in _ENDS], object)
+_BY_DIRECTION = {
+    "container→host": "escape",
+    "container→container": "container-to-container",
+    "host→container": "host-to-container",
+}
+_SENT = np.array([_BY_DIRECTION.get(one, "other") for one in _DIRECTIONS], object)
+_SEEN_LATE = pd.Timedelta(milliseconds=100).value  # the recorder polls for the ends of namespaces
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Verdicts on some mounts; each attribute has one value a mount.
+
+    Attributes:
+        attached: the effect that attached it, as a position in `effects`; NONE for none.
+        arrived: that by which it came to its namespace, or what it was bound from.
+        orphaned: that which detached what it is a copy of.
+        freed: that which detached it.
+        kind: "held" if it was inherited, and stayed when the original was unmounted; "race" if so
+            for a while; "residue" if it was propagated, and the original is gone; if it was
+            propagated from another namespace, by the direction "escape", "container-to-container",
+            "host-to-container" or "other"; else "".
+        direction: from which kind of namespace it came to which, as "container→host".
+        source: the unique id of the namespace that it came from.
+        wanted: whether somebody evidently wants it: slaves want what they receive, and containers
+            what the host shares with them.
+    """
+
+    attached: np.ndarray
+    arrived: np.ndarray
+    orphaned: np.ndarray
+    freed: np.ndarray
+    kind: np.ndarray
+    direction: np.ndarray
+    source: np.ndarray
+    wanted: np.ndarray
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Whether it is there, is none's own, and nobody evidently wants it."""
+        found: np.ndarray = (self.kind != "") & (self.freed == NONE) & ~self.wanted
+        return found
+
+    def of(self, which: np.ndarray) -> Verdicts:
+        """Those on some of the mounts."""
+        return Verdicts(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+
+class Judge:
+    """Gives verdicts.
+
+    Args:
+        run: the whole recording.
+        lives: of that.
+    """
+
+    def __init__(self, run: Run, lives: Lives) -> None:
+        self._lives = lives
+        self._times = run.effects["ts"]
+        self._kinds = kinds(run)
+
+    def mounts(self, mounts: np.ndarray) -> Verdicts:
+        """On some mounts, by their unique ids; NONE for one without."""
+        return self.attached(self._lives.attached(mounts))
+
+    def attached(self, attached: np.ndarray) -> Verdicts:
+        """On the mounts that some effects attached."""
+        lives = self._lives
+        arrived = lives.arrivals(attached)
+        orphaned = lives.detached(lives.numbers("copy_of_unique", arrived))
+        freed = lives.detached(lives.numbers("mnt_id_unique", attached))
+        source = lives.numbers("copy_of_ns_id", arrived)
+        reached = lives.numbers("ns_id", attached)
+        direction = self._end(source) * len(_ENDS) + self._end(reached)
+        inherited = lives.is_via(arrived, "namespace-copy")
+        propagated = (arrived != NONE) & ~inherited
+        gone, there = orphaned != NONE, freed == NONE
+        # What ends with its namespace was not unmounted: nobody waits for it.
+        kept = inherited & gone & ~lives.is_via(orphaned, "namespace-death")
+        sent = propagated & (arrived == attached) & (source != reached)
+        brief = kept & ~there
+        brief[brief] = self._are_longer(orphaned[brief], freed[brief])
+        kind = np.full(len(attached), "", object)
+        kind[sent] = _SENT[direction[sent]]
+        kind[propagated & gone & there] = "residue"
+        kind[kept & there] = "held"
+        kind[brief] = "race"
+        is_asked_for = lives.is_via(arrived, "slave") | (kind == "host-to-container")
+        wanted = is_asked_for & sent & ~(gone & there)
+        named = _DIRECTIONS[direction]
+        return Verdicts(attached, arrived, orphaned, freed, kind, named, source, wanted)
+
+    def _end(self, namespaces: np.ndarray) -> np.ndarray:
+        """The kinds of some namespaces, as places in _ENDS."""
+        known = np.array([*(_ENDS.index(kind) for kind in self._kinds), _ENDS.index("other")])
+        found: np.ndarray = known[self._kinds.index.get_indexer(pd.Index(namespaces))]
+        return found
+
+    def _are_longer(self, orphaned: np.ndarray, freed: np.ndarray) -> np.ndarray:
+        """Whether copies stayed longer than the originals, that it could be seen.
+
+        The time of an operation is exact; the end of a namespace is seen a little late, so the
+        order is not certain then.
+        """
+        times = [self._times.iloc[at].to_numpy("datetime64[ns]") for at in (orphaned, freed)]
+        longer = (times[1] - times[0]).astype("int64")
+        by = [self._lives.numbers("seq", at) for at in (orphaned, freed)]
+        least = np.where(by[1] == NONE, longer - _SEEN_LATE, longer)
+        found: np.ndarray = (least > 0) & ((by[0] != by[1]) | (by[1] == NONE))
+        return found
