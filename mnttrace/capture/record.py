@@ -83,10 +83,11 @@ class Recorder:
         self._signal = 0
         with ExitStack() as held:
             held.callback(self._probes.close)
-            make(directory, force)
             # Imported once the probes are armed: what happens meanwhile waits in their buffer.
             from mnttrace.capture.session import Session
 
+            self._probes.complete()
+            make(directory, force)
             meta = about(command, keep_secrets)
             self.session = Session(
                 self._probes, self._add, meta["wall_offset"], wanted, keep_secrets, directory

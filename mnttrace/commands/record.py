@@ -13,6 +13,7 @@ import click
 
 from mnttrace.commands._common import PROGRAMS, VERBOSE, teller
 from mnttrace.commands._filters import filters, wanted
+from mnttrace.errors import BadInput
 from mnttrace.probes.backends import BACKENDS
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def command(
     """
     from mnttrace.capture.record import Recorder
 
+    if programs and backend == "none":
+        raise BadInput("--backend none loads no programs", "leave out --programs")
     recorder = Recorder(
         output,
         force,

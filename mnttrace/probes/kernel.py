@@ -97,9 +97,9 @@ class KernelProbes:
         # A hash takes memory for all that it can have.
         unused = {} if self._followed else {"followed": 1}
         self._sizes = {"events": ring_bytes} | unused
-        supply: Supply = Given(programs) if programs else Kept(say)
-        self.features = arm(backend, supply, self._load, say).words
-        self.origin = supply.origin
+        self._supply: Supply = Given(programs) if programs else Kept(say)
+        self.features = arm(backend, self._supply, self._load, say).words
+        self.origin = self._supply.origin
         try:
             self._attach()
             self.ring = Ring(self._loaded.maps["events"].descriptor, ring_bytes)
@@ -222,7 +222,11 @@ class KernelProbes:
             CaptureError: the kernel refuses one.
         """
         if not self._is_complete:
-            self._loaded.complete()
+            try:
+                self._loaded.complete()
+            except CaptureError:
+                self._supply.forget()  # so that the next start compiles them
+                raise
             self._link(_NOT_AT_ONCE)
             self._is_complete = True
 

@@ -76,6 +76,11 @@ class Store:
         finally:
             os.close(directory)
 
+    def remove(self, name: str) -> None:
+        """Remove a file, if that can be done."""
+        with suppress(OSError):
+            (self.directory / name).unlink()
+
     def _open(self) -> int:
         directory = os.open(self.directory, _DIRECTORY)
         try:

@@ -58,6 +58,9 @@ class Supply(Protocol):
             CaptureError: they cannot be compiled.
         """
 
+    def forget(self) -> None:
+        """Keep no more what the kernel has refused."""
+
 
 class Kept:
     """Programs that are kept on this machine; what there is not is compiled, and kept then.
@@ -107,6 +110,10 @@ class Kept:
         else:
             self.origin += f", and kept in {self._store.directory}"
         return programs
+
+    def forget(self) -> None:
+        """As of :class:`Supply`."""
+        self._store.remove(self._name)
 
     @property
     def _name(self) -> str:
@@ -172,6 +179,9 @@ class Given:
     def compile(self, _definitions: dict[str, int]) -> ProgramSet:
         """There are those in the file alone."""
         raise NotImplementedError
+
+    def forget(self) -> None:
+        """The file is somebody's."""
 
 
 def write_file(

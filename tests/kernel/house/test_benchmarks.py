@@ -64,6 +64,13 @@ def test_tracers_are_compared(tmp_path: Path) -> None:
     }
 
 
+def test_starts_with_and_without_kept_programs_are_compared() -> None:
+    told = told_by("arming", "--rounds", "1")
+    assert list(told)[1:] == ["kept", "compiled", "ratio"]
+    # Compiling takes longer than anything else, however busy the machine.
+    assert float(told["ratio"][0].split()[0]) < 1
+
+
 def test_both_ways_of_decoding_give_the_same() -> None:
     """It ends with an error if they do not."""
     told = told_by("decoding", "--lists", "10", "--rounds", "1")

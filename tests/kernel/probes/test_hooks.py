@@ -21,6 +21,8 @@ from mnttrace.linux.btf import Btf
 from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH, MountEvent, events
 from mnttrace.linux.perf import takes_kprobe
+from mnttrace.probes import facts
+from mnttrace.probes.backends import Features
 from mnttrace.probes.kernel import KernelProbes
 from mnttrace.probes.records import RECORD_EVENT, EventRecord
 from mnttrace.probes.ring import records
@@ -60,6 +62,13 @@ def test_what_is_not_there_cannot_be_traced() -> None:
     assert not traceable(0, at_exit=False)
     assert not traceable(1, at_exit=True)  # an integer, in any kernel's BTF
     assert not takes_kprobe("no_such_function", at_exit=False)
+
+
+def test_what_a_kernel_has_is_among_what_its_btf_allows_for() -> None:
+    known = facts.read()
+    found = Features.tried(known)
+    assert found in Features.possible(known)
+    assert found.namespace_ids == known.namespaces_have_ids
 
 
 def test_hooks_are_chosen_where_they_work() -> None:

@@ -114,15 +114,19 @@ def compiled_by_another(file: Path) -> None:
     file.write_bytes(encode(msgspec.structs.replace(bundle, compiler=stamps)))
 
 
-def without_a_program(file: Path) -> None:
-    """The kernel refuses it: its last instruction is missing."""
-    bundle = decode(file.read_bytes())
-    programs = [
-        msgspec.structs.replace(one, code=one.code[:-8]) if one.name == "finish" else one
-        for one in bundle.sets[0].programs
-    ]
-    sets = [msgspec.structs.replace(bundle.sets[0], programs=programs)]
-    file.write_bytes(encode(msgspec.structs.replace(bundle, sets=sets)))
+def without_the_end_of(name: str) -> Callable[[Path], None]:
+    """The kernel refuses a program whose last instruction is missing."""
+
+    def act(file: Path) -> None:
+        bundle = decode(file.read_bytes())
+        programs = [
+            msgspec.structs.replace(one, code=one.code[:-8]) if one.name == name else one
+            for one in bundle.sets[0].programs
+        ]
+        sets = [msgspec.structs.replace(bundle.sets[0], programs=programs)]
+        file.write_bytes(encode(msgspec.structs.replace(bundle, sets=sets)))
+
+    return act
 
 
 def test_what_is_wrong_with_kept_programs_is_said_and_they_are_compiled(
@@ -139,7 +143,7 @@ def test_what_is_wrong_with_kept_programs_is_said_and_they_are_compiled(
         (rewritten(release="1.2.3"), "for Linux 1.2.3"),
         (rewritten(btf="00"), "another build"),
         (compiled_by_another, "another bcc"),
-        (without_a_program, "the kernel refuses the BPF program finish"),
+        (without_the_end_of("finish"), "the kernel refuses the BPF program finish"),
     ):
         harm(kept(tmp_path))
         said = start()
@@ -149,6 +153,18 @@ def test_what_is_wrong_with_kept_programs_is_said_and_they_are_compiled(
             f"BPF programs: compiled, and kept in {tmp_path / CACHE}",
         ]
         assert kept(tmp_path).read_bytes() == whole
+
+
+def test_what_is_refused_late_is_compiled_at_the_next_start(
+    start, tmp_path: Path, mnttrace
+) -> None:
+    start()
+    if Recording(tmp_path / "run.mnttrace").meta["backend"] == "syscalls":
+        pytest.skip("there is no such program here")
+    without_the_end_of("survey")(kept(tmp_path))
+    done = mnttrace("record", "--force", "--", "true", MNTTRACE_CACHE=str(tmp_path / CACHE))
+    one_line(done, 7, "the kernel refuses the BPF program survey")
+    assert start()[0] == "compiling the BPF programs"
 
 
 def test_a_store_of_somebody_else_is_left_alone(start, tmp_path: Path) -> None:
@@ -218,6 +234,11 @@ def test_a_file_that_is_not_to_be_loaded(
     done = mnttrace("record", "--programs", "programs", "--", "true")
     one_line(done, 2, "programs", word)
     assert not (tmp_path / "run.mnttrace").exists()
+
+
+def test_mount_tables_alone_need_no_programs(given: Path, mnttrace) -> None:
+    done = mnttrace("record", "--backend", "none", "--programs", given, "--", "true")
+    one_line(done, 2, "--backend none", "--programs")
 
 
 def test_half_of_what_another_kernel_is_known_by(mnttrace) -> None:

@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: The mnttrace authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which ways to see mounts a kernel allows for, by its BTF: the best first."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mnttrace.probes.backends import Features, candidates
+from mnttrace.probes.compiled import Facts, Function
+
+FUNCTIONS = {"mnt_add_to_ns": 2, "transfer_propagation": 2, "change_mnt_propagation": 2}
+NUMBERS = {name: Function(at, count) for at, (name, count) in enumerate(FUNCTIONS.items(), 1)}
+OFFSETS = dict.fromkeys(
+    ["MNT_NS_TREE", "MOUNT_NODE", "MOUNT_ID_UNIQUE", "MNT_NS_ID", "FANOTIFY_MNT_ID"], 8
+)
+NEW = Facts(
+    "x86_64",
+    "6.18.0",
+    "",
+    OFFSETS | {"CAN_WALK": 1},
+    NUMBERS | {"bulk_make_private": Function(7, 2), "bpf_rdonly_cast": Function(9, 2)},
+    True,
+)
+OLD = Facts(
+    "x86_64",
+    "6.1.0",
+    "",
+    {"MNT_NS_LIST": 8, "MOUNT_LIST": 8, "MNT_NS_ID": 8},
+    {
+        "clone_mnt": Function(1, 3),
+        "commit_tree": Function(2, 1),
+        "change_mnt_propagation": Function(3, 2),
+        "vfs_create_mount": Function(4, 1),
+        "cleanup_mnt": Function(5, 1),
+    },
+    False,
+)
+ALL, NONE = Features(True, True, True), Features(False, False, False)
+
+
+def names(facts: Facts, features: Features, backend: str | None = None) -> list[str]:
+    """Backends, with the hooks of each."""
+    found = candidates(backend, facts, features)
+    return [" ".join([one.backend, *(one.hooks.definitions if one.hooks else ())]) for one in found]
+
+
+def test_the_best_comes_first() -> None:
+    assert names(NEW, ALL) == [
+        "kernel-hooks HOOKS HOOK_ADDED HOOK_TRANSFERRED",
+        "kernel-hooks HOOKS HOOK_ADDED HOOK_CHANGED",
+        "kernel-hooks HOOKS HOOK_KPROBES HOOK_ADDED HOOK_TRANSFERRED",
+        "kernel-hooks HOOKS HOOK_KPROBES HOOK_ADDED HOOK_CHANGED",
+        "walk",
+        "syscalls",
+    ]
+    assert names(OLD, NONE) == [
+        "kernel-hooks HOOKS HOOK_COMMITTED HOOK_CHANGED HOOK_NUMBERED",
+        "kernel-hooks HOOKS HOOK_KPROBES HOOK_COMMITTED HOOK_CHANGED HOOK_NUMBERED",
+        "syscalls",
+    ]
+
+
+def test_what_is_asked_for_is_all_that_is_looked_at() -> None:
+    assert names(NEW, ALL, "walk") == ["walk"]
+    assert names(NEW, ALL, "syscalls") == ["syscalls"]
+    assert len(names(NEW, ALL, "kernel-hooks")) == 4
+    assert names(OLD, NONE, "walk") == []
+
+
+def test_functions_that_are_others_now_are_not_hooked() -> None:
+    functions = NEW.functions | {"mnt_add_to_ns": Function(1, 3)}
+    assert names(msgspec.structs.replace(NEW, functions=functions), ALL) == ["walk", "syscalls"]
+    # Of two functions of one name BTF does not tell which is meant; kprobes go by the name.
+    functions = NEW.functions | {"mnt_add_to_ns": Function(0, 2)}
+    assert names(msgspec.structs.replace(NEW, functions=functions), ALL, "kernel-hooks") == [
+        "kernel-hooks HOOKS HOOK_KPROBES HOOK_ADDED HOOK_TRANSFERRED",
+        "kernel-hooks HOOKS HOOK_KPROBES HOOK_ADDED HOOK_CHANGED",
+    ]
+
+
+def test_what_was_tried_is_defined() -> None:
+    hooked, *_, walk, tables = candidates(None, NEW, ALL)
+    assert walk.definitions == NEW.definitions | {
+        "RETRY_LEVELS": 1,
+        "MAY_GOTO": 1,
+        "RDONLY_CAST": 9,
+    }
+    assert "FANOTIFY_MNT_ID" not in hooked.definitions
+    assert not {"CAN_WALK", "FANOTIFY_MNT_ID"} & tables.definitions.keys()
+    [walk] = candidates("walk", NEW, NONE)
+    assert not {"MAY_GOTO", "RDONLY_CAST", "MNT_NS_ID"} & walk.definitions.keys()
+
+
+def test_programs_that_can_be_preempted_have_copies() -> None:
+    functions = NEW.functions | {"trace_call_bpf_faultable": Function(0, 2)}
+    [walk] = candidates("walk", msgspec.structs.replace(NEW, functions=functions), ALL)
+    assert walk.definitions["RETRY_LEVELS"] == 4
+
+
+def test_another_kernel_may_have_what_only_a_try_tells() -> None:
+    assert Features.possible(NEW) == [
+        ALL,
+        Features(True, True, False),
+        Features(True, False, False),
+    ]
+    assert Features.possible(OLD) == [Features(False, True, False), NONE]
