@@ -27,8 +27,8 @@
  */
 #define OF_CALL(level) (2 * (level))
 #define OF_REMOVAL(level) (2 * (level) + 1)
-#define OF_SURVEY 1
-#define CALL_SLOTS (2 * RETRY_LEVELS)
+#define OF_SURVEY (2 * RETRY_LEVELS)
+#define CALL_SLOTS (2 * RETRY_LEVELS + 1)
 /* `count` is the number of arguments, from 1 to 5. */
 #define OF_ENTER(count, level) (CALL_SLOTS - 1 + (count) + 5 * (level))
 #define SLOTS (CALL_SLOTS + 5 * RETRY_LEVELS)
