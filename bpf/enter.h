@@ -130,6 +130,8 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 level)
 		}
 #endif
 	}
+	if (is_in_chroot())
+		want_path(slot, ARGUMENT_CHROOT, BASE_ROOT, 0, 0);
 	call.is_fresh = level < RETRY_LEVELS - 1;
 	int failed = inflight.insert(&thread, &call);
 

@@ -2,14 +2,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 
 /*
- * The path of a descriptor or of the working directory: the names from there up to the process's
- * root, as prepend_path() in fs/d_path.c collects them. Programs on tracepoints may not call
- * bpf_d_path(), so they walk the dentries.
+ * The path of a descriptor, or of the working or root directory: the names from there up to the
+ * root of the namespace, as prepend_path() in fs/d_path.c collects them up to the process's root.
+ * Programs on tracepoints may not call bpf_d_path(), so they walk the dentries.
  */
 #ifndef MNTTRACE_PATH_H
 #define MNTTRACE_PATH_H
 
 #define PATHS 3
+/* So many mounts at "/" are looked at: seldom is there more than rootfs and what is on it. */
+#define ROOTS_LOOKED_AT 4
 
 /* A path that is to be sent. */
 struct wanted {
@@ -33,8 +35,6 @@ struct path_scratch {
 	volatile u64 vfsmount;
 	volatile u64 dentry;
 	volatile u64 mount_root;
-	volatile u64 root_vfsmount;
-	volatile u64 root_dentry;
 };
 
 BPF_PERCPU_ARRAY(path_scratch, struct path_scratch, SLOTS);
@@ -97,7 +97,7 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 {
 	struct path_record *r = &s->record;
 	u64 fs = FIELD(u64, bpf_get_current_task(), TASK_FS);
-	u64 path = fs + FS_PWD;
+	u64 path = fs + (w->base == BASE_ROOT ? FS_ROOT : FS_PWD);
 
 	__builtin_memset(r, 0, sizeof(*r));
 	r->kind = RECORD_PATH;
@@ -118,7 +118,7 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 		s->vfsmount = 0;
 		return true;
 	}
-	if (w->base != BASE_CWD) {
+	if (w->base != BASE_CWD && w->base != BASE_ROOT) {
 		u64 file = file_of(w->descriptor);
 
 		if (!file)
@@ -133,11 +133,31 @@ static __always_inline bool begin_path(struct path_scratch *s, struct wanted *w)
 	}
 	s->vfsmount = FIELD(u64, path, PATH_MNT);
 	s->dentry = FIELD(u64, path, PATH_DENTRY);
-	s->root_vfsmount = FIELD(u64, fs + FS_ROOT, PATH_MNT);
-	s->root_dentry = FIELD(u64, fs + FS_ROOT, PATH_DENTRY);
 	describe_mount(r, s->vfsmount);
 	s->mount_root = FIELD(u64, s->vfsmount, VFSMOUNT_ROOT);
 	r->at_mount_root = s->dentry == s->mount_root;
+	return true;
+}
+
+/* Whether the caller's root directory may not be that of its namespace: a chroot. */
+static __always_inline bool is_in_chroot(void)
+{
+	u64 root = FIELD(u64, bpf_get_current_task(), TASK_FS) + FS_ROOT;
+	u64 vfsmount = FIELD(u64, root, PATH_MNT), dentry = FIELD(u64, root, PATH_DENTRY);
+	u32 i;
+
+#pragma unroll
+	for (i = 0; i < ROOTS_LOOKED_AT; i++) {
+		u64 mount = vfsmount - MOUNT_MNT;
+
+		if (dentry != FIELD(u64, vfsmount, VFSMOUNT_ROOT))
+			return true;
+		u64 parent = FIELD(u64, mount, MOUNT_PARENT);
+		if (parent == mount)
+			return false;
+		dentry = FIELD(u64, mount, MOUNT_MOUNTPOINT);
+		vfsmount = parent + MOUNT_MNT;
+	}
 	return true;
 }
 
@@ -146,10 +166,6 @@ static __always_inline bool step_up(struct path_scratch *s)
 {
 	u64 vfsmount = s->vfsmount, dentry = s->dentry, parent;
 
-	if (vfsmount && vfsmount == s->root_vfsmount && dentry == s->root_dentry) {
-		s->record.complete = 1;
-		return false;
-	}
 	if (vfsmount && dentry == s->mount_root) {
 		u64 mount = vfsmount - MOUNT_MNT;
 

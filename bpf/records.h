@@ -60,8 +60,10 @@
 /* fsconfig: changes a super block, if its command is FSCONFIG_CMD_RECONFIGURE. */
 #define SYSCALL_KIND_RECONFIGURE 9
 
-/* `argument` of a path record: the number of an argument, from 0, or one of these: the descriptor
- * that the call returned, and the mount point and the root of the mount that it made. */
+/* `argument` of a path record: the number of an argument, from 0, or one of these: the caller's root
+ * directory, if that is not the namespace's; the descriptor that the call returned; the mount point
+ * and the root of the mount that it made. */
+#define ARGUMENT_CHROOT 6
 #define ARGUMENT_RESULT 7
 #define ARGUMENT_MOUNTPOINT 8
 #define ARGUMENT_ROOT 9
@@ -73,6 +75,7 @@
 #define BASE_PROC_FD 3
 /* A dentry: the names lead up to the root of its file system. */
 #define BASE_DENTRY 4
+#define BASE_ROOT 5
 
 /* Why mounts are listed. */
 #define LIST_MADE 1 /* a call made these */
@@ -165,10 +168,10 @@ struct operation_record {
 };
 
 /*
- * What a relative path or a descriptor among the arguments begins at. Taken when the call begins;
- * for the descriptor that it returns and the mount that it makes, when it ends. `names_size` bytes
- * of NUL-terminated names follow: the path's components from the last one up to the process's root,
- * or to that of the file system.
+ * What a relative path or a descriptor among the arguments begins at, or all paths of a process in
+ * a chroot. Taken when the call begins; for the descriptor that it returns and the mount that it
+ * makes, when it ends. `names_size` bytes of NUL-terminated names follow: the path's components from
+ * the last one up to the root of the namespace, or to that of the file system.
  */
 struct path_record {
 	u16 kind;

@@ -29,7 +29,7 @@ def lines() -> Iterator[str]:
         yield ""
         yield "| column | type | meaning |"
         yield "|---|---|---|"
-        for name, kind, meaning, nullable in columns:
+        for name, kind, meaning, nullable, _ in columns:
             mark = (" †" if name in CATEGORIES else "") + (" ∅" if nullable else "")
             yield f"| `{name}` | {kind}{mark} | {meaning.replace('|', '&#124;')} |"
 

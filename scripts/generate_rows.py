@@ -37,7 +37,7 @@ Made by scripts/generate_rows.py from mnttrace/recording/schema.py; edit that on
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 '''
 
 
@@ -71,7 +71,12 @@ def _class(table: str, columns: tuple[Column, ...]) -> Iterator[str]:
     yield '    """'
     yield ""
     for column in columns:
-        yield f"    {column.name}: {_python(column.type)}{' | None' if column.nullable else ''}"
+        yield f"    {column.name}: {_annotation(column)}"
+
+
+def _annotation(column: Column) -> str:
+    of_value = _python(column.type) + (" | None" if column.nullable else "")
+    return f"NotRequired[{of_value}]" if column.is_late else of_value
 
 
 def _python(kind: pa.DataType) -> str:

@@ -260,6 +260,13 @@ def representative(pids: Iterable[int], proc: str = "/proc") -> int | None:
     return best[1] if best else pid
 
 
+def sees_all(pid: int, proc: str = "/proc") -> bool:
+    """Whether a process has the root directory of its mount namespace, as it seems from outside."""
+    with suppress(OSError):
+        return os.readlink(f"{proc}/{pid}/root") == "/"
+    return False
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
     # O_NONBLOCK, so that opening does not wait if the path leads to a fifo by now.

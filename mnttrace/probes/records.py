@@ -60,8 +60,10 @@ SYSCALL_KIND_REMOVE: Final = 8
 # fsconfig: changes a super block, if its command is FSCONFIG_CMD_RECONFIGURE.
 SYSCALL_KIND_RECONFIGURE: Final = 9
 
-# `argument` of a path record: the number of an argument, from 0, or one of these: the descriptor
-# that the call returned, and the mount point and the root of the mount that it made.
+# `argument` of a path record: the number of an argument, from 0, or one of these: the caller's root
+# directory, if that is not the namespace's; the descriptor that the call returned; the mount point
+# and the root of the mount that it made.
+ARGUMENT_CHROOT: Final = 6
 ARGUMENT_RESULT: Final = 7
 ARGUMENT_MOUNTPOINT: Final = 8
 ARGUMENT_ROOT: Final = 9
@@ -73,6 +75,7 @@ BASE_DESCRIPTOR: Final = 2
 BASE_PROC_FD: Final = 3
 # A dentry: the names lead up to the root of its file system.
 BASE_DENTRY: Final = 4
+BASE_ROOT: Final = 5
 
 LIST_MADE: Final = 1
 LIST_BIRTH: Final = 2
@@ -268,10 +271,10 @@ PATH_RECORD_SIZE: Final = PATH_RECORD.size
 
 
 class PathRecord(NamedTuple):
-    """What a relative path or a descriptor among the arguments begins at. Taken when the call
-    begins; for the descriptor that it returns and the mount that it makes, when it ends.
-    `names_size` bytes of NUL-terminated names follow: the path's components from the last one up to
-    the process's root, or to that of the file system."""
+    """What a relative path or a descriptor among the arguments begins at, or all paths of a process
+    in a chroot. Taken when the call begins; for the descriptor that it returns and the mount that
+    it makes, when it ends. `names_size` bytes of NUL-terminated names follow: the path's components
+    from the last one up to the root of the namespace, or to that of the file system."""
 
     kind: int
     names_size: int

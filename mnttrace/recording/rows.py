@@ -8,7 +8,7 @@ Made by scripts/generate_rows.py from mnttrace/recording/schema.py; edit that on
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class OperationRow(TypedDict):
@@ -37,14 +37,18 @@ class OperationRow(TypedDict):
         pidns: pid namespace, inode number.
         pid_inside: thread id in `pidns`.
         userns: user namespace, inode number.
-        root_unique: unique id of the mount that is the caller's root; null in a chroot.
+        root_unique: unique id of the mount that is the caller's root; null if it is none: in a
+            chroot.
+        root_path: the caller's root directory when the call began: / but in a chroot; null where it
+            is not known, as of rmdir and the like.
         source: what is to be mounted, bound or moved, as given.
         target: mount point or path that the call names, as given.
         fstype: file system type, as given.
-        path: target as an absolute path, if it is relative or a descriptor; else target.
+        path: target as a path from the root of the namespace, without . and ..; symbolic links are
+            not followed.
         path_unique: unique id of the mount that path leads to; null if only a path lookup could
             say.
-        source_path: source as an absolute path, if it is relative or a descriptor; else source.
+        source_path: source likewise, if it is a path; else as given.
         flags: flags by name, without the propagation type.
         flags_value: flags as a number, as given; fsconfig: its command; 0 if the call takes none.
         propagation: propagation type asked for: shared, slave, private, unbindable.
@@ -78,6 +82,7 @@ class OperationRow(TypedDict):
     pid_inside: int
     userns: int
     root_unique: int | None
+    root_path: NotRequired[str | None]
     source: str
     target: str
     fstype: str

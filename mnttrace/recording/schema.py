@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-FORMAT = 3  # what changed since the others: recording/upgrade.py
+FORMAT = 4  # what changed since the others: recording/upgrade.py
 
 _U64, _I64, _U32, _I32, _TEXT, _BOOL = (
     pa.uint64(),
@@ -32,12 +32,14 @@ class Column(NamedTuple):
         meaning: what it holds.
         nullable: whether a recording of this format has nulls in it. In one of an older format,
             every column that the format lacks is null.
+        is_late: whether raw logs were written before there was such a column.
     """
 
     name: str
     type: pa.DataType
     meaning: str
     nullable: bool = False
+    is_late: bool = False
 
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
@@ -75,8 +77,16 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column(
             "root_unique",
             _U64,
-            "unique id of the mount that is the caller's root; null in a chroot",
+            "unique id of the mount that is the caller's root; null if it is none: in a chroot",
             _NULL,
+        ),
+        Column(
+            "root_path",
+            _TEXT,
+            "the caller's root directory when the call began: / but in a chroot; null where it is "
+            "not known, as of rmdir and the like",
+            _NULL,
+            is_late=True,
         ),
         Column("source", _TEXT, "what is to be mounted, bound or moved, as given"),
         Column("target", _TEXT, "mount point or path that the call names, as given"),
@@ -84,7 +94,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column(
             "path",
             _TEXT,
-            "target as an absolute path, if it is relative or a descriptor; else target",
+            "target as a path from the root of the namespace, without . and ..; symbolic links are "
+            "not followed",
         ),
         Column(
             "path_unique",
@@ -95,7 +106,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column(
             "source_path",
             _TEXT,
-            "source as an absolute path, if it is relative or a descriptor; else source",
+            "source likewise, if it is a path; else as given",
         ),
         Column("flags", _TEXT, "flags by name, without the propagation type"),
         Column(

@@ -100,6 +100,7 @@ CHANGES: dict[int, tuple[Change, ...]] = {
         RenamedLoss("cut_astray", "cut_inconsistent"),
         RenamedMeta("way", "backend", {"inner": "kernel-hooks"}),
     ),
+    3: (Added("operations", ("root_path",), ""),),
 }
 
 

@@ -20,9 +20,9 @@ from mnttrace.linux import flags
 from mnttrace.linux.flags import MOUNT
 
 # What a row needs. It may have `chroot`, too: the path of the caller's root directory, if that is
-# no mount and is known.
-COLUMNS = ["syscall", "ns_id", "root_unique", "path", "source_path", "flags_value", "propagation"]
-COLUMNS += ["fs_context"]
+# no mount, and is known of a recording that has no `root_path`.
+COLUMNS = ["syscall", "ns_id", "root_unique", "root_path", "path", "source_path", "flags_value"]
+COLUMNS += ["propagation", "fs_context"]
 
 
 def refusal(tables: Tables, row: Row) -> Refused | None:
@@ -60,13 +60,28 @@ def carry_out(tables: Tables, row: Row, *, device: str = "") -> list[Effect]:
 
 
 def spot_of(tables: Tables, row: Row, column: str) -> Spot:
-    """What the path in a column of a call's row resolves to, from the caller's root directory.
+    """What the path in a column of a call's row resolves to.
 
     Raises:
         KeyError: its namespace is not in the tables.
         Refused: its root directory is not mounted any more.
     """
-    return tables.resolve(row["ns_id"], row[column], root=_root(tables, row))
+    return spot_at(tables, row, row[column])
+
+
+def spot_at(tables: Tables, row: Row, path: str) -> Spot:
+    """What any path like those in a call's row resolves to; raises as :func:`spot_of`."""
+    chroot = row["root_path"]
+    if chroot in (None, "/"):
+        return spot_inside(tables, row, path)
+    if f"{path}/".startswith(f"{chroot}/"):
+        return spot_inside(tables, row, path[len(chroot) :])
+    return tables.resolve(row["ns_id"], path)
+
+
+def spot_inside(tables: Tables, row: Row, path: str) -> Spot:
+    """What a path resolves to from the caller's root directory on; raises as :func:`spot_of`."""
+    return tables.resolve(row["ns_id"], path, root=_root(tables, row))
 
 
 def action_of(row: Row) -> str:
@@ -99,10 +114,11 @@ def has(row: Row, flag: int) -> bool:
 
 
 def _root(tables: Tables, row: Row) -> Spot | None:
-    if (chroot := row.get("chroot")) is not None:
-        return tables.resolve(row["ns_id"], chroot)
     root = tables.mounts.get(row["root_unique"])
-    return Spot(root.id, root.root) if root else None
+    if root is not None:
+        return Spot(root.id, root.root)
+    chroot = row.get("chroot") or row["root_path"]
+    return None if chroot is None else tables.resolve(row["ns_id"], chroot)
 
 
 def _pivot_root(tables: Tables, row: Row) -> _Work:

@@ -33,8 +33,8 @@ ITSELF = None  # among the commands of a change: the operation as it was recorde
 Changes = Mapping[int, tuple[Command | None, ...]]
 """What is done in place of operations, by their numbers."""
 
-_OPERATIONS = ["seq", "monotonic", "syscall", "error", "ns_id", "root_unique", "path"]
-_OPERATIONS += ["path_unique", "source_path", "flags_value", "propagation"]
+_OPERATIONS = ["seq", "monotonic", "syscall", "error", "ns_id", "root_unique", "root_path"]
+_OPERATIONS += ["path", "path_unique", "source_path", "flags_value", "propagation"]
 _EFFECTS = ["seq", "monotonic", "ns_id", "action", "via", "mnt_id_unique", "parent_unique"]
 _EFFECTS += ["parent_path", "mountpoint", "root", "device", "shared", "master", "unbindable"]
 _EFFECTS += ["locked", "copy_of_unique", "copy_of_ns_id"]

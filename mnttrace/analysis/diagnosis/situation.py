@@ -174,6 +174,13 @@ def _failed(run: Run, places: set[tuple[int, str]], path: str) -> list[Row]:
     wanted = {place for _, place in places} | {asked}
     path_of = failed["path"].map(os.path.normpath)
     in_chroot = {seq for seq, row in reasons.items() if row["path_outside"] in wanted}
+    # A path can be asked for as the caller saw it, too.
+    jailed = failed[failed["root_path"].fillna("/") != "/"]
+    in_chroot |= {
+        row["seq"]
+        for row in rows(jailed)
+        if (row["path"].removeprefix(row["root_path"]) or "/") == asked
+    }
     failed = failed.assign(path=path_of)[path_of.isin(wanted) | failed["seq"].isin(in_chroot)]
     found = [
         row | reasons.get(row["seq"], {})

@@ -67,7 +67,8 @@ class Refusal:
         mounts: unique ids of the mounts in the way.
         in_the_way: these mounts, or the processes that use the mount, in words; "" if not known.
         advice: what can be done.
-        path_outside: its path from the root of the namespace, if the caller was in a chroot.
+        path_outside: its path from the root of the namespace, if the caller was in a chroot, and
+            the recording is an older one that has the path in there.
         is_usual: whether programs try it in vain as a matter of course: a umount, or a change of
             propagation, of what is no mount.
     """
@@ -259,7 +260,8 @@ class _Trial:
 
 
 def _outside(row: Row) -> str | None:
-    return None if row["chroot"] is None else within(row["chroot"], row["path"])
+    is_known = row["chroot"] is None or row["root_path"] is not None
+    return None if is_known else within(row["chroot"], row["path"])
 
 
 def _listed(things: list[str]) -> str:

@@ -76,8 +76,12 @@ class Attempt:
         return calls.spot_of(self.tables, self.row, column)
 
     def at(self, path: str) -> Spot:
-        """What another path leads to from the caller's root directory; raises the same."""
-        return calls.spot_of(self.tables, {**self.row, "path": path}, "path")
+        """What another path like that leads to; raises the same."""
+        return calls.spot_at(self.tables, self.row, path)
+
+    def inside(self, path: str) -> Spot:
+        """What a path leads to from the caller's root directory on; raises the same."""
+        return calls.spot_inside(self.tables, self.row, path)
 
     def locked_on(self, spot: Spot) -> tuple[list[Mount], bool]:
         """The mounts on a directory and below it, on its mount, that are locked there, and whether

@@ -214,8 +214,10 @@ class Facts:
         return bool(self._run.operations["root_unique"].notna().any())
 
     def chroot(self, call: Row) -> str | None:
-        """The path of the caller's root directory, if it or a process that it descends from was
-        seen to change to it."""
+        """The path of the caller's root directory, where it is known: in older recordings if the
+        caller or a process that it descends from was seen to change to it."""
+        if call["root_path"] is not None:
+            return str(call["root_path"])
         pid, seen = call["pid"], set[int]()
         while pid not in seen:
             seen.add(pid)
@@ -232,10 +234,10 @@ class Facts:
         operations = self._run.operations
         done = operations[(operations["syscall"] == "chroot") & (operations["error"] == "")]
         found: dict[int, list[tuple[int, int, str]]] = {}
-        for row in rows(done, ["seq", "pid", "ns_id", "path"]):
+        for row in rows(done, ["seq", "pid", "ns_id", "root_path", "path"]):
             before = found.setdefault(row["pid"], [])
-            # Within a chroot the path is that in there.
-            above = before[-1][2] if before else "/"
+            # In older recordings the path within a chroot is that in there.
+            above = before[-1][2] if before and row["root_path"] is None else "/"
             before.append((row["seq"], row["ns_id"], within(above, row["path"])))
         return found
 

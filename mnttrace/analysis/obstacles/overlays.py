@@ -42,7 +42,7 @@ def overlay(attempt: Attempt) -> Reason | None:
         return None
     # The working directory is not recorded.
     layers = [
-        _Layer(option, path, attempt.at(path))
+        _Layer(option, path, attempt.inside(path))
         for option, path in _named(given)
         if path.startswith("/")
     ]

@@ -84,14 +84,15 @@ def _no_mount(path: str | None) -> str:
 
 def _is_of_root(row: Row) -> bool:
     """Whether a call treats the caller's root directory as a mount."""
+    root = row["root_path"] or "/"
     match row["syscall"]:
         case "pivot_root":
             return True
         case "mount":
             action = calls.action_of(row)
             if action == "move":
-                return bool(row["source_path"] == "/")
-            return row["path"] == "/" and action in ("propagation", "remount", "reconfigure")
+                return bool(row["source_path"] == root)
+            return row["path"] == root and action in ("propagation", "remount", "reconfigure")
         case "umount2" | "mount_setattr":
-            return bool(row["path"] == "/")
+            return bool(row["path"] == root)
     return False

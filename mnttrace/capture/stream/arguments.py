@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mnttrace.capture.stream.secrets import REDACTED, is_secret, redact
 from mnttrace.linux import flags
 from mnttrace.linux.syscalls import ArgKind, Syscall
-from mnttrace.probes.records import BASE_PROC_FD, PathRecord
+from mnttrace.probes.records import ARGUMENT_CHROOT, BASE_PROC_FD, PathRecord
 
 STRINGS = {ArgKind.STRING, ArgKind.PATH, ArgKind.PATH_AT, ArgKind.VALUE_BY_COMMAND}
 # The arguments that are an operation's source and target, by call.
@@ -45,17 +45,20 @@ _FLAGS = {
     "clone": 0,
 }
 _WITH_ATTRIBUTES = frozenset({"fsmount", "mount_setattr", "open_tree_attr"})
+_OWN_ROOT = ("/proc/self/root", "/proc/thread-self/root")
 _TEXTS_KEPT = 1 << 12  # of each kind: the same flags come again and again
 
 
 class Base(NamedTuple):
-    """Where a path begins: what the kernel sent of that, and its path."""
+    """Where a path begins: what the kernel sent of that, and its path from the namespace's root."""
 
     record: PathRecord
     path: str
 
 
-Bases = dict[int, Base]  # argument → where it begins, if it is relative or a descriptor
+# Argument → where it begins, if it is relative or a descriptor; ARGUMENT_CHROOT → where absolute
+# paths do, in a chroot.
+Bases = dict[int, Base]
 Strings = dict[int, str]  # argument → its text
 
 
@@ -75,17 +78,30 @@ class Flags(NamedTuple):
     attributes: str = ""
 
 
-def source_of(call: Syscall, strings: Strings, bases: Bases) -> tuple[str, str]:
-    """The source, as given, and as an absolute path."""
+def root_of(bases: Bases) -> str | None:
+    """The caller's root directory, from the root of its namespace; None if it lies in none."""
+    base = bases.get(ARGUMENT_CHROOT)
+    if base is None:
+        return "/"
+    return base.path if base.record.mntns else None
+
+
+def source_of(
+    call: Syscall, values: tuple[int, ...], strings: Strings, bases: Bases
+) -> tuple[str, str]:
+    """The source, as given, and as a path from the root of the namespace, if it is one."""
     index = _SOURCE.get(call.name, -1)
     text = strings.get(index, "")
-    return text, _resolve(text, bases.get(index))
+    if call.name == "mount" and flags.mount_action(values[3]) not in ("bind", "move"):
+        return text, text
+    return text, _resolve(text, bases.get(index), root_of(bases))
 
 
 def target_of(
     call: Syscall, strings: Strings, bases: Bases, root: int | None
 ) -> tuple[str, str, int | None]:
-    """The target, as given, as an absolute path, and the mount that it leads to.
+    """The target, as given, as a path from the root of the namespace, and the mount that it leads
+    to.
 
     Args:
         call: the call.
@@ -98,7 +114,7 @@ def target_of(
     """
     index = _TARGET.get(call.name, -1)
     text, base = strings.get(index, ""), bases.get(index)
-    return text, _resolve(text, base), _leads_to(text, base, root)
+    return text, _resolve(text, base, root_of(bases)), _leads_to(text, base, root)
 
 
 def fstype_of(call: Syscall, strings: Strings) -> str:
@@ -138,22 +154,42 @@ def flags_of(call: Syscall, values: tuple[int, ...], attr: tuple[int, ...]) -> F
     return Flags(value, text, flags.propagation(asked), _attributes(set_, clear))
 
 
-def _resolve(text: str, base: Base | None) -> str:
-    """The path that a relative one, an empty one or /proc/self/fd/N stands for."""
-    if base is None:
-        return text
-    if base.record.base == BASE_PROC_FD:
+def _resolve(text: str, base: Base | None, root: str | None) -> str:
+    """The path from the root of the namespace that a text stands for, which a process gave whose
+    root directory is `root`."""
+    root = root or "/"
+    if base is not None and base.record.base == BASE_PROC_FD:
         text = _after_descriptor(text)
-    return os.path.normpath(os.path.join(base.path, text)) if text else base.path
+    elif text.startswith("/"):
+        return _within(root, _in_own_root(text))
+    if base is None or not text:
+        return base.path if base else text
+    if root != "/" and f"{base.path}/".startswith(f"{root}/"):
+        return _within(root, f"{base.path[len(root) :]}/{text}")
+    return os.path.normpath(os.path.join(base.path, text.lstrip("/")))
 
 
 def _leads_to(text: str, base: Base | None, root: int | None) -> int | None:
     if base is None:
-        is_root = bool(text) and not text.strip("/")
+        is_root = bool(text) and not _in_own_root(text).strip("/")
         return root if is_root else None
     rest = _after_descriptor(text) if base.record.base == BASE_PROC_FD else text
     is_base = rest.strip("./") == "" and ".." not in rest
     return base.record.mount_unique or None if is_base else None
+
+
+def _in_own_root(path: str) -> str:
+    """An absolute path without what leads but to the process's own root directory."""
+    for link in _OWN_ROOT:
+        if path == link or path.startswith(f"{link}/"):
+            return path[len(link) :] or "/"
+    return path
+
+
+def _within(root: str, path: str) -> str:
+    """A path from a process's root directory on, as it is outside: `..` does not lead out."""
+    inside = os.path.normpath(f"/{path.lstrip('/')}")
+    return inside if root == "/" else f"{root}{inside}".rstrip("/")
 
 
 def _after_descriptor(text: str) -> str:

@@ -26,6 +26,7 @@ from mnttrace.capture.stream.arguments import (
     data_of,
     flags_of,
     fstype_of,
+    root_of,
     source_of,
     target_of,
 )
@@ -193,7 +194,7 @@ class Decoder:
     ) -> OperationRow:
         self._seq += 1
         root_unique = record.root_unique or None
-        source, source_path = source_of(call, strings, bases)
+        source, source_path = source_of(call, record.arguments, strings, bases)
         target, path, path_unique = target_of(call, strings, bases, root_unique)
         flags = flags_of(call, record.arguments, record.attr)
         return {
@@ -220,6 +221,8 @@ class Decoder:
             "pid_inside": record.pid_inside,
             "userns": record.userns,
             "root_unique": root_unique,
+            # A removal is seen when it ends, without its paths.
+            "root_path": None if call.kind == SyscallKind.REMOVE else root_of(bases),
             "source": source,
             "target": target,
             "fstype": fstype_of(call, strings),

@@ -25,6 +25,7 @@ from mnttrace.linux.namespaces import (
     opened_by_id,
     read_mountinfo,
     representative,
+    sees_all,
 )
 from mnttrace.linux.text import clean
 from mnttrace.probes.kernel import KernelProbes
@@ -144,12 +145,12 @@ class Surveyor:
 
 
 def _mount_table(pid: int | None, path: str, ns_id: int) -> list[mountinfo.Mount]:
-    """The mount table of a namespace, also of one without a process.
+    """The mount table of a namespace from its root on, also of one without a process there.
 
     Raises:
         OSError: it cannot be read.
     """
-    if pid is not None:
+    if pid is not None and sees_all(pid):
         return proc_mountinfo.read(pid)
     if ns_id and statmount.available():
         return [_as_line(mount) for mount in statmount.table(ns_id)]
