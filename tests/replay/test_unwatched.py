@@ -10,7 +10,7 @@ import pytest
 from mnttrace.capture.join.events import LossesCounted, NamespaceEnded, ThreadChecked
 from mnttrace.capture.join.mount_list import MountList
 from mnttrace.probes.records import BY_RELEASE, LIST_UNWATCHED
-from tests.replay.build import ME, MS, OTHER, YOU, Core, M, after, birth, call, detached
+from tests.replay.build import ME, MS, OTHER, YOU, Core, M, after, birth, call, detached, everything
 from tests.replay.test_without_calls import ROOT, A, started
 
 TOP = M(101, ns=OTHER, master=1, minor=1)
@@ -136,3 +136,11 @@ def test_mounts_whose_parents_are_in_a_circle_are_released() -> None:
     core = born(one, two)
     core.take(call("rmdir", unwatched(TOP), seq=6, last_detached=105, known_by=BY_RELEASE))
     assert {row[-1] for row in core.effects() if row[0] == 6} == {102, 105}
+
+
+def test_a_removal_is_written_though_what_it_took_is_known_later() -> None:
+    core = born(COPY)
+    core.take(call("rmdir", seq=6, last_detached=102, known_by=BY_RELEASE))
+    core.take(*everything([ROOT, A], [TOP], reason="end", is_watched=False))
+    assert core.effects()[-1] == (6, "detach", "mountpoint-removed", "snapshot", 102)
+    assert [row["seq"] for row in core.of("operations")] == [5, 6]

@@ -16,14 +16,19 @@ from tests.short import IS_SHORT
 from tests.truth.busy import saturated
 from tests.truth.fresh import BIRTHS, WAYS, rounds
 
-LOAD = Path(__file__).with_name("fresh.py")
+LOAD, STOPPER = (Path(__file__).with_name(name) for name in ("fresh.py", "stopper.py"))
 ROUNDS = 10 if IS_SHORT else 50  # of each way with each birth
 
 SCRIPT = f"""
 mkdir shared shared-private
 mount -t tmpfs folder shared; mkdir shared/place shared/other
 mount -t tmpfs --make-private folder shared-private; mkdir shared-private/place
-$MNTTRACE record --keep-raw -o run.mnttrace -- python3 {LOAD} "$PWD/shared" {ROUNDS}
+$MNTTRACE record --keep-raw -o run.mnttrace -- python3 {LOAD} "$PWD/shared" {ROUNDS}"""
+STARVED = f"""{SCRIPT} &
+recorder=$!
+until [ -e run.mnttrace/meta.json ]; do sleep 0.02; done
+python3 {STOPPER} $recorder 1 >stops
+wait $recorder
 """
 
 
@@ -33,7 +38,18 @@ def test_what_happens_in_a_namespace_at_its_birth_is_told_exactly(
 ) -> None:
     with saturated(loops):
         in_namespace(SCRIPT, timeout=600)
-    run = Recording(tmp_path / "run.mnttrace")
+    _compare(Recording(tmp_path / "run.mnttrace"))
+
+
+def test_it_is_told_exactly_if_the_recorder_is_stopped_again_and_again(
+    in_namespace, tmp_path: Path
+) -> None:
+    in_namespace(STARVED, timeout=600)
+    assert int((tmp_path / "stops").read_text()) > 1
+    _compare(Recording(tmp_path / "run.mnttrace"))
+
+
+def _compare(run: Recording) -> None:
     losses = {kind: n for kind, n in run.meta["losses"].items() if not kind.startswith("sent")}
     assert not any(losses.values()), losses
 

@@ -56,6 +56,10 @@ class ExpectedDetaches:
         """Whether a mount is to go."""
         return unique in self._expected
 
+    def are_of(self, call: CallEnded) -> bool:
+        """Whether some are to go with a call."""
+        return any(one.cause.seq == call.row["seq"] for one in self._expected.values())
+
     def take(self, unique: int) -> Expected | None:
         """With what a mount went that was to go; that is not expected any more."""
         self._absent.discard(unique)

@@ -233,8 +233,8 @@ class Join:
         self._write_call(call, effects)
 
     def _write_call(self, call: CallEnded, effects: list[EffectRow]) -> None:
-        if call.kind == SyscallKind.REMOVE and not effects:
-            return  # what its thread detached before was taken for what this call did
+        if call.kind == SyscallKind.REMOVE and not effects and not self._known.waits_for(call):
+            return  # it detached nothing
         is_written = self._writer.call(call, effects)
         if is_written and call.row["result"] == -errno.EBUSY and call.kind == SyscallKind.UMOUNT:
             self._busy.refused(call)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from mnttrace.capture.join.changes import Changes
 from mnttrace.capture.join.detaches import Detaches
 from mnttrace.capture.join.effect_rows import EffectRows
+from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.naming import Naming
@@ -48,6 +49,10 @@ class KnownMounts:
         self.detaches = Detaches(self.tables, self.pending, self.rows, self.changes)
         self.uncalled = UncalledMounts(self.tables, self.pending, self.rows, out)
         self._uses_fanotify = setting.uses_fanotify
+
+    def waits_for(self, call: CallEnded) -> bool:
+        """Whether it will be known later whether a call detached something."""
+        return self.detaches.expected.are_of(call)
 
     def add_losses(self, losses: dict[str, int]) -> None:
         """Add what is not known of mounts to what was lost, by kind."""
