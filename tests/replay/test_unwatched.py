@@ -85,6 +85,16 @@ def test_a_removal_takes_a_tree_that_nothing_reported() -> None:
     ]
 
 
+@pytest.mark.parametrize("others", [[], [OTHERS]])
+def test_a_removal_takes_what_alone_a_list_lacks(others: list[M]) -> None:
+    core = born(COPY, *others)
+    # What is known of what it was about to free is wrong.
+    core.take(call("rmdir", unwatched(TOP), seq=6, last_detached=999, known_by=BY_RELEASE))
+    told = [row for row in core.effects() if row[1] == "detach"]
+    removed = [(6, "detach", "mountpoint-removed", "kernel", 102)]
+    assert told == ([] if others else removed)
+
+
 def test_a_umount_in_another_namespace_takes_what_nothing_reported() -> None:
     core = born(COPY)
     core.take(

@@ -19,7 +19,7 @@ from mnttrace.capture.join.changed_mounts import ChangedMounts
 from mnttrace.capture.join.events import AnyEvent, CallEnded, MountsChanged
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.made_mounts import MadeMounts
-from mnttrace.capture.join.mount_list import MountList, namespace_key
+from mnttrace.capture.join.mount_list import MountList, lists_of_unwatched, namespace_key
 from mnttrace.capture.join.requests import NameMount
 from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH
 from mnttrace.linux.syscalls import SyscallKind
@@ -30,7 +30,6 @@ from mnttrace.probes.records import (
     LIST_BIRTH,
     LIST_CHANGED,
     LIST_MADE,
-    LIST_UNWATCHED,
 )
 
 
@@ -75,7 +74,8 @@ class CallEffects:
 
     def take(self, call: CallEnded) -> Birth | None:
         """Write the effects of a call that succeeded; the namespace that it made, if it did."""
-        made, after, born, unwatched = _by_reason(call.lists)
+        made, after, born = _by_reason(call.lists)
+        unwatched = lists_of_unwatched(call.lists)
         if made:
             self._made.take(call, made)
         missing = self._changed.take(call, after) if after else []
@@ -97,9 +97,8 @@ class CallEffects:
 
 
 def _by_reason(lists: list[MountList]) -> tuple[list[MountList], ...]:
-    """The lists of what a call made, of its namespace after it, of one that it made, and of those
-    that nobody reports of yet."""
-    made, after, born, unwatched = [], [], [], []
+    """The lists of what a call made, of its namespace after it, and of one that it made."""
+    made, after, born = [], [], []
     for found in lists:
         if found.reason == LIST_MADE:
             made.append(found)
@@ -107,9 +106,7 @@ def _by_reason(lists: list[MountList]) -> tuple[list[MountList], ...]:
             after.append(found)
         elif found.reason == LIST_BIRTH:
             born.append(found)
-        elif found.reason == LIST_UNWATCHED:
-            unwatched.append(found)
-    return made, after, born, unwatched
+    return made, after, born
 
 
 def made_by(events: Iterable[AnyEvent]) -> frozenset[int]:

@@ -10,7 +10,7 @@ from itertools import groupby
 
 import msgspec
 
-from mnttrace.probes.records import MountEntry
+from mnttrace.probes.records import LIST_UNWATCHED, MountEntry
 
 
 def namespace_key(ns: int, ns_id: int) -> int:
@@ -44,6 +44,11 @@ class MountList(msgspec.Struct):
     def replaces(self, other: MountList) -> bool:
         """Whether another one is of the same list, or of one that this one was made in place of."""
         return self.reason == other.reason and self.key == other.key
+
+
+def lists_of_unwatched(lists: Iterable[MountList]) -> list[MountList]:
+    """Those of a call's lists that are of namespaces which nobody reports of yet."""
+    return [found for found in lists if found.reason == LIST_UNWATCHED]
 
 
 def whole_lists(lists: Iterable[MountList]) -> Iterator[tuple[int, set[int]]]:
