@@ -75,7 +75,8 @@ class _Expected:
 
 
 def _compare(run: Recording, tid: int, expected: _Expected) -> None:
-    losses = {kind: n for kind, n in run.meta["losses"].items() if not kind.startswith("sent")}
+    # Others on this machine are recorded, too: what they cut, and what is not known of them.
+    losses = {kind: n for kind, n in run.meta["losses"].items() if kind.startswith("lost")}
     assert not any(losses.values()), losses
     own = run.operations[run.operations["tid"] == tid]
     [begin] = own.loc[own["target"] == "/begin", "seq"]
@@ -96,4 +97,5 @@ def _compare(run: Recording, tid: int, expected: _Expected) -> None:
         if found != expected.effects(call) or "ambiguous" in set(here["evidence"]):
             wrong.append((call, here[["action", "via", "evidence", "ns_id", "mountpoint"]]))
     assert not wrong, f"{len(wrong)}:\n{wrong[0][0]}\n{wrong[0][1]}"
-    assert "ambiguous" not in set(run.effects["evidence"])
+    doubtful = run.effects[run.effects["evidence"] == "ambiguous"]
+    assert not doubtful["mountpoint"].str.contains(expected.folder, regex=False).any()
