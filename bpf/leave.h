@@ -184,8 +184,11 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 level)
 		r->mntns_id_target = result == 0 ? r->mntns_id_after : 0;
 	}
 	r->last_detached = r->last_detached_known_by = 0;
-	if (t->kind == SYSCALL_KIND_UMOUNT && !result)
+	if (t->kind == SYSCALL_KIND_UMOUNT && !result) {
 		r->last_detached = last_detached(own, &r->last_detached_known_by);
+		/* What had been read of the queue by then was read before this. */
+		r->left = bpf_ktime_get_ns();
+	}
 	r->walk_cut = 0;
 	r->attr_size = 0;
 	__builtin_memset(r->attr, 0, sizeof(r->attr));
