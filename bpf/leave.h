@@ -67,19 +67,20 @@ static __always_inline u64 last_released(void)
 
 /* The last mount that this call detached, and how that is known (BY_). The recorder may have read
  * its event already: umount(2) waits for RCU after it (namespace_unlock() in fs/namespace.c). */
-static __always_inline u64 last_detached(struct recorder *own, u32 *by)
+static __always_inline void note_last_detached(struct recorder *own, struct operation_record *r)
 {
 	bool all_read;
-	u64 unique = last_event(own, FAN_MNT_DETACH, &all_read);
 
-	*by = BY_EVENT;
+	r->last_detached = last_event(own, FAN_MNT_DETACH, &all_read);
+	r->last_detached_known_by = BY_EVENT;
+	r->last_released = 0;
 #if defined(FANOTIFY_MNT_ID) && !defined(HOOKS)
-	if (!unique) {
-		unique = last_released();
-		*by = all_read ? BY_RELEASE_READ : BY_RELEASE;
+	r->last_released = last_released();
+	if (!r->last_detached) {
+		r->last_detached = r->last_released;
+		r->last_detached_known_by = all_read ? BY_RELEASE_READ : BY_RELEASE;
 	}
 #endif
-	return unique;
 }
 
 #ifdef CAN_WALK
@@ -183,9 +184,9 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 level)
 		r->mntns_target = result == 0 ? r->mntns_after : call->target_mntns;
 		r->mntns_id_target = result == 0 ? r->mntns_id_after : 0;
 	}
-	r->last_detached = r->last_detached_known_by = 0;
+	r->last_detached = r->last_released = r->last_detached_known_by = 0;
 	if (t->kind == SYSCALL_KIND_UMOUNT && !result) {
-		r->last_detached = last_detached(own, &r->last_detached_known_by);
+		note_last_detached(own, r);
 		/* What had been read of the queue by then was read before this. */
 		r->left = bpf_ktime_get_ns();
 	}
@@ -249,15 +250,17 @@ static __always_inline int leave_removal(struct exit_context *ctx, u32 level)
 
 	if (!s || !own || ctx->result)
 		return 0;
-	u32 by;
-	u64 notified = last_detached(own, &by), entered = bpf_ktime_get_ns();
+	struct operation_record *r = &s->record;
+
+	note_last_detached(own, r);
+	u64 entered = bpf_ktime_get_ns(), detached = r->last_detached, released = r->last_released;
+	u32 by = r->last_detached_known_by;
 
 	look_at_unwatched(slot);
 	bool is_listed = begin_unwatched(slot, AT_ANY_TIME, entered);
 
-	if (!notified && !is_listed)
+	if (!detached && !is_listed)
 		return 0;
-	struct operation_record *r = &s->record;
 	u64 mntns = current_mntns();
 
 	__builtin_memset(r, 0, sizeof(*r));
@@ -266,7 +269,8 @@ static __always_inline int leave_removal(struct exit_context *ctx, u32 level)
 	r->entered = r->left = entered;
 	r->mntns_before = r->mntns_after = mntns_inode(mntns);
 	r->mntns_id_before = r->mntns_id_after = mntns_id(mntns);
-	r->last_detached = notified;
+	r->last_detached = detached;
+	r->last_released = released;
 	r->last_detached_known_by = by;
 	fill_caller(r);
 	s->wakeup = BPF_RB_NO_WAKEUP;

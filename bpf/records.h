@@ -131,7 +131,8 @@
 #define BY_RELEASE_READ 1 /* from what the thread has yet to free; no event of it is in the queue */
 #define BY_RELEASE 2 /* from that, too; but events of it may be in the queue */
 
-/* A call that has ended. `strings_size` bytes of NUL-terminated strings follow, in the order of the
+/* A call that has ended. `last_detached` may be of an earlier call, if this one caused no event; the
+ * mount `last_released`, which the thread has yet to free, is not. `strings_size` bytes of NUL-terminated strings follow, in the order of the
  * arguments. */
 struct operation_record {
 	u16 kind;
@@ -150,6 +151,7 @@ struct operation_record {
 	u64 mntns_id_target;
 	u64 root_unique;
 	u64 last_detached;
+	u64 last_released;
 	u32 mntns_before;
 	u32 mntns_after;
 	u32 mntns_target;

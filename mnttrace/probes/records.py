@@ -192,13 +192,14 @@ class Loss(IntEnum):
     SENT_ENDED = 19
 
 
-OPERATION_RECORD: Final = Struct("=2HI2Qq6Q6i11Q14I16s")
+OPERATION_RECORD: Final = Struct("=2HI2Qq6Q6i12Q14I16s")
 OPERATION_RECORD_SIZE: Final = OPERATION_RECORD.size
 
 
 class OperationRecord(NamedTuple):
-    """A call that has ended. `strings_size` bytes of NUL-terminated strings follow, in the order of
-    the arguments."""
+    """A call that has ended. `last_detached` may be of an earlier call, if this one caused no
+    event; the mount `last_released`, which the thread has yet to free, is not. `strings_size` bytes
+    of NUL-terminated strings follow, in the order of the arguments."""
 
     kind: int
     strings_size: int
@@ -229,6 +230,7 @@ class OperationRecord(NamedTuple):
     mntns_id_target: int
     root_unique: int
     last_detached: int
+    last_released: int
     mntns_before: int
     mntns_after: int
     mntns_target: int

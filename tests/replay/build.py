@@ -234,6 +234,7 @@ def call(
     known_by: int = BY_EVENT,
     is_cut: bool = False,
     descends: bool = False,
+    last_released: int = 0,
     at: int = 0,
     **columns: Any,
 ) -> CallEnded:
@@ -245,7 +246,8 @@ def call(
         assert syscall in {one.name for one in REMOVALS}
     row = operation(syscall, **columns)
     found = list(lists)
-    return CallEnded(at, row, kind, found, names or {}, last_detached, known_by, is_cut, descends)
+    known = last_detached, known_by, is_cut, descends, last_released
+    return CallEnded(at, row, kind, found, names or {}, *known)
 
 
 def process(pid: int, argv: tuple[str, ...] = (), **columns: Any) -> ProcessSeen:

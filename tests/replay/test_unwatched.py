@@ -9,7 +9,7 @@ import pytest
 
 from mnttrace.capture.join.events import LossesCounted, NamespaceEnded, ThreadChecked
 from mnttrace.capture.join.mount_list import MountList
-from mnttrace.probes.records import BY_RELEASE, LIST_UNWATCHED
+from mnttrace.probes.records import LIST_UNWATCHED
 from tests.replay.build import ME, MS, OTHER, YOU, Core, M, after, birth, call, detached, everything
 from tests.replay.test_without_calls import ROOT, A, started
 
@@ -63,7 +63,7 @@ def test_what_went_with_a_call_that_is_not_over_is_its() -> None:
     # Both are gone by the end of the first call, and the second one ends later.
     core.take(detached(ME, A), call("umount2", unwatched(TOP), seq=6, path="/a", last_detached=2))
     assert 104 not in [row[-1] for row in core.effects() if row[1] == "detach"]
-    core.take(call("rmdir", seq=7, tid=YOU, last_detached=104, known_by=BY_RELEASE))
+    core.take(call("rmdir", seq=7, tid=YOU, last_released=104))
     assert core.effects()[-1] == (7, "detach", "mountpoint-removed", "kernel", 104)
 
 
@@ -78,28 +78,16 @@ def test_what_went_and_no_call_took_has_no_cause() -> None:
 def test_a_removal_takes_a_tree_that_nothing_reported() -> None:
     below = M(105, COPY, "/a/below", ns=OTHER)
     core = born(COPY, below)
-    core.take(call("rmdir", unwatched(TOP), seq=6, last_detached=105, known_by=BY_RELEASE))
+    core.take(call("rmdir", unwatched(TOP), seq=6, last_released=105))
     assert sorted(core.effects()[-2:], key=lambda row: row[-1]) == [
         (6, "detach", "mountpoint-removed", "kernel", 102),
         (6, "detach", "mountpoint-removed", "kernel", 105),
     ]
 
 
-@pytest.mark.parametrize("others", [[], [OTHERS]])
-def test_a_removal_takes_what_alone_a_list_lacks(others: list[M]) -> None:
-    core = born(COPY, *others)
-    # What is known of what it was about to free is wrong.
-    core.take(call("rmdir", unwatched(TOP), seq=6, last_detached=999, known_by=BY_RELEASE))
-    told = [row for row in core.effects() if row[1] == "detach"]
-    removed = [(6, "detach", "mountpoint-removed", "kernel", 102)]
-    assert told == ([] if others else removed)
-
-
 def test_a_umount_in_another_namespace_takes_what_nothing_reported() -> None:
     core = born(COPY)
-    core.take(
-        call("umount2", unwatched(TOP), seq=6, path="/a", last_detached=102, known_by=BY_RELEASE)
-    )
+    core.take(call("umount2", unwatched(TOP), seq=6, path="/a", last_released=102))
     assert core.effects()[-1] == (6, "detach", "direct", "ambiguous", 102)
 
 
@@ -144,13 +132,13 @@ def test_mounts_whose_parents_are_in_a_circle_are_released() -> None:
     one = M(105, COPY, "/a/b", ns=OTHER)
     two = M(102, one, "/a", ns=OTHER, minor=2)
     core = born(one, two)
-    core.take(call("rmdir", unwatched(TOP), seq=6, last_detached=105, known_by=BY_RELEASE))
+    core.take(call("rmdir", unwatched(TOP), seq=6, last_released=105))
     assert {row[-1] for row in core.effects() if row[0] == 6} == {102, 105}
 
 
 def test_a_removal_is_written_though_what_it_took_is_known_later() -> None:
     core = born(COPY)
-    core.take(call("rmdir", seq=6, last_detached=102, known_by=BY_RELEASE))
+    core.take(call("rmdir", seq=6, last_released=102))
     core.take(*everything([ROOT, A], [TOP], reason="end", is_watched=False))
     assert core.effects()[-1] == (6, "detach", "mountpoint-removed", "snapshot", 102)
     assert [row["seq"] for row in core.of("operations")] == [5, 6]

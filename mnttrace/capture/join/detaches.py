@@ -125,7 +125,7 @@ class Detaches:
         mounts = [mount for mount in mounts if mount.unique in self._tables]
         own = {mount.unique for mount in mounts}
         on_file = next((m for m in reversed(mounts) if m.parent not in own), None)
-        on_file = on_file or self.expected.removed(call)
+        on_file = on_file or self.expected.released(call)
         if on_file is None:
             return
         if call.last_detached_known_by != BY_EVENT:

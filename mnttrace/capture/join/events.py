@@ -56,6 +56,7 @@ class CallEnded(Event):
         names: key of a dentry → its path within its file system.
         last_detached: unique id of the last mount that the call detached, by the end of it.
         last_detached_known_by: one of BY_* in bpf/records.h.
+        last_released: unique id of the last mount that its thread had yet to free then.
         is_cut: the kernel's list is not complete.
         descends: whether the caller descends from a process that the recorder follows.
     """
@@ -68,6 +69,7 @@ class CallEnded(Event):
     last_detached_known_by: int
     is_cut: bool
     descends: bool
+    last_released: int = 0
 
     @property
     def key(self) -> int:

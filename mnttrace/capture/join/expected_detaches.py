@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mnttrace.capture.join.effect_rows import Via
 from mnttrace.capture.join.events import CallEnded
-from mnttrace.capture.join.mount_list import MountList, lists_of_unwatched, whole_lists
+from mnttrace.capture.join.mount_list import MountList, whole_lists
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
@@ -137,30 +137,14 @@ class ExpectedDetaches:
 
     def look_for_absent(self, lists: Iterable[MountList]) -> None:
         """Namespaces that nobody reports of yet were listed: see what is no longer there."""
-        self.lacks(self._lacking(lists))
-
-    def _lacking(self, lists: Iterable[MountList]) -> set[int]:
-        """What lists lack of the mounts of their namespaces, and nothing reported."""
-        found: set[int] = set()
         for key, present in whole_lists(lists):
-            found |= self._tables.of_namespace(key) - present
-        return {one for one in found if not self._pending.has_detached(one)}
-
-    def removed(self, call: CallEnded) -> MountState | None:
-        """What was on the file that a call removed, where nothing is reported of it yet: what its
-        thread was about to free; or the lists after it lack mounts that were on one file alone."""
-        mount = self.released(call)
-        if mount is not None:
-            return mount
-        lacking = self._lacking(lists_of_unwatched(call.lists))
-        tops = [one for one in self._tables.attached(lacking) if one.parent not in lacking]
-        is_one = all(one.mountpoint.is_same(tops[0].mountpoint) for one in tops)
-        return tops[0] if tops and is_one else None
+            lacking = self._tables.of_namespace(key) - present
+            self.lacks(one for one in lacking if not self._pending.has_detached(one))
 
     def released(self, call: CallEnded) -> MountState | None:
         """What a thread was about to free after a call, where nothing is reported of it yet: the
         lowest mount of that tree which is no longer there."""
-        mount = self._tables.get(call.last_detached)
+        mount = self._tables.get(call.last_released)
         if mount is None or self._pending.has_detached(mount.unique):
             return None
         seen = {mount.unique}

@@ -187,6 +187,7 @@ class Decoder:
             record.last_detached_known_by,
             bool(record.walk_cut),
             bool(record.descends),
+            record.last_released,
         )
 
     def _row(
