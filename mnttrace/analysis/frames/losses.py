@@ -42,8 +42,8 @@ _MEANINGS = {
     "with what mounts went there may not be known",
     "lost_ended": "the {end|ends} of {n} new {namespace|namespaces} {is|are} missing: "
     "with what mounts went there may not be known",
-    "ambiguous_detaches": "{n} {mount|mounts} went with a umount or with {its|their} namespace: "
-    "which of the two is not known (evidence ambiguous)",
+    "ambiguous_detaches": "{n} {mount|mounts} went with a call or with {its|their} namespace: "
+    "which of the two is not known",
     "cut_start": "too much went on before all tables were read first: paths of then may be wrong",
     "cut_raw_log": "the raw log was cut or damaged: what came after that is missing",
     "cut_strings": "{n} {text|texts} {was|were} cut: paths or options may be incomplete",

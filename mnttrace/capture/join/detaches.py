@@ -44,8 +44,7 @@ class Detaches:
     Attributes:
         expected: what is to go along in other namespaces.
         uncalled: how many mounts went by a thread, and not with a call or a namespace.
-        doubtful: of how many mounts it is not known whether they went with a umount or with their
-            namespace.
+        doubtful: of how many mounts it is not known with what they went: a call or their namespace.
     """
 
     def __init__(
@@ -213,7 +212,9 @@ class Detaches:
         here = self._tables.of_namespace(key)
         is_reported = bool(here) and self._tables.root_of(key) is None
         # What is left of one whose end was reported went before that.
-        self.missing(sorted(here if is_reported else self.expected.are_absent(here)), when)
+        absent = here if is_reported else self.expected.are_absent(here)
+        self.doubtful += sum(unique not in self.expected for unique in absent)
+        self.missing(sorted(absent), when)
         mounts = self._tables.attached(sorted(self._tables.of_namespace(key)))
         doubtful = [mount for mount in mounts if mount.unique in self.expected]
         certain = [mount for mount in mounts if mount.unique not in self.expected]

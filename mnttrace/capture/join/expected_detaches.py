@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 from mnttrace.capture.join.effect_rows import Via
 from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.limits import REMOVAL_TAKES
 from mnttrace.capture.join.mount_list import MountList, whole_lists
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.capture.join.umounted import via_of
+from mnttrace.linux.syscalls import SyscallKind
 
 
 class Expected(NamedTuple):
@@ -169,6 +171,8 @@ class ExpectedDetaches:
     def _can_go_unseen(self, key: int, call: CallEnded) -> bool:
         """Whether what a call takes in a namespace is not reported."""
         began = call.row["monotonic"]
+        if call.kind == SyscallKind.REMOVE:
+            began -= REMOVAL_TAKES
         return not self._pending.is_watched(key, began) and self._ended.get(key, began) >= began
 
     def _expect(self, unique: int, call: CallEnded, origin: MountState | None, via: Via) -> None:

@@ -27,6 +27,11 @@ CALL_TOLD_WITHIN: Final = 200 * _MS
 # are gone, or in no namespace.
 LOOK_FOR_UNCALLED: Final = 2000 * _MS
 
+# When a removal began is not known: it waits for RCU after it has detached mounts. One that takes
+# longer is not found to have taken what went before its namespace was watched (UNWATCHED_FOR in
+# bpf/unwatched.h).
+REMOVAL_TAKES: Final = 1000 * _MS
+
 # A survey can come between what a call did and that call's end. A difference that another survey
 # finds this much later is no call's that is still to end.
 CONFIRM_DIFFERENCE: Final = 500 * _MS
