@@ -176,7 +176,7 @@ def _covered(by: Row, is_likely: bool) -> str:
 def _changes(holder: Holder) -> Iterator[str]:
     """What changed it, the last change first."""
     for effect, cause in holder.changes[: -_SHOWN_CHANGES - 1 : -1]:
-        by = operation(cause) if cause else "an unknown process"
+        by = _who(effect, cause)
         yield f"{safe(effect['after'])} since {by}; before {safe(effect['before'])}"
     if len(holder.changes) > _SHOWN_CHANGES:
         yield f"and {len(holder.changes) - _SHOWN_CHANGES} changes before"
@@ -187,7 +187,10 @@ def _step(step: Step, namespaces: Mapping[int, Row]) -> Iterator[str]:
     if effect is None:
         yield "older than the recording"
         return
-    by = operation(step.operation) if step.operation else "an unknown process"
+    by = _who(effect, step.operation)
+    if effect["via"] == "automount":
+        yield f"the kernel mounted it at {safe(effect['mountpoint'])} on a look-up by {by}"
+        return
     if step.how == "mounted":
         yield f"mounted at {safe(effect['mountpoint'])} by {by}"
         return
@@ -316,8 +319,12 @@ def _gone(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
     if holder.gone is None:
         return
     effect, cause = holder.gone
-    by = operation(cause) if cause else "an unknown process"
+    by = _who(effect, cause)
     match effect["via"]:
+        case "expiry":
+            yield f"the kernel took it away, as nobody used it: {by}"
+        case "":
+            yield f"it went: {by}"
         case "direct":
             yield f"unmounted by {by}"
         case "peer" | "slave":
@@ -331,6 +338,14 @@ def _gone(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
             yield f"LOST: its mount point was removed: {by}"
         case "namespace-death":
             yield "it went with its namespace"
+
+
+def _who(effect: Row, cause: Row | None) -> str:
+    """The operation that had an effect, or else the thread."""
+    if cause:
+        return operation(cause)
+    tid = effect["tid"]
+    return f"thread {tid}, in no call that was seen" if tid else "an unknown process"
 
 
 def _namespaces(holders: list[Holder]) -> int:

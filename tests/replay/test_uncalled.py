@@ -10,7 +10,20 @@ from collections.abc import Sequence
 from mnttrace.capture.join.events import AnyEvent, LossesCounted, MountsFound, ThreadChecked
 from mnttrace.capture.join.requests import CheckThread, FindMounts, SurveySome
 from mnttrace.linux.options import MNT_SHRINKABLE
-from tests.replay.build import ME, MS, NS, OTHER, Core, M, attached, call, detached, made, survey
+from tests.replay.build import (
+    ME,
+    MS,
+    NS,
+    OTHER,
+    Core,
+    M,
+    attached,
+    call,
+    detached,
+    everything,
+    made,
+    survey,
+)
 from tests.replay.test_without_calls import ROOT, A, started
 
 TOP = M(101, ns=OTHER, master=1, minor=1)
@@ -98,3 +111,13 @@ def test_another_mount_of_a_thread_that_was_in_no_call_is_asked_about() -> None:
     core.take(attached(ME, later))
     core.catch_up(30 * MS)
     assert core.ask(CheckThread) == [CheckThread(ME)]
+
+
+def test_what_a_survey_finds_first_is_told_with_its_thread() -> None:
+    core = started([ROOT, A], [TOP])
+    core.take(attached(ME, AUTO, COPY))
+    core.take(*everything([ROOT, A, AUTO], [TOP, COPY], reason="end"))
+    assert core.effects() == [
+        (None, "attach", "automount", "kernel", 7),
+        (None, "attach", "slave", "kernel", 108),
+    ]

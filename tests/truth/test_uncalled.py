@@ -36,7 +36,7 @@ $MNTTRACE record --keep-raw -o run.mnttrace -- sh -ec '
 @pytest.mark.parametrize("loops", [0, 4])
 @pytest.mark.parametrize("flags", [0, 2])
 def test_what_no_traced_call_did_is_told_with_its_thread(
-    in_namespace, tmp_path: Path, flags: int, loops: int
+    in_namespace, mnttrace, tmp_path: Path, flags: int, loops: int
 ) -> None:
     with saturated(loops):
         in_namespace(SCRIPT.format(flags=flags), timeout=240)
@@ -52,6 +52,12 @@ def test_what_no_traced_call_did_is_told_with_its_thread(
     assert gone["tid"].nunique() == 1
     losses = {kind: n for kind, n in run.meta["losses"].items() if not kind.startswith("sent")}
     assert not any(losses.values()), losses
+
+    told = mnttrace("timeline", "run.mnttrace").stdout
+    assert "no call was seen: the kernel mounted this on a look-up by it" in told
+    place = f"{tmp_path}/shared/debug/tracing"
+    told = mnttrace("why", "run.mnttrace", place).stdout
+    assert f"the kernel mounted it at {place} on a look-up by thread" in told
 
 
 def _check(came: pd.DataFrame, via: str) -> None:

@@ -71,7 +71,9 @@ class KnownMounts:
         if mount.unique in self.uncalled:
             self.uncalled.listed(mount)
             return
-        attached = self.pending.attached
-        cause = attached.take_cause(mount.unique) or when._replace(tid=attached.by(mount.unique))
-        attached.claim(mount.unique)
-        self.rows.attach(mount, "", "snapshot", cause)
+        cause = self.pending.attached.take_cause(mount.unique)
+        attached = self.pending.attached.claim(mount.unique)
+        if cause is None and attached is not None:
+            self.uncalled.listed_before(mount, attached)
+        else:
+            self.rows.attach(mount, "", "snapshot", cause or when)

@@ -98,6 +98,14 @@ class UncalledMounts:
         group = self._of.pop(mount.unique)
         group.listed.append((group.waiting.pop(mount.unique), mount))
 
+    def listed_before(self, mount: MountState, attached: Attached) -> None:
+        """One was listed, and is in the tables, before it was looked for."""
+        for group in self._groups:
+            if not group.waiting and group.listed[0][0].tid == attached.tid:
+                group.listed.append((attached, mount))
+                return
+        self._groups.append(_Group(attached.came, {}, [(attached, mount)]))
+
     def _end(self, group: _Group, when: Cause) -> None:
         """Write what was listed, and forget the rest: it is no longer there, or in no namespace."""
         self._groups.remove(group)
