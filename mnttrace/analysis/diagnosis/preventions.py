@@ -116,7 +116,20 @@ class Preventions:
             NotTried: more than MOST operations would have to be put through the model, or it does
                 not follow the recording.
         """
-        looked_at = cases[:_CASES]
+        unwanted = {one.mount for one in cases if one.lost is None and one.missing is None}
+        return self._of(cases[:_CASES], unwanted)
+
+    def of_mounts(self, mounts: Iterable[int]) -> Prevention | None:
+        """The same for mounts that are there, by their unique ids.
+
+        Raises:
+            NotTried: as :meth:`of`.
+        """
+        unwanted = list(mounts)
+        return self._of([self._case(mount) for mount in unwanted[:_CASES]], set(unwanted))
+
+    def _of(self, looked_at: Sequence[Case], unwanted: Collection[MountId]) -> Prevention | None:
+        """The change that helps in some cases, so that mounts that are unwanted are not there."""
         tried: dict[Kind, dict[int, tuple[Command | None, ...]]] = {}
         for case in looked_at:
             for kind, changes in self._candidates(case):
@@ -125,16 +138,8 @@ class Preventions:
         return self._best(
             tried,
             lambda otherwise: all(_helps(one, otherwise) for one in looked_at),
-            {case.mount for case in cases if case.lost is None and case.missing is None},
+            unwanted,
         )
-
-    def of_mounts(self, mounts: Iterable[int]) -> Prevention | None:
-        """The same for mounts that are there, by their unique ids.
-
-        Raises:
-            NotTried: as :meth:`of`.
-        """
-        return self.of([self._case(mount) for mount in mounts])
 
     def _case(self, mount: int) -> Case:
         steps = steps_of(self._story, mount)
