@@ -156,6 +156,7 @@ class Join:
         if self._starting.is_on:
             yield from self._started(None)
         self._writer.is_held = False
+        self._known.uncalled.finish()
         yield from self._write_uncaused()
         self._registry.write_unanswered()
 
@@ -240,16 +241,13 @@ class Join:
             self._busy.refused(call)
 
     def _asks_names(self, event: CallEnded | NamespaceListed | RoundEnded) -> bool:
-        names = self._source.unnamed(event)
-        for name in names:
-            self._out.ask(name)
-        return bool(names)
+        return self._out.ask_all(self._source.unnamed(event))
 
     # ---- without calls
 
     def _caught_up(self, at: int) -> _Step:
         when = self._setting.when(at)
-        self._known.uncalled.look(when)
+        self._known.uncalled.look(at)
         self._known.detaches.write_unclaimed(when)
         yield from self._write_uncaused()
         for key in self._namespaces.found_gone(at):
@@ -278,7 +276,8 @@ class Join:
         is_end, when = event.reason == "end", self._setting.when(event.at)
         self._source.round_ended(event)
         self._namespaces.round_ended(event)
-        self._known.uncalled.look(when, is_end)
+        if is_end:
+            self._known.uncalled.finish()
         # What was reported of namespaces that died says who ended them.
         self._known.detaches.write_unclaimed(when, everything=is_end)
         if is_end:

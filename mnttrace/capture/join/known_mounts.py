@@ -47,7 +47,7 @@ class KnownMounts:
         self.naming = Naming(self.tables)
         self.changes = Changes(self.tables, self.rows, self.pending)
         self.detaches = Detaches(self.tables, self.pending, self.rows, self.changes)
-        self.uncalled = UncalledMounts(self.tables, self.pending, self.rows, out)
+        self.uncalled = UncalledMounts(self.tables, self.pending, self.rows, out, setting)
         self._uses_fanotify = setting.uses_fanotify
 
     def waits_for(self, call: CallEnded) -> bool:

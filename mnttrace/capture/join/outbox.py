@@ -46,6 +46,12 @@ class Outbox:
         """Something is to be done or found out."""
         self._requests.append(request)
 
+    def ask_all(self, requests: Iterable[Request]) -> bool:
+        """Several things are to be done or found out; whether there are any."""
+        before = len(self._requests)
+        self._requests += requests
+        return len(self._requests) > before
+
     def take(self) -> Output:
         """All that was collected since the last time."""
         if not (self._rows or self._requests):

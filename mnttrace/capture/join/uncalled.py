@@ -18,9 +18,10 @@ from mnttrace.capture.join.effect_rows import EffectRows, Via
 from mnttrace.capture.join.limits import LOOK_FOR_UNCALLED
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
-from mnttrace.capture.join.outbox import Cause, Outbox
+from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.capture.join.requests import FindMounts, SurveySome
+from mnttrace.capture.join.setting import Setting
 
 
 @dataclass(slots=True)
@@ -46,18 +47,25 @@ class UncalledMounts:
         pending: what threads attached.
         rows: what is written to.
         out: for questions.
+        setting: what the recording is made with.
 
     Attributes:
         unlisted: how many were never listed.
     """
 
     def __init__(
-        self, tables: MountTables, pending: PendingMountEvents, rows: EffectRows, out: Outbox
+        self,
+        tables: MountTables,
+        pending: PendingMountEvents,
+        rows: EffectRows,
+        out: Outbox,
+        setting: Setting,
     ) -> None:
         self._tables = tables
         self._pending = pending
         self._rows = rows
         self._out = out
+        self._setting = setting
         self.unlisted = 0
         self._groups: list[_Group] = []
         self._of: dict[int, _Group] = {}
@@ -66,15 +74,19 @@ class UncalledMounts:
         """Whether it is known that no call attached a mount that is to be listed."""
         return unique in self._of
 
-    def look(self, when: Cause, is_end: bool = False) -> None:
-        """Look for mounts that no call has accounted for by a time, and write those that were
-        found; at the end, do without the others."""
-        for uniques in self._pending.attached.take_uncalled(when.monotonic).values():
-            self._begin(uniques, when.monotonic)
+    def look(self, at: int) -> None:
+        """Look for mounts that no call has accounted for, though all that was reported until a
+        time (CLOCK_MONOTONIC, ns) has been given; and write those that were found."""
+        for uniques in self._pending.attached.take_uncalled(at).values():
+            self._begin(uniques, at)
         for group in list(self._groups):
-            is_late = when.monotonic - group.since > LOOK_FOR_UNCALLED
-            if is_end or is_late or not group.waiting:
-                self._end(group, when)
+            if not group.waiting or at - group.since > LOOK_FOR_UNCALLED:
+                self._end(group)
+
+    def finish(self) -> None:
+        """Write those that were found, and do without the others."""
+        for group in list(self._groups):
+            self._end(group)
 
     def _begin(self, uniques: list[int], at: int) -> None:
         waiting = {}
@@ -106,7 +118,7 @@ class UncalledMounts:
                 return
         self._groups.append(_Group(attached.came, {}, [(attached, mount)]))
 
-    def _end(self, group: _Group, when: Cause) -> None:
+    def _end(self, group: _Group) -> None:
         """Write what was listed, and forget the rest: it is no longer there, or in no namespace."""
         self._groups.remove(group)
         for unique in group.waiting:
@@ -117,9 +129,10 @@ class UncalledMounts:
         for attached, mount in group.listed:
             place = mount.filesystem.device, mount.root.key, mount.mountpoint.key
             origin = origins.setdefault(place, mount)
+            if mount.is_root or mount.is_hidden:
+                continue  # its namespace was born, by a call that is missing
             via = self._via(mount, origin)
-            ts = when.ts - when.monotonic + attached.came
-            cause = Cause(None, ts, attached.came, tid=attached.tid)
+            cause = self._setting.when(attached.came)._replace(tid=attached.tid)
             self._rows.attach(mount, via, "kernel", cause, None if origin is mount else origin)
 
     def _via(self, mount: MountState, origin: MountState) -> Via:
