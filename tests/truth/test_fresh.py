@@ -13,7 +13,7 @@ import pytest
 
 from mnttrace.analysis.recording import Recording
 from tests.short import IS_SHORT
-from tests.truth.busy import saturated
+from tests.truth.busy import LOOPS, saturated
 from tests.truth.fresh import BIRTHS, WAYS, rounds
 
 LOAD, STOPPER = (Path(__file__).with_name(name) for name in ("fresh.py", "stopper.py"))
@@ -32,7 +32,7 @@ wait $recorder
 """
 
 
-@pytest.mark.parametrize("loops", [0, 4, 8])
+@pytest.mark.parametrize("loops", LOOPS if IS_SHORT else [*LOOPS, 8])
 def test_what_happens_in_a_namespace_at_its_birth_is_told_exactly(
     in_namespace, tmp_path: Path, loops: int
 ) -> None:

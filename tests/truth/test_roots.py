@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mnttrace.analysis.recording import Recording
+from tests.truth.busy import LOOPS, saturated
 from tests.truth.roots import ROOTS, WAYS, Done
-from tests.truth.test_fresh import saturated
 
 LOAD = Path(__file__).with_name("roots.py")
 ROUNDS = 20
@@ -30,7 +30,7 @@ $MNTTRACE record --keep-raw -o run.mnttrace -- python3 {LOAD} "$PWD/folder" {ROU
 """
 
 
-@pytest.mark.parametrize("loops", [0, 4])
+@pytest.mark.parametrize("loops", LOOPS)
 @pytest.mark.parametrize("kind", ["private", "shared"])
 @pytest.mark.parametrize("root", ROOTS)
 def test_paths_and_effects_in_a_chroot_are_those_of_the_namespace(

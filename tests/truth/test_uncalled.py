@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from mnttrace.analysis.recording import Recording
-from tests.truth.busy import saturated
+from tests.truth.busy import LOOPS, saturated
 
 COMPAT = Path(__file__).with_name("compat.py")
 
@@ -33,7 +33,7 @@ $MNTTRACE record --keep-raw -o run.mnttrace -- sh -ec '
 """
 
 
-@pytest.mark.parametrize("loops", [0, 4])
+@pytest.mark.parametrize("loops", LOOPS)
 @pytest.mark.parametrize("flags", [0, 2])
 def test_what_no_traced_call_did_is_told_with_its_thread(
     in_namespace, mnttrace, tmp_path: Path, flags: int, loops: int
