@@ -12,6 +12,7 @@ import pytest
 from tests.agreement import disagreements, untold
 from tests.kernel.analysis.situations import BEFORE, DISK, hold
 from tests.kernel.recordings import Record
+from tests.short import some
 
 TREE = "mkdir srv/a; mount -t tmpfs a srv/a; mkdir srv/a/b; mount -t tmpfs b srv/a/b; "
 SITUATIONS = {
@@ -74,7 +75,7 @@ SITUATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", list(SITUATIONS))
+@pytest.mark.parametrize("name", some(list(SITUATIONS), 3))
 def test_leaks_and_why_agree_in_every_field(record: Record, name: str) -> None:
     before, script, kinds = SITUATIONS[name]
     recorded = record(script, before=BEFORE + before + "\nmkdir -p own")
