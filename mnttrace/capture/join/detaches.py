@@ -44,6 +44,7 @@ class Detaches:
     Attributes:
         expected: what is to go along in other namespaces.
         uncalled: how many mounts went by a thread, and not with a call or a namespace.
+        unexplained: how many were found missing, and nothing says with what they went.
         doubtful: of how many mounts it is not known with what they went: a call or their namespace.
     """
 
@@ -55,7 +56,7 @@ class Detaches:
         self._rows = rows
         self._changes = changes
         self.expected = ExpectedDetaches(tables, pending)
-        self.doubtful = self.uncalled = 0
+        self.doubtful = self.uncalled = self.unexplained = 0
 
     # ---- by calls
 
@@ -248,6 +249,7 @@ class Detaches:
             (mount, self.expected.take(mount.unique) or nothing)
             for mount in self._tables.attached(uniques)
         ]
+        self.unexplained += sum(expected is nothing for _, expected in waiting)
         waiting.sort(key=lambda one: one[1].cause.seq or math.inf)
         for _, group in groupby(waiting, key=lambda one: one[1].cause.seq):
             gone = list(group)

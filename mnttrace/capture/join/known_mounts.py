@@ -56,11 +56,11 @@ class KnownMounts:
 
     def add_losses(self, losses: dict[str, int]) -> None:
         """Add what is not known of mounts to what was lost, by kind."""
-        losses["ambiguous_detaches"] = self.detaches.doubtful
+        losses["ambiguous_detaches"] = doubtful = self.detaches.doubtful
         # What was not listed matters only where it is not known with what mounts went.
         for kind in ("cut_unwatched", "lost_ended"):
             if kind in losses:
-                losses[kind] = min(losses[kind], self.detaches.doubtful)
+                losses[kind] = min(losses[kind], doubtful + self.detaches.unexplained)
         # Few removals detach mounts; those that did left mounts that no call took away.
         skipped = losses.pop("skipped_removals", 0)
         losses["lost_removals"] = min(skipped, self.detaches.uncalled)
