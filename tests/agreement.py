@@ -122,7 +122,8 @@ def _fields(run: Recording, row: Row, holder: Holder) -> dict[str, tuple[object,
         found["receiver_path"] = carrier["parent_path"]
         found["via_seq"] = (step.shared_since or {}).get("seq")
     else:
-        gone = run.diagnosis.story.detached(effect["copy_of_unique"]) or {}
+        verdicts = run.diagnosis.verdicts([holder.mount["mnt_id_unique"]])
+        gone = run.diagnosis.story.effect(verdicts.orphaned[0]) or {}
         found |= {"orphaned_seq": gone.get("seq"), "orphaned": gone.get("ts")}
         found["freed_seq"] = holder.gone[0]["seq"] if holder.gone else None
     return {name: (told[name], value) for name, value in found.items()}

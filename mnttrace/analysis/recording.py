@@ -147,6 +147,13 @@ class Recording:
         return self._rows("doublings", doublings)
 
     @cached_property
+    def lost_mounts(self) -> pd.DataFrame:
+        """What was taken from namespaces, see :mod:`mnttrace.analysis.frames.lost_mounts`."""
+        from mnttrace.analysis.frames.lost_mounts import lost_mounts
+
+        return self._rows("lost_mounts", lambda whole: lost_mounts(whole, whole.story))
+
+    @cached_property
     def reasons(self) -> pd.DataFrame:
         """Why operations failed, where that is known: :mod:`mnttrace.analysis.frames.refusals`."""
         from mnttrace.analysis.frames.refusals import reasons

@@ -76,6 +76,10 @@ class Run(Protocol):
         """Binds that grow."""
 
     @property
+    def lost_mounts(self) -> pd.DataFrame:
+        """What was taken from namespaces by what was done elsewhere."""
+
+    @property
     def reasons(self) -> pd.DataFrame:
         """Why operations failed."""
 

@@ -70,6 +70,7 @@ def _leaks(run: Run) -> str:
     """The number of leaks of each kind, the worst first."""
     kinds = run.leaks["kind"].value_counts(sort=False)
     counts = [f"{count:,} {kind}" for kind, count in kinds.items()]
-    if len(run.doublings):
-        counts.append(f"{len(run.doublings):,} doubling")
+    for kind, frame in (("lost", run.lost_mounts), ("doubling", run.doublings)):
+        if len(frame):
+            counts.append(f"{len(frame):,} {kind}")
     return ", ".join(counts) or "none"

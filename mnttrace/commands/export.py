@@ -19,7 +19,7 @@ from mnttrace.errors import BadInput, OutputError
 if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
-_MADE = ("propagations", "leaks", "births")  # frames that follow from the tables
+_MADE = ("propagations", "leaks", "lost_mounts", "births")  # frames that follow from the tables
 _OF_A_TABLE = ("csv", "json", "parquet")
 _OF_ALL = ("perfetto", "dot", "mermaid")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
 _BIRTHS_SHOWN = 8
-_SHOWN = 20  # leaks, binds that grow, refused operations
+_SHOWN = 20  # leaks, lost mounts, binds that grow, refused operations
 _FOUND = 3  # exit status
 
 
@@ -33,8 +33,8 @@ _FOUND = 3  # exit status
     "--fail-on",
     metavar="KIND[,KIND]",
     default="",
-    help="Exit with status 3 if there is a leak of one of these kinds: held, residue, escape, "
-    "container-to-container, host-to-container, doubling, race, refused, other, any.",
+    help="Exit with status 3 if there is a leak of one of these kinds: held, residue, lost, "
+    "escape, container-to-container, host-to-container, doubling, race, refused, other, any.",
 )
 def command(recording: Path, as_json: bool, shows_all: bool, fail_on: str) -> None:
     """Show which mounts reached other mount namespaces, how, and who made them."""
@@ -47,6 +47,7 @@ def command(recording: Path, as_json: bool, shows_all: bool, fail_on: str) -> No
     warn_of_losses(run.meta)
     frames = {
         "leaks": found,
+        "lost_mounts": run.lost_mounts,
         "doublings": run.doublings.assign(kind="doubling"),
         "refusals": run.refusals.assign(kind="refused"),
     }

@@ -21,8 +21,8 @@ from mnttrace.commands._common import RECORDING, warn_of_losses
 def command(recording: Path, query: str, kind: str | None) -> None:
     """Query a recording in SQL, as in "select * from open_leaks".
 
-    There are its tables, propagations and leaks, and the views open_leaks, busiest_peer_groups,
-    failures_by_process, longest_calls, mounts_per_namespace.
+    There are its tables, propagations, leaks and lost_mounts, and the views open_leaks,
+    busiest_peer_groups, failures_by_process, longest_calls, mounts_per_namespace.
     """
     from mnttrace.analysis.recording import Recording
     from mnttrace.errors import BadInput

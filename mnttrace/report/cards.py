@@ -15,15 +15,23 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.dataframes import rows
-from mnttrace.analysis.diagnosis.findings import prevention_of, remedy_of
+from mnttrace.analysis.diagnosis.findings import prevention_of, prevention_of_loss, remedy_of
 from mnttrace.analysis.diagnosis.situation import growth as growth_of
 from mnttrace.analysis.names import labels, with_inode
 from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.analysis.state.mount_tables import covered, last_tables
 from mnttrace.errors import BadInput
 from mnttrace.report import preventions
-from mnttrace.report.leaks import OPERATIONS, Calls, wanted, what_is_left
-from mnttrace.report.names import growth
+from mnttrace.report.leaks import (
+    OPERATIONS,
+    Calls,
+    lost_what,
+    made_by,
+    wanted,
+    went_with,
+    what_is_left,
+)
+from mnttrace.report.names import growth, uncalled
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import count, safe, safe_lines
 
@@ -90,6 +98,21 @@ def doubling(run: Recording, row: Row) -> Card:
         "to keep it from growing": f"<pre>{html.escape(kept)}</pre>",
     }
     return _card("doubling", html.escape(growth(row)), lines)
+
+
+def losses(run: Recording, frame: pd.DataFrame) -> Iterator[Card]:
+    """Rows of `run.lost_mounts`: what was taken from a namespace, and by whom."""
+    calls = Calls(run, frame["seq"], frame["made_seq"])
+    for row in rows(frame):
+        kept = preventions.lines(*prevention_of_loss(run, run.diagnosis, row), run.diagnosis)
+        lines = {
+            "in": markup(with_inode(row["name"], row["ns"])),
+            "taken by": html.escape(calls.by(row["seq"]) or uncalled(row["tid"])),
+            "went with": html.escape(went_with(row)),
+            "made by": html.escape(calls.by(row["made_seq"]) or ""),
+            "to keep it from happening again": f"<pre>{html.escape(chr(10).join(kept))}</pre>",
+        }
+        yield _card("lost", html.escape(lost_what(row)), lines)
 
 
 def tree(run: Recording, namespace: str) -> Card:
@@ -171,9 +194,7 @@ class _LeakCards:
         there = self._there(row)
         lines = {
             "in": markup(with_inode(row["dst_name"], row["dst_ns"])),
-            "made by": f"{markup(row['comm'])}[{markup(row['pid'])}] in "
-            f"{markup(with_inode(row['src_name'], row['src_ns']))}: {markup(row['syscall'])} on "
-            f"{_code(row['copy_of_path'])} <small>operation {markup(row['seq'])}</small>"
+            "made by": html.escape(made_by(row))
             + (_command(row["command"]) if row["command"] else ""),
             **self._origin(row),
             "still there": _lines(
@@ -218,7 +239,7 @@ class _LeakCards:
         """A mount that a namespace inherited and kept, until the end or for a while."""
         lines = {"inherited": f"from {_code(row['copy_of_path'])} when the namespace was made"}
         by = self._calls.by(row["orphaned_seq"])
-        lines["unmounted there"] = _moment(row["orphaned"], by)
+        lines["original unmounted"] = _moment(row["orphaned"], by)
         if row["freed"] is not None:
             longer = (row["freed"] - row["orphaned"]).total_seconds() * 1e3
             by = self._calls.by(row["freed_seq"])

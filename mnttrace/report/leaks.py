@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.diagnosis.answers import Growth
-from mnttrace.analysis.diagnosis.findings import findings, prevention_of, remedy_of
+from mnttrace.analysis.diagnosis.findings import (
+    findings,
+    prevention_of,
+    prevention_of_loss,
+    remedy_of,
+)
 from mnttrace.analysis.diagnosis.situation import growth as growth_of
 from mnttrace.analysis.frames.removals import removed
 from mnttrace.analysis.names import labels, with_inode
@@ -20,7 +25,7 @@ from mnttrace.analysis.query.parts import not_at_home, paths_at_home, repeated
 from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.report import preventions
 from mnttrace.report.calls import call_text
-from mnttrace.report.names import growth
+from mnttrace.report.names import growth, uncalled
 from mnttrace.report.refusals import advice
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import count, safe, safe_lines
@@ -34,23 +39,31 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 # Columns of `run.leaks` with numbers of operations that are shown as calls.
 OPERATIONS = ("via_seq", "orphaned_seq", "freed_seq")
-_WITH_REMEDY = 10  # the worst leaks
+_WITH_REMEDY = 10  # the worst leaks and losses
 _DEVICES = 4  # file systems that are named
 _IDS = 10  # mount ids that are listed
-_MANY = {"leaks": "leak", "doublings": "bind that grows", "refusals": "refused operation"}
+_MANY = {
+    "leaks": "leak",
+    "lost_mounts": "loss",
+    "doublings": "bind that grows",
+    "refusals": "refused operation",
+}
 _TITLES = {"held": "held, ", "race": "held for a while, "}
 
 
 def paragraphs(run: Recording, most: int | None = None) -> Iterator[list[str]]:
-    """Leaks, binds that grow and refused operations as lines, the worst first.
+    """Leaks, lost mounts, binds that grow and refused operations as lines, the worst first.
 
     Args:
         run: the recording.
         most: how many; None: all.
     """
-    leaks, refusals = run.leaks, run.refusals
+    leaks, refusals, losses = run.leaks, run.refusals, run.lost_mounts
     calls = Calls(
-        run, *(leaks[name] for name in OPERATIONS), refusals["seq"], refusals["since_seq"]
+        run,
+        *(leaks[name] for name in OPERATIONS),
+        *(refusals[name] for name in ("seq", "since_seq")),
+        *(losses[name] for name in ("seq", "made_seq")),
     )
     remedies = Remedies(run.diagnosis, "boot_id" not in run.meta)
     found = findings(run)
@@ -60,6 +73,8 @@ def paragraphs(run: Recording, most: int | None = None) -> Iterator[list[str]]:
             yield doubling(growth_of(run, run.diagnosis, row), run.diagnosis)
         elif frame == "refusals":
             yield refusal(row, calls, remedies)
+        elif frame == "lost_mounts":
+            yield lost(row, calls) + _how_to_keep(run, place, row)
         else:
             yield leak(place + 1, row, calls) + _what_to_do(run, place, row, remedies)
     more = Counter(_MANY[one.frame] for one in found[len(found) if most is None else most :])
@@ -74,6 +89,14 @@ def _what_to_do(run: Recording, place: int, row: Row, remedies: Remedies) -> lis
     kept = preventions.lines(*prevention_of(run, run.diagnosis, row), run.diagnosis)
     lines = [*remedies.lines(remedy), "To keep it from happening again:"]
     return [f"   {line}" for line in (*lines, *(f"    {line}" for line in kept))]
+
+
+def _how_to_keep(run: Recording, place: int, row: Row) -> list[str]:
+    """How mounts are kept from being lost again."""
+    if place >= _WITH_REMEDY:
+        return []
+    kept = preventions.lines(*prevention_of_loss(run, run.diagnosis, row), run.diagnosis)
+    return ["   To keep it from happening again:", *(f"       {line}" for line in kept)]
 
 
 def none(run: Recording) -> str:
@@ -182,9 +205,7 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
     lines = [
         f"{number}. {title}: {text('fstype')} at {text('mountpoint')}{what_is_left(row)}",
         f"   in         {with_inode(text('dst_name'), row['dst_ns'])}" + _ids(row["mount_ids"]),
-        f"   made by    {text('comm')}[{text('pid')}] in "
-        f"{with_inode(text('src_name'), row['src_ns'])}: {text('syscall')} on "
-        f"{text('copy_of_path')} (operation {row['seq']})",
+        f"   made by    {made_by(row)}",
     ]
     if row["command"]:
         lines += (f"{'':14}{line}" for line in safe_lines(row["command"]))
@@ -204,6 +225,17 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
     if row["evidence"] == "ambiguous":
         lines.append("   ambiguous: other operations fit, too")
     return lines
+
+
+def made_by(row: Row) -> str:
+    """Who made what a row of `run.leaks` tells of, and where."""
+    where = with_inode(safe(row["src_name"] or "?"), row["src_ns"])
+    path = safe(row["copy_of_path"] or "?")
+    if row["seq"] is None:
+        kernel = "the kernel, on a look-up by " if row["copy_of_via"] == "automount" else ""
+        return f"{kernel}{uncalled(row['tid'])}: at {path} in {where}"
+    who = f"{safe(row['comm'] or '?')}[{'?' if row['pid'] is None else row['pid']}]"
+    return f"{who} in {where}: {safe(row['syscall'] or '?')} on {path} (operation {row['seq']})"
 
 
 def wanted(via: str) -> str:
@@ -230,7 +262,8 @@ def _held(row: Row, calls: Calls) -> list[str]:
     lines = [f"   held       inherited from {path} when the namespace was made"]
     by = calls.by(row["orphaned_seq"])
     lines.append(
-        f"              unmounted there {_time(row['orphaned'])}" + (f" by {by}" if by else "")
+        f"              the original was unmounted {_time(row['orphaned'])}"
+        + (f" by {by}" if by else "")
     )
     if row["freed"] is not None:
         window = (row["freed"] - row["orphaned"]).total_seconds() * 1e3
@@ -244,6 +277,38 @@ def _held(row: Row, calls: Calls) -> list[str]:
 
 def _time(when: datetime) -> str:
     return f"{when:%H:%M:%S.%f}"
+
+
+def lost(row: Row, calls: Calls) -> list[str]:
+    """One row of `run.lost_mounts`."""
+    lines = [
+        f"lost: {lost_what(row)}",
+        f"   in         {with_inode(safe(row['name']), row['ns'])}",
+        f"   taken by   {calls.by(row['seq']) or uncalled(row['tid'])}",
+        f"   went with  {went_with(row)}",
+    ]
+    made = calls.by(row["made_seq"])
+    if made:
+        lines.append(f"   made by    {made}")
+    if row["evidence"] == "ambiguous":
+        lines.append("   ambiguous: other operations fit, too")
+    return lines
+
+
+def lost_what(row: Row) -> str:
+    """What a row of `run.lost_mounts` tells of."""
+    more = f" and {row['mounts'] - 1} more" if row["mounts"] > 1 else ""
+    over = "" if row["missing"] else ", over at the end"
+    return f"{safe(row['fstype'])} at {safe(row['mountpoint'])}{more}{over}"
+
+
+def went_with(row: Row) -> str:
+    """How a mount was lost: a row of `run.lost_mounts`."""
+    if row["via"] == "mountpoint-removed":
+        return "its mount point, which was removed"
+    where = with_inode(safe(row["src_name"] or "?"), row["src_ns"])
+    path, group = safe(row["copy_of_path"] or "?"), row["via_group"] or "?"
+    return f"{path} in {where}, through peer group {group}"
 
 
 def doubling(found: Growth, diagnosis: Diagnosis) -> list[str]:

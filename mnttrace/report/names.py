@@ -44,6 +44,11 @@ def operation(row: Row) -> str:
     return f"{safe(row['comm'])}[{row['pid']}] {at}{call_text(row)} (operation {row['seq']})"
 
 
+def uncalled(tid: int | None) -> str:
+    """Who did what no call was seen for: a thread, or None where that is not known."""
+    return f"thread {tid}, in no call that was seen" if tid else "an unknown process"
+
+
 def growth(row: Row) -> str:
     """How binds grow: a row of `run.doublings` in one sentence."""
     source, targets = safe(row["source_path"]), safe(row["targets"])

@@ -40,6 +40,7 @@ _SETTINGS: dict[Kind, str] = {
     "receives-nothing": "a private mount there, unless it needs what is mounted: rprivate; "
     "mountPropagation: None",
     "slave-copy": "a slave of what is bound, so that its umount takes nothing else",
+    "not-removed": "a mount point that is not removed while others have something mounted there",
     "bind-alone": "bind in place of rbind",
     "bind-alone-and-private": "bind in place of rbind, and a private copy, which gets nothing of "
     "later ones",

@@ -15,7 +15,7 @@ from mnttrace.analysis.diagnosis.reach import Missing
 from mnttrace.analysis.query.targets import IDENTITY
 from mnttrace.report import preventions, refusals
 from mnttrace.report.leaks import doubling, wanted
-from mnttrace.report.names import numbered, operation, title
+from mnttrace.report.names import numbered, operation, title, uncalled
 from mnttrace.report.refusals import because
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import count, safe
@@ -320,6 +320,7 @@ def _gone(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
         return
     effect, cause = holder.gone
     by = _who(effect, cause)
+    lost = "LOST: " if holder.lost else ""
     match effect["via"]:
         case "expiry":
             yield f"the kernel took it away, as nobody used it: {by}"
@@ -329,23 +330,19 @@ def _gone(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
             yield f"unmounted by {by}"
         case "peer" | "slave":
             origin = safe(effect["copy_of_path"] or "?")
-            lost = "LOST: " if holder.lost else ""
             yield (
                 f"{lost}it went with {origin} in {_source(effect, namespaces)}, through peer "
                 f"group {effect['via_group'] or '?'}: {by}"
             )
         case "mountpoint-removed":
-            yield f"LOST: its mount point was removed: {by}"
+            yield f"{lost}its mount point was removed: {by}"
         case "namespace-death":
             yield "it went with its namespace"
 
 
 def _who(effect: Row, cause: Row | None) -> str:
     """The operation that had an effect, or else the thread."""
-    if cause:
-        return operation(cause)
-    tid = effect["tid"]
-    return f"thread {tid}, in no call that was seen" if tid else "an unknown process"
+    return operation(cause) if cause else uncalled(effect["tid"])
 
 
 def _namespaces(holders: list[Holder]) -> int:

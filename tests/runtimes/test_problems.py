@@ -19,13 +19,18 @@ from tests.runtimes.runtimes import RUNTIMES, Container, own_cgroups, script
 
 Run = Callable[..., CompletedProcess[str]]
 
-each_runtime = pytest.mark.parametrize(
-    "runtime",
-    [
-        pytest.param(name, marks=pytest.mark.kernel(*RUNTIMES[name].commands))
-        for name in ("runc", "crun", "podman", "containerd", "docker")
-    ],
-)
+
+def runtimes(*names: str) -> pytest.MarkDecorator:
+    some = [
+        pytest.param(name, marks=pytest.mark.kernel(*RUNTIMES[name].commands)) for name in names
+    ]
+    return pytest.mark.parametrize("runtime", some)
+
+
+_CONFIGURED = ("runc", "crun", "podman", "containerd", "docker")
+each_runtime = runtimes(*_CONFIGURED)
+# These make slaves of all mounts, whatever they are told.
+each_with_slaves = runtimes(*_CONFIGURED, "lxc", "nspawn", "bwrap")
 
 INNER = """
 touch /volume/ready
@@ -41,7 +46,7 @@ $MNTTRACE record -o run.mnttrace -- sh -ec '
     umount volume/data'
 $MNTTRACE leaks run.mnttrace >leaks
 $MNTTRACE why run.mnttrace $PWD/volume/data >answer
-sh -ec "$(grep -o 'umount -N .*' answer)"
+sh -ec "$(grep -o '^    umount -N .*' answer)"
 echo go >volume/gate
 until [ -e volume/done ]; do sleep .02; done
 cp volume/after after
@@ -86,7 +91,7 @@ def test_a_container_holds_what_the_host_unmounted(
     assert not told.also
 
 
-@each_runtime
+@each_with_slaves
 def test_a_container_with_slaves_holds_nothing(
     runtime: str, in_namespace: Run, tmp_path: Path
 ) -> None:
@@ -95,6 +100,98 @@ def test_a_container_with_slaves_holds_nothing(
         text = script(runtime, tmp_path, Container(INNER, propagation="rslave"), OTHERWISE)
         in_namespace(text, CGROUPS=cgroups, timeout=120)
     assert "disk" not in (tmp_path / "after").read_text()
+
+
+@each_with_slaves
+def test_a_slave_that_mounted_on_it_holds_what_the_host_unmounted(
+    runtime: str, in_namespace: Run, tmp_path: Path
+) -> None:
+    """The umount is sent to slaves, and stopped by what a container has mounted on its copy."""
+    inner = "mkdir /volume/data/sub; mount -t tmpfs own /volume/data/sub" + INNER
+    with own_cgroups() as cgroups:
+        text = script(runtime, tmp_path, Container(inner, propagation="rslave"), HELD)
+        in_namespace(text, CGROUPS=cgroups, timeout=120)
+    recording = Recording(tmp_path / "run.mnttrace")
+    [held] = recording.leaks[recording.leaks["source"] == "disk"].to_dict("records")
+    name = "sh" if runtime == "bwrap" else "web"  # bubblewrap gives none
+    assert (held["kind"], held["mountpoint"]) == ("held", "/volume/data")
+    assert held["dst_name"].partition(" ")[0] == name
+    assert held["orphaned_seq"] in recording.operations.query("comm == 'umount'")["seq"].to_list()
+    answer = (tmp_path / "answer").read_text()
+    assert "stopped by what is mounted on it: /volume/data/sub" in answer
+    assert f"# it also takes tmpfs own at /volume/data/sub in {name}" in answer
+    after = (tmp_path / "after").read_text()
+    assert "disk" not in after
+    assert "/volume/data/sub" not in after
+
+
+# What a container with slaves mounts is asked for on the host.
+MISSING = """
+$MNTTRACE record -o run.mnttrace -- sh -ec "$CONTAINER" >container.log 2>&1
+$MNTTRACE why run.mnttrace inside --in host >answer
+"""
+
+
+@each_with_slaves
+def test_what_a_slave_mounts_is_told_as_missing_on_the_host(
+    runtime: str, in_namespace: Run, tmp_path: Path
+) -> None:
+    """kubernetes#65926: HostToContainer, where Bidirectional was meant."""
+    inner = "mkdir /volume/inner; mount -t tmpfs inside /volume/inner"
+    with own_cgroups() as cgroups:
+        text = script(runtime, tmp_path, Container(inner, propagation="rslave"), MISSING)
+        in_namespace(text, CGROUPS=cgroups, timeout=120)
+    [line] = [
+        one for one in (tmp_path / "answer").read_text().splitlines() if one.startswith("not in")
+    ]
+    name = "sh" if runtime == "bwrap" else "web"
+    assert line.startswith(f"not in host: /volume in {name}")
+    assert "sends nothing up" in line
+
+
+# A container takes what the host has mounted, and wants.
+LOST = """
+mkfifo volume/gate; mkdir volume/data; mount -t tmpfs disk volume/data
+$MNTTRACE record -o run.mnttrace -- sh -ec '
+    sh -ec "$CONTAINER" >container.log 2>&1 &
+    until [ -e volume/ready ]; do sleep .02; done'
+$MNTTRACE leaks run.mnttrace >leaks
+grep " $PWD/volume/data " /proc/self/mountinfo >after || true
+echo go >volume/gate
+until [ -e volume/done ]; do sleep .02; done
+"""
+
+
+@each_runtime
+def test_what_a_container_took_from_the_host_is_told_as_lost(
+    runtime: str, in_namespace: Run, tmp_path: Path
+) -> None:
+    with own_cgroups() as cgroups:
+        container = Container("umount /volume/data" + INNER, propagation="rshared")
+        in_namespace(script(runtime, tmp_path, container, LOST), CGROUPS=cgroups, timeout=120)
+    recording = Recording(tmp_path / "run.mnttrace")
+    lost = recording.lost_mounts
+    [row] = lost[(lost["name"] == "host") & (lost["source"] == "disk")].to_dict("records")
+    assert row["mountpoint"] == f"{tmp_path}/volume/data"
+    assert (row["via"], row["src_name"], row["copy_of_path"]) == ("peer", "web", "/volume/data")
+    assert row["missing"]
+    [umount] = recording.operations[recording.operations["seq"] == row["seq"]].to_dict("records")
+    assert (umount["comm"], umount["path"]) == ("umount", "/volume/data")
+    # As the test below shows, slaves take nothing.
+    printed = (tmp_path / "leaks").read_text()
+    assert "rslave" in printed.partition("lost: tmpfs")[2]
+
+
+@each_with_slaves
+def test_a_container_with_slaves_takes_nothing_from_the_host(
+    runtime: str, in_namespace: Run, tmp_path: Path
+) -> None:
+    """What the test above is told to do otherwise."""
+    with own_cgroups() as cgroups:
+        container = Container("umount /volume/data" + INNER, propagation="rslave")
+        in_namespace(script(runtime, tmp_path, container, LOST), CGROUPS=cgroups, timeout=120)
+    assert Recording(tmp_path / "run.mnttrace").lost_mounts.empty
+    assert "disk" in (tmp_path / "after").read_text()
 
 
 # The container mounts below its volume, and ends.
@@ -129,7 +226,7 @@ def test_what_a_container_mounted_outlives_it(
     assert told.kind in ("slaves", "not-shared", "carrier-slave")
 
 
-@each_runtime
+@each_with_slaves
 def test_what_a_container_with_slaves_mounted_goes_with_it(
     runtime: str, in_namespace: Run, tmp_path: Path
 ) -> None:
@@ -143,7 +240,7 @@ def test_what_a_container_with_slaves_mounted_goes_with_it(
 
 # Nothing is wrong yet: the host has its mount still.
 SOUND = HELD.replace("umount volume/data", "true").replace(
-    """sh -ec "$(grep -o 'umount -N .*' answer)"\n""",
+    """sh -ec "$(grep -o '^    umount -N .*' answer)"\n""",
     "$MNTTRACE why run.mnttrace web >web\n$MNTTRACE why run.mnttrace $PWD/bundle/rootfs >root\n",
 )
 

@@ -34,8 +34,8 @@ class Holder:
         gone: the effect that detached it, and the operation, where they are known.
         users: processes that use it, rows of `users`, from when a umount was refused, or of now.
         covered_by: the mount that hides it from paths, of the tables at the end.
-        lost: the effect that took it, if that was the umount of a later mount elsewhere; a copy
-            that goes with what it is a copy of is not lost.
+        lost: the effect that took it, if its namespace did not ask for that, see
+            :meth:`mnttrace.analysis.diagnosis.verdicts.Judge.lost`.
     """
 
     mount: Row

@@ -92,9 +92,14 @@ class Diagnosis:
         """To try changes of the history from an operation on; the last ones are kept."""
         return Histories(self._run, self.now.tables, first)
 
-    @cached_property
-    def _by_number(self) -> dict[tuple[int, int], MountId]:
-        return {(row["ns_id"], row["mount_id"]): id for id, row in self.now.facts.items()}
+    def before(self, effect: Row) -> tuple[Now, int]:
+        """The mount tables just before an effect, and the number of the first operation that had
+        not ended then; after the last one, if all had."""
+        operations = self._run.operations
+        later = operations.loc[operations["monotonic"] >= effect["monotonic"], "seq"]
+        first = _END if later.empty else int(later.min())
+        frame = self._history.at(effect["monotonic"] - 1)
+        return tables_of(frame, locked_mounts(self._run)), first
 
     @cached_property
     def _endable(self) -> frozenset[int]:
@@ -118,11 +123,11 @@ class Diagnosis:
 
     def has_mount_id(self, mount_id: int) -> bool:
         """Whether a mount with that id is there at the end, in any namespace."""
-        return any(one == mount_id for _, one in self._by_number)
+        return any(one == mount_id for _, one in self.now.by_number)
 
     def mount(self, ns_id: int, mount_id: int) -> MountId:
         """The id in the tables at the end of a mount with a number; None if it is gone."""
-        return self._by_number.get((ns_id, mount_id))
+        return self.now.by_number.get((ns_id, mount_id))
 
     def verdicts(self, mounts: Iterable[object]) -> Verdicts:
         """What is wrong with some mounts, by their unique ids."""
@@ -173,13 +178,13 @@ class Diagnosis:
         except (KeyError, Refused):
             return []
 
-    def why_umount_stopped(self, original: object, copy: object) -> Stopped | None:
-        """Why the umount of one mount did not take a copy of it away; None if it is not known.
+    def why_umount_stopped(self, copy: object) -> Stopped | None:
+        """Why the umount of its original did not take a mount away; None if it is not known.
 
         Args:
-            original, copy: their unique ids.
+            copy: the unique id of the mount.
         """
-        gone = self.story.detached(original)
+        gone = self.story.effect(self.verdicts([copy]).orphaned[0])
         if gone is None or gone["via"] == "namespace-death":
             return None
         operation = self.story.operation(gone["seq"])
@@ -190,7 +195,7 @@ class Diagnosis:
         moment = moment[["seq", "monotonic", "ns_id"]]
         tables = Replay(self._run, moment).to(operation["seq"], operation["monotonic"])
         try:
-            barrier = of_umount(tables, original, copy)
+            barrier = of_umount(tables, gone["mnt_id_unique"], copy)
         except KeyError:
             return None
         return None if barrier is None else self.stopped(tables, barrier, operation["seq"])

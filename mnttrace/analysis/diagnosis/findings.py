@@ -11,9 +11,9 @@ import pandas as pd
 
 from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
-from mnttrace.analysis.diagnosis.preventions import NotTried, Prevention, Preventions
+from mnttrace.analysis.diagnosis.preventions import Case, NotTried, Prevention, Preventions
 from mnttrace.analysis.diagnosis.remedies import Remedy
-from mnttrace.analysis.diagnosis.verdicts import BUSY, HARM, WANTED
+from mnttrace.analysis.diagnosis.verdicts import BUSY, HARM, OVER, WANTED
 from mnttrace.analysis.model.mounts import MountId
 from mnttrace.analysis.run import Run
 
@@ -22,7 +22,7 @@ class Finding(NamedTuple):
     """One entry of the list.
 
     Attributes:
-        frame: "leaks", "doublings" or "refusals", the frame that it is of.
+        frame: "leaks", "lost_mounts", "doublings" or "refusals", the frame that it is of.
         place: of the row in that.
     """
 
@@ -31,21 +31,28 @@ class Finding(NamedTuple):
 
 
 def findings(run: Run) -> list[Finding]:
-    """All rows of `run.leaks`, `run.doublings` and `run.refusals`, the worst first.
+    """All rows of `run.leaks`, `run.lost_mounts`, `run.doublings` and `run.refusals`, the worst
+    first.
 
-    What keeps a file system, its device or its mount point busy comes first, then what came to the
-    host, what grows, what else was refused, what else came somewhere, what somebody wants there,
-    and what is gone at the end.
+    What keeps a file system, its device or its mount point busy comes first, then what was taken
+    from a namespace, what came to the host, what grows, what else was refused, what else came
+    somewhere, what somebody wants there, and what is over at the end.
     """
-    leaks, refusals = run.leaks, run.refusals
+    leaks, refusals, lost = run.leaks, run.refusals, run.lost_mounts
     harm = leaks["kind"].map(HARM).mask(leaks["wanted"], WANTED)
-    harm = harm.mask(leaks["present"] == 0, HARM["race"]).astype("int64")
+    harm = harm.mask(leaks["present"] == 0, OVER).astype("int64")
     is_busy = refusals["obstacle"].isin(BUSY)
     refused = pd.Series(HARM["refused"], refusals.index).mask(is_busy, HARM["held"])
+    taken = pd.Series(HARM["lost"], lost.index).where(lost["missing"], OVER)
     grown = [HARM["doubling"]] * len(run.doublings)
     all_ = [
         (worse, Finding(name, place))
-        for name, column in (("leaks", harm), ("refusals", refused), ("doublings", grown))
+        for name, column in (
+            ("leaks", harm),
+            ("refusals", refused),
+            ("lost_mounts", taken),
+            ("doublings", grown),
+        )
         for place, worse in enumerate(column)
     ]
     return [finding for _, finding in sorted(all_, key=lambda one: one[0])]
@@ -75,5 +82,15 @@ def prevention_of(run: Run, diagnosis: Diagnosis, row: Row) -> tuple[Prevention 
     unique = [one for one in mounts_of(diagnosis, row) if isinstance(one, int)]
     try:
         return Preventions(run, diagnosis).of_mounts(unique), ""
+    except NotTried as why:
+        return None, why.reason
+
+
+def prevention_of_loss(run: Run, diagnosis: Diagnosis, row: Row) -> tuple[Prevention | None, str]:
+    """The same for the topmost mount of a row of `run.lost_mounts`."""
+    mount = row["mnt_id_unique"]
+    case = Case(mount, (), lost=diagnosis.story.lost(mount))
+    try:
+        return Preventions(run, diagnosis).of([case]), ""
     except NotTried as why:
         return None, why.reason

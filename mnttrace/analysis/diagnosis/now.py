@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -32,6 +33,11 @@ class Now:
 
     tables: Tables
     facts: dict[MountId, Row]
+
+    @cached_property
+    def by_number(self) -> dict[tuple[int, int], MountId]:
+        """The ids of the mounts, by namespace and mount id."""
+        return {(row["ns_id"], row["mount_id"]): id for id, row in self.facts.items()}
 
 
 def tables_of(frame: pd.DataFrame, locked: frozenset[int] = frozenset()) -> Now:

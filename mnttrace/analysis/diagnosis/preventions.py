@@ -16,10 +16,7 @@ from mnttrace.analysis.diagnosis import calls
 from mnttrace.analysis.diagnosis.commands import Bind, ChangeType, Command
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step, arrival, steps_of
-from mnttrace.analysis.diagnosis.otherwise import (
-    Left,
-    Otherwise,
-)
+from mnttrace.analysis.diagnosis.otherwise import Left, Otherwise
 from mnttrace.analysis.diagnosis.reach import Missing
 from mnttrace.analysis.diagnosis.rerun import ITSELF, Changes
 from mnttrace.analysis.model.mounts import MountId
@@ -38,6 +35,7 @@ Kind = Literal[
     "carrier-slave",  # what carried it is made a slave before something is mounted there
     "receives-nothing",  # the mount that received it is private
     "slave-copy",  # what was bound is a slave, so that its umount takes nothing else
+    "not-removed",  # the mount point stays
     "bind-alone",  # without what is mounted on it
     "bind-alone-and-private",  # so, and as the next one
     "private-copy",  # what was bound is private, so that later ones are not copied to it
@@ -145,8 +143,7 @@ class Preventions:
         steps = steps_of(self._story, mount)
         stopped = None
         if self._diagnosis.is_left(mount):
-            original = (arrival(steps).effect or {}).get("copy_of_unique")
-            stopped = self._diagnosis.why_umount_stopped(original, mount)
+            stopped = self._diagnosis.why_umount_stopped(mount)
         return Case(mount, tuple(steps), stopped)
 
     def _best(
@@ -344,12 +341,21 @@ class Preventions:
         return self._slaves_throughout(typed.namespace.get("ns_id"))
 
     def _of_lost(self, effect: Row) -> Iterator[tuple[Kind, Changes]]:
-        """The mount that was unmounted was a copy: it is made a slave where it was bound."""
+        """The mount that was unmounted was a copy: it is made a slave where it was bound, or in the
+        namespace that was made with it. Or its mount point is not removed."""
+        if effect["via"] == "mountpoint-removed":
+            if effect["seq"] is not None:
+                yield "not-removed", {effect["seq"]: ()}
+            return
         bound = self._story.attached(effect["copy_of_unique"])
         row = self._story.operation(bound["seq"]) if bound else None
         if row is not None and row["path"].startswith("/"):
             change = ChangeType(row["ns_id"], row["path"], "slave", True)
             yield "slave-copy", {row["seq"]: (ITSELF, change)}
+        ns = effect["copy_of_ns_id"]
+        birth = self._birth(ns)
+        if birth is not None:
+            yield "slaves", {birth: (ITSELF, ChangeType(ns, "/", "slave", True))}
 
 
 def _slave_instead(row: Row) -> ChangeType:

@@ -12,6 +12,7 @@ from typing import Literal
 from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.diagnosis.barriers import Barrier, on_the_way
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped
+from mnttrace.analysis.diagnosis.now import Now
 from mnttrace.analysis.model.mounts import Mount, MountId, lies_under
 
 
@@ -48,15 +49,19 @@ class Unexplained:
 
 
 class Reach:
-    """Answers by the tables at the end.
+    """Answers by the tables at a moment.
 
     Args:
         diagnosis: of the recording.
+        now: the tables; None: those at the end.
+        seq: the first operation that had not ended then; None: all had.
     """
 
-    def __init__(self, diagnosis: Diagnosis) -> None:
+    def __init__(self, diagnosis: Diagnosis, now: Now | None = None, seq: int | None = None):
         self._diagnosis = diagnosis
-        self._tables = diagnosis.now.tables
+        self._now = now or diagnosis.now
+        self._tables = self._now.tables
+        self._seq = seq
 
     def missing(self, mounts: Iterable[Row], namespaces: Collection[int]) -> list[Missing]:
         """To which namespaces some mounts of one file system did not come, and why.
@@ -73,7 +78,7 @@ class Reach:
             if isinstance(way, tuple):
                 mount, barrier = way
                 found.append(
-                    Missing(row, self._diagnosis.stopped(self._tables, barrier, None), mount)
+                    Missing(row, self._diagnosis.stopped(self._tables, barrier, self._seq), mount)
                 )
         return found
 
@@ -98,7 +103,7 @@ class Reach:
                 yield self._diagnosis.namespaces.get(ns, {}), self._barrier_to(ns, there)
 
     def _mount_of(self, row: Row) -> MountId:
-        return self._diagnosis.mount(row["ns_id"], row["mount_id"])
+        return self._now.by_number.get((row["ns_id"], row["mount_id"]))
 
     def _barrier_to(self, ns: int, mounts: Iterable[Mount]) -> tuple[Mount, Barrier] | Unstopped:
         """The mount that could have come to a namespace, and why it did not."""
@@ -127,7 +132,7 @@ class Reach:
 
     def _propagation(self, id: MountId) -> str | None:
         """The propagation type of a mount; None if its peer groups are not told."""
-        row = self._diagnosis.now.facts[id]
+        row = self._now.facts[id]
         if row["propagation"] in ("private", "unbindable"):
             return str(row["propagation"])
         lacks = self._diagnosis.untold.get(row["ns_id"], frozenset())
@@ -139,9 +144,9 @@ class Reach:
         Args:
             sender, receiver: rows with `ns_id` and `mount_id`, of mounts that are there.
         """
-        ids = [self._diagnosis.mount(row["ns_id"], row["mount_id"]) for row in (sender, receiver)]
+        ids = [self._mount_of(row) for row in (sender, receiver)]
         parents = [self._tables.mounts[id].parent for id in ids if id is not None]
-        known = [id for id in parents if id in self._diagnosis.now.facts]
+        known = [id for id in parents if id in self._now.facts]
         return len(known) == len(ids) and self._tells_way(*known)
 
     def barrier_now(self, sender: Row, receiver: Row) -> Barrier | None:
@@ -151,8 +156,7 @@ class Reach:
         Args:
             sender, receiver: rows with `ns_id` and `mount_id`, of mounts that are there.
         """
-        from_ = self._diagnosis.mount(sender["ns_id"], sender["mount_id"])
-        to = self._diagnosis.mount(receiver["ns_id"], receiver["mount_id"])
+        from_, to = self._mount_of(sender), self._mount_of(receiver)
         if from_ is None or to is None:
             return None
         above, there = self._tables.mounts[from_].parent, self._tables.mounts[to].parent

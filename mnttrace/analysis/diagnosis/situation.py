@@ -15,7 +15,7 @@ import pandas as pd
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis.answers import Absence, Growth, Holder, Why
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
-from mnttrace.analysis.diagnosis.origins import Step, arrival, histories_of
+from mnttrace.analysis.diagnosis.origins import Step, histories_of
 from mnttrace.analysis.diagnosis.preventions import Case, NotTried, Prevention, Preventions
 from mnttrace.analysis.diagnosis.reach import Missing, Reach
 from mnttrace.analysis.diagnosis.remedies import Remedy
@@ -88,7 +88,11 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     is_doubtful = not traced and target.kind != "namespace"
     remedy = _remedy(diagnosis, holders, failed, is_doubtful)
     mounts = [one.mount for one in holders if one.mount["present"] and not one.kind]
-    lacking = reach.missing(mounts, _of_interest(diagnosis, target, asked))
+    interest = _of_interest(diagnosis, target, asked)
+    if not there and (last := _last_to_go(holders)):
+        reach, mounts = Reach(diagnosis, *diagnosis.before(last)), [one.mount for one in holders]
+        interest = interest if asked else interest[:1]
+    lacking = reach.missing(mounts, interest)
     # That nothing is known to have stopped it is an answer where it is asked for, and is not there.
     others = (asked or set()) - {one.mount["ns_id"] for one in there}
     unexplained = reach.unexplained(mounts, others)
@@ -111,6 +115,12 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         target.notes,
         tuple(unexplained),
     )
+
+
+def _last_to_go(holders: list[Holder]) -> Row | None:
+    """The effect that detached the last one of some mounts, where that is known."""
+    gone = [one.gone[0] for one in holders if one.gone]
+    return max(gone, key=lambda effect: effect["monotonic"], default=None)
 
 
 def growth(run: Run, diagnosis: Diagnosis, row: Row) -> Growth:
@@ -219,9 +229,7 @@ def _with_reach(
 ) -> Holder:
     """With why a umount did not take it, or would not when the host's mount is unmounted."""
     if holder.kind in LEFT:
-        original = (arrival(holder.steps).effect or {}).get("copy_of_unique")
-        stopped = diagnosis.why_umount_stopped(original, holder.mount["mnt_id_unique"])
-        return replace(holder, stopped=stopped)
+        return replace(holder, stopped=diagnosis.why_umount_stopped(holder.mount["mnt_id_unique"]))
     if not at_home or holder in at_home or not holder.mount["present"]:
         return holder
     if holder.mount["mountpoint"] == "/":

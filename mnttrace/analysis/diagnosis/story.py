@@ -79,18 +79,9 @@ class Story:
         }
 
     def lost(self, mount: object) -> Row | None:
-        """The effect that took a mount along with a later one elsewhere, as a copy of it; None if
-        it is there, or went otherwise, or with what it is a copy of.
-
-        Of mounts that are older than the recording the unique ids tell which is the later one.
-        """
-        gone = self.detached(mount)
-        if gone is None or gone["via"] not in ("peer", "slave"):
-            return None
-        one, other = ids([mount, gone["copy_of_unique"]])
-        mine, its = self.lives.attached(np.array([one, other]))
-        is_older = one < other if mine == its else mine < its
-        return gone if is_older else None
+        """The effect that took a mount from a namespace that did not ask for it; None if it is
+        there, or went otherwise: :meth:`mnttrace.analysis.diagnosis.verdicts.Judge.lost`."""
+        return self.effect(self.judge.lost(ids([mount]))[0])
 
     def typed_since(self, mount: object, until: int | None = None) -> Row | None:
         """The effect since which a mount has the propagation type that it had at a moment.

@@ -17,19 +17,21 @@ from mnttrace.analysis.diagnosis.lives import NONE, Lives
 from mnttrace.analysis.names import kinds
 from mnttrace.analysis.run import Run
 
-# By harm: what keeps a file system, its device or mount point busy; what came to the host; what
-# grows; what is only there; what somebody wants; what is over.
+# By harm: what keeps a file system, its device or mount point busy; what was taken; what came to
+# the host; what grows; what is only there; what somebody wants; what is over.
 HARM = {
     "held": 0,
     "residue": 0,
-    "escape": 1,
-    "doubling": 2,
-    "refused": 3,
-    "container-to-container": 4,
-    "other": 5,
-    "host-to-container": 6,
-    "race": 7,
+    "lost": 1,
+    "escape": 2,
+    "doubling": 3,
+    "refused": 4,
+    "container-to-container": 5,
+    "other": 6,
+    "host-to-container": 7,
+    "race": 8,
 }
+OVER = HARM["race"]
 WANTED = HARM["host-to-container"]
 LEFT = ("held", "residue")  # the original is gone, and the copy keeps the file system busy
 # Why a umount that is refused is a matter of a busy file system, see `obstacles/`.
@@ -52,14 +54,16 @@ class Verdicts:
     Attributes:
         attached: the effect that attached it, as a position in `effects`; NONE for none.
         arrived: that by which it came to its namespace, or what it was bound from.
-        orphaned: that which detached what it is a copy of.
+        orphaned: that which detached its original: what it is a copy of, or if that is there, or
+            ended with its namespace, what that was a copy of, and so on.
         freed: that which detached it.
         kind: "held" if it was inherited, and stayed when the original was unmounted; "race" if so
             for a while; "residue" if it was propagated, and the original is gone; if it was
             propagated from another namespace, by the direction "escape", "container-to-container",
             "host-to-container" or "other"; else "".
         direction: from which kind of namespace it came to which, as "container→host".
-        source: the unique id of the namespace that it came from.
+        source: the unique id of the namespace that it came from: that of the original, if that is
+            gone.
         wanted: whether somebody evidently wants it: slaves want what they receive, and containers
             what the host shares with them.
     """
@@ -105,16 +109,20 @@ class Judge:
         """On the mounts that some effects attached."""
         lives = self._lives
         arrived = lives.arrivals(attached)
-        orphaned = lives.detached(lives.numbers("copy_of_unique", arrived))
+        orphaned = self._orphaned(arrived)
         freed = lives.detached(lives.numbers("mnt_id_unique", attached))
-        source = lives.numbers("copy_of_ns_id", arrived)
+        source = np.where(
+            orphaned == NONE,
+            lives.numbers("copy_of_ns_id", arrived),
+            lives.numbers("ns_id", orphaned),
+        )
         reached = lives.numbers("ns_id", attached)
         direction = self._end(source) * len(_ENDS) + self._end(reached)
         inherited = lives.is_via(arrived, "namespace-copy")
         propagated = (arrived != NONE) & ~inherited
         gone, there = orphaned != NONE, freed == NONE
         # What ends with its namespace was not unmounted: nobody waits for it.
-        kept = inherited & gone & ~lives.is_via(orphaned, "namespace-death")
+        kept = inherited & self._are_umounts(orphaned)
         sent = propagated & (arrived == attached) & (source != reached)
         brief = kept & ~there
         brief[brief] = self._are_longer(orphaned[brief], freed[brief])
@@ -127,6 +135,55 @@ class Judge:
         wanted = is_asked_for & sent & ~(gone & there)
         named = _DIRECTIONS[direction]
         return Verdicts(attached, arrived, orphaned, freed, kind, named, source, wanted)
+
+    def _orphaned(self, arrived: np.ndarray) -> np.ndarray:
+        """The effects that detached the originals of mounts, by how these arrived."""
+        lives = self._lives
+        origin = lives.numbers("copy_of_unique", arrived)
+        found = lives.detached(origin)
+        left = np.flatnonzero((arrived != NONE) & ~self._are_umounts(found))
+        before = arrived[left]
+        while len(left):
+            came = lives.arrivals(lives.attached(origin[left]))
+            origin[left] = lives.numbers("copy_of_unique", came)
+            gone = lives.detached(origin[left])
+            is_known = self._are_umounts(gone)
+            found[left[is_known]] = gone[is_known]
+            # A damaged recording can go in circles.
+            goes_on = (came != NONE) & (came < before) & ~is_known
+            left, before = left[goes_on], came[goes_on]
+        return found
+
+    def _are_umounts(self, gone: np.ndarray) -> np.ndarray:
+        """Whether effects detached something while its namespace went on."""
+        found: np.ndarray = (gone != NONE) & ~self._lives.is_via(gone, "namespace-death")
+        return found
+
+    def lost(self, mounts: np.ndarray) -> np.ndarray:
+        """The effects that took mounts from namespaces that did not ask for it.
+
+        A umount elsewhere of a later mount, such as a bind, takes its older peers along; the
+        removal of a mount point takes what other namespaces have there. What goes with the mount
+        that it is a copy of is not lost; and what had outlived its original was only left over.
+
+        Args:
+            mounts: unique ids; of mounts that are older than the recording they tell which is the
+                later one.
+
+        Returns:
+            Positions in `effects`; NONE for those that are there, or went otherwise.
+        """
+        lives = self._lives
+        came, gone = lives.attached(mounts), lives.detached(mounts)
+        taken = lives.numbers("copy_of_unique", gone)
+        its = lives.attached(taken)
+        is_older = np.where(came == its, mounts < taken, came < its)
+        found = lives.is_via(gone, "peer", "slave") & is_older
+        found |= lives.is_via(gone, "mountpoint-removed")
+        orphaned = self._orphaned(came)
+        apart = lives.numbers("seq", orphaned) != lives.numbers("seq", gone)
+        found &= ~((orphaned != NONE) & (orphaned < gone) & apart)
+        return np.where(found, gone, NONE)
 
     def _end(self, namespaces: np.ndarray) -> np.ndarray:
         """The kinds of some namespaces, as places in _ENDS."""

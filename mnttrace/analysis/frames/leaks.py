@@ -38,6 +38,7 @@ KINDS = (
     "doubling",  # see :mod:`mnttrace.analysis.frames.doublings`
     "held",
     "residue",
+    "lost",  # see :mod:`mnttrace.analysis.frames.lost_mounts`
     "escape",
     "container-to-container",
     "host-to-container",
@@ -59,6 +60,7 @@ _OF_ARRIVAL = {
     "seq": "seq",
     "ts": "ts",
     "pid": "pid",
+    "tid": "tid",
     "via": "via",
     "src_ns": "copy_of_ns",
     "src_ns_id": "copy_of_ns_id",
@@ -83,11 +85,13 @@ COLUMNS = [
     "residue",
     "mountpoint",
     "copy_of_path",
+    "copy_of_via",
     "fstype",
     "source",
     "seq",
     "ts",
     "pid",
+    "tid",
     "comm",
     "command",
     "syscall",
@@ -129,14 +133,15 @@ def leaks(run: Run, story: Story) -> pd.DataFrame:
 
         `via_path` is the mount in `src_ns` through whose peer group it was propagated, `via_seq`
         the operation that made that shared (null: it was before), `receiver_path` its peer or slave
-        in `dst_ns`. `direction` is like "container→host". `wanted` is whether somebody evidently
-        wants it there.
+        in `dst_ns`. `copy_of_via` is how the original was attached, see `via` of `effects`: if no
+        call was seen, `seq`, `comm` and so on are null, and `tid` is the thread. `direction` is
+        like "container→host". `wanted` is whether somebody evidently wants it there.
 
-        For "held" and "race" (`via` is namespace-copy), `orphaned` is when the original was
-        unmounted and `orphaned_seq` by which operation, `freed` and `freed_seq` the same of the
-        copy. `freed` is null if the copy is present. `freed_seq` is null if no operation is known,
-        as when the namespace ended: `freed` can be 0.1 s late then, so mounts that were held for
-        less are left out.
+        For "held" and "race" (`via` is namespace-copy), `orphaned` is when the original (what it is
+        a copy of, or what that was one of) was unmounted and `orphaned_seq` by which operation,
+        `freed` and `freed_seq` the same of the copy. `freed` is null if the copy is present.
+        `freed_seq` is null if no operation is known, as when the namespace ended: `freed` can be
+        0.1 s late then, so mounts that were held for less are left out.
 
         Rows come by what is left, then by `HARM`, direction and time.
 
@@ -273,6 +278,7 @@ def _described(run: Run, lives: Lives, worst: Verdicts) -> pd.DataFrame:
     effects = run.effects
     carriers = lives.carriers(worst.arrived)
     since = lives.shared_since(carriers)
+    made = lives.attached(lives.numbers("copy_of_unique", worst.arrived))
     was_held = lives.is_via(worst.arrived, "namespace-copy")
     orphaned = np.where(was_held, worst.orphaned, NONE)
     freed = np.where(was_held, worst.freed, NONE)
@@ -281,6 +287,7 @@ def _described(run: Run, lives: Lives, worst: Verdicts) -> pd.DataFrame:
         _taken(effects, worst.arrived, _OF_ARRIVAL),
         _taken(effects, carriers, _OF_CARRIER),
         _taken(effects, since, {"via_seq": "seq"}),
+        _taken(effects, made, {"copy_of_via": "via"}),
         _taken(effects, orphaned, {"orphaned": "ts", "orphaned_seq": "seq"}),
         _taken(effects, freed, {"freed": "ts", "freed_seq": "seq"}),
     ]

@@ -49,6 +49,7 @@ def _leaks(run: Run) -> pd.DataFrame:
 MADE: dict[str, Callable[[Run], pd.DataFrame]] = {
     "propagations": lambda run: run.propagations,
     "leaks": _leaks,
+    "lost_mounts": lambda run: run.lost_mounts,
     "last_tables": last_tables,
 }
 # Described in docs/sql.md.

@@ -19,7 +19,7 @@ from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.state.mount_tables import last_tables
 from mnttrace.analysis.summary import card
-from mnttrace.report.cards import doubling, leaks, markup, mount_tree
+from mnttrace.report.cards import doubling, leaks, losses, markup, mount_tree
 from mnttrace.report.html.pictures import Pictures, pictures
 from mnttrace.report.html.tables import Table, tables
 from mnttrace.report.leaks import none
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mnttrace.analysis.recording import Recording
 
 _LEAKS = 200  # leaks on a page
+_LOSSES = 20
 _MOUNTS = 3_000  # lines of mount trees on a page
 
 
@@ -58,7 +59,7 @@ def page(run: Recording) -> str:
         version=__version__,
         summary=card(run),
         leaks=_leaks(run),
-        leak_count=len(run.leaks) + len(run.doublings),
+        leak_count=len(run.leaks) + len(run.lost_mounts) + len(run.doublings),
         pictures=_pictures(drawn),
         specs=_json(drawn.specs),
         trees=_trees(run),
@@ -97,11 +98,13 @@ def _leaks(run: Recording) -> str:
     count = len(run.leaks)
     cards = [
         *leaks(run, range(1, min(count, _LEAKS) + 1)),
+        *losses(run, run.lost_mounts.head(_LOSSES)),
         *(doubling(run, row) for row in rows(run.doublings)),
     ]
     if not cards:
         return f"<p>{none(run)}</p>"
-    return "".join(cards) + _left_out(count - _LEAKS, "leaks", f"leaks {_path(run)}")
+    more = max(0, count - _LEAKS) + max(0, len(run.lost_mounts) - _LOSSES)
+    return "".join(cards) + _left_out(more, "leaks", f"leaks {_path(run)}")
 
 
 def _pictures(drawn: Pictures) -> str:
