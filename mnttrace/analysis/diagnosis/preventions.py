@@ -226,11 +226,17 @@ class Preventions:
         if came.effect is None or came.operation is None:
             return
         if came.how == "inherited":
-            yield from self._of_held(came.effect, case.stopped)
+            spaces = [
+                one.effect["ns_id"] for one in case.steps if one.effect and one.how == "inherited"
+            ]
+            yield from self._of_held(came.effect, case.stopped, spaces)
         elif came.how == "propagated":
             yield from self._of_propagated(came.carrier or came.effect, came.shared_since)
 
-    def _of_held(self, effect: Row, stopped: Stopped | None) -> Iterator[tuple[Kind, Changes]]:
+    def _of_held(
+        self, effect: Row, stopped: Stopped | None, spaces: Iterable[int]
+    ) -> Iterator[tuple[Kind, Changes]]:
+        """Of a mount that was inherited by these namespaces, each made from the next one."""
         if stopped is None:
             return
         if stopped.barrier.kind == "mounts-on-it":
@@ -239,7 +245,9 @@ class Preventions:
                 yield "nothing-on-it", {one["seq"]: () for one in on_it if one}
             return
         slaves = self._slaves(effect["ns_id"], stopped)
-        throughout = self._slaves_throughout(effect["ns_id"])
+        throughout = {
+            seq: change for ns in spaces for seq, change in self._slaves_throughout(ns).items()
+        }
         shared = self._shared_before(effect, stopped)
         if slaves:
             yield "slaves", slaves

@@ -182,7 +182,9 @@ class Judge:
         found |= lives.is_via(gone, "mountpoint-removed")
         orphaned = self._orphaned(came)
         apart = lives.numbers("seq", orphaned) != lives.numbers("seq", gone)
-        found &= ~((orphaned != NONE) & (orphaned < gone) & apart)
+        # The end of a namespace is seen late.
+        before = (orphaned < gone) | lives.is_via(orphaned, "namespace-death")
+        found &= ~((orphaned != NONE) & before & apart)
         return np.where(found, gone, NONE)
 
     def _end(self, namespaces: np.ndarray) -> np.ndarray:

@@ -28,6 +28,19 @@ SITUATIONS = {
         hold("private", "mount --bind srv/x own; umount srv/x; rmdir srv/x"),
         ["held"],
     ),
+    "held by a namespace of a namespace": (
+        DISK,
+        hold("private", "unshare -m --propagation private sleep 1000 &") + "umount srv/x",
+        ["held", "held"],
+    ),
+    "held by a namespace of one that ended": (
+        DISK,
+        """unshare -m --propagation private sh -ec '
+            unshare -m --propagation private sh -c "echo \\$\\$ >pid; exec sleep 1000" &
+            until [ -s pid ]; do sleep .02; done'
+        umount srv/x""",
+        ["held"],
+    ),
     "held for a while": (
         DISK,
         hold("private") + "umount srv/x; nsenter -t $(cat pid) -m umount $PWD/srv/x",
@@ -81,7 +94,9 @@ def test_leaks_and_why_agree_in_every_field(record: Record, name: str) -> None:
     recorded = record(script, before=BEFORE + before + "\nmkdir -p own")
     leaks = recorded.run.leaks
     own = leaks[leaks["dst_ns_id"].isin(recorded.namespaces)]
-    assert own["kind"].to_list() == kinds
+    # The end of a namespace is seen late: it seems to have held for a while what it had.
+    is_sure = own["freed_seq"].notna() | (own["kind"] != "race")
+    assert own.loc[is_sure, "kind"].to_list() == kinds
     assert disagreements(recorded.run, own) == []
     assert list(untold(recorded.run)) == []
 

@@ -103,6 +103,18 @@ SCENARIOS: dict[str, tuple[str, list[Step], str, str]] = {
         "{d}/srv/x/y",
         "slave-copy",
     ),
+    "lost by a namespace": (
+        SHARED,
+        [DISK, NEW, ("A", "umount {d}/srv/x")],
+        "{d}/srv/x",
+        "slaves",
+    ),
+    "lost with its mount point": (
+        SHARED,
+        [NEW, PRIVATE, ("A", "mount -t tmpfs own {d}/srv/x"), ("host", "rmdir {d}/srv/x")],
+        "{d}/srv/x",
+        "not-removed",
+    ),
 }
 
 
