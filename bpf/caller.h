@@ -38,6 +38,25 @@ static __always_inline void fill_caller(struct operation_record *r)
 	r->descends = followed.lookup(&r->pid) != NULL;
 }
 
+/* By thread. */
+BPF_TABLE("lru_hash", u32, struct ended_thread, ended_threads, 8192);
+
+/* The current thread ends: its namespaces are still there. */
+static __always_inline void note_end_of_thread(void)
+{
+	u64 task = bpf_get_current_task();
+	u64 both = bpf_get_current_pid_tgid();
+	struct ended_thread ended = {};
+	u32 thread = both;
+
+	ended.pid = both >> 32;
+	ended.parent = FIELD(u32, FIELD(u64, task, TASK_REAL_PARENT), TASK_TGID);
+	ended.uid = bpf_get_current_uid_gid();
+	ended.mntns = mntns_inode(current_mntns());
+	bpf_get_current_comm(ended.comm, sizeof(ended.comm));
+	ended_threads.update(&thread, &ended);
+}
+
 /* Send what /proc will not tell of the calling process once it has ended. */
 static __always_inline void send_process(u32 slot, struct operation_record *r)
 {

@@ -126,3 +126,10 @@ int fork(struct bpf_raw_tracepoint_args *ctx)
 	}
 	return 0;
 }
+
+/* sched_process_exit */
+int end_thread(struct bpf_raw_tracepoint_args *ctx)
+{
+	note_end_of_thread();
+	return 0;
+}

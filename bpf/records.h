@@ -273,4 +273,14 @@ struct process_record {
 	u8 comm[16];
 	u8 parent_comm[16];
 };
+
+/* A thread that has ended, in the map `ended_threads`: what it did without a call may be told of
+ * only then. */
+struct ended_thread {
+	u32 pid;
+	u32 parent;
+	u32 uid;
+	u32 mntns;
+	u8 comm[16];
+};
 #endif

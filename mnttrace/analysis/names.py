@@ -62,3 +62,13 @@ def starters(run: Run) -> pd.Series:
     names = run.whole.namespaces.set_index("ns_id")
     is_named = names["kind"].isin(["container", "unit"]).fillna(False).astype(bool)
     return names["name"].where(is_named, "").mask(kinds(run) == "host", labels(run))
+
+
+def threads(run: Run) -> dict[int, str]:
+    """What processes are called, as "mount[17]", by pid: as they were seen last."""
+    processes, namespaces = run.whole.processes, run.whole.namespaces
+    names = processes["comm"] + "[" + processes["pid"].astype("string[pyarrow]") + "]"
+    named = namespaces[(namespaces["kind"] == "process").fillna(False)]
+    return dict(zip(processes["pid"], names, strict=True)) | dict(
+        zip(named["pid"], named["name"], strict=True)
+    )

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mnttrace.capture.identity.identify import Identities, cleaned
-from mnttrace.capture.identity.processes import cgroup_path, process_of
+from mnttrace.capture.identity.processes import cgroup_path, ended_process, process_of
 from mnttrace.capture.join import events, requests
 from mnttrace.capture.join.events import AnyEvent, Reason
 from mnttrace.capture.join.join import Join
@@ -240,6 +240,9 @@ class Session:
 
     def _identify_thread(self, tid: int) -> events.ThreadIdentified:
         found = process_of(tid)
+        if found is None:
+            ended = self._probes.ended_thread(tid)
+            found = ended and (process_of(ended.pid) or (ended_process(ended), ()))
         if found is None:
             return events.ThreadIdentified(time.monotonic_ns(), tid, None)
         row, argv = found

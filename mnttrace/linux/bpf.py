@@ -55,6 +55,11 @@ class Map(NamedTuple):
         """
         _check(self._do(_MAP_UPDATE, key, ctypes.create_string_buffer(value, self.value_size)))
 
+    def lookup(self, key: bytes) -> bytes | None:
+        """The value of a key; None if there is none. Of a map for each processor use no such."""
+        value = ctypes.create_string_buffer(self.value_size)
+        return None if self._do(_MAP_LOOKUP, key, value) < 0 else value.raw
+
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values of a hash. Of what comes and goes meanwhile some may be missing."""
         key = ctypes.create_string_buffer(self.key_size)

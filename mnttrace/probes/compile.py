@@ -29,6 +29,7 @@ from mnttrace.probes.sources import bpf_directory
 _PROCESSORS = {"x86_64": "x86", "aarch64": "arm64", "riscv64": "riscv64"}
 _HINT = "apt-get install python3-bpfcc (PyPI's package of the name bcc is another thing)"
 _COMPILER = re.compile(r"/.*/lib(?:bcc|LLVM|clang)[^/\n]*$", re.MULTILINE)
+_RAW_TRACEPOINTS = {"fork": "sched_process_fork", "end_thread": "sched_process_exit"}
 _CHILD = "from mnttrace.probes.compile import main; main()"
 
 
@@ -171,8 +172,8 @@ def _maps(library: Any, module: Any) -> tuple[list[MapSpec], dict[int, int]]:
 
 def _target(name: str, definitions: Mapping[str, int]) -> tuple[Kind, str]:
     """What a program is attached to, by its name in the source."""
-    if name == "fork":
-        return "raw_tracepoint", "sched_process_fork"
+    if name in _RAW_TRACEPOINTS:
+        return "raw_tracepoint", _RAW_TRACEPOINTS[name]
     where, separator, function = name.partition("__")
     if not separator:
         return "tracepoint", ""

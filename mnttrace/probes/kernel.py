@@ -21,7 +21,7 @@ from mnttrace.probes.arm import arm
 from mnttrace.probes.backends import Candidate
 from mnttrace.probes.compiled import Facts, ProgramSet
 from mnttrace.probes.load import Loaded
-from mnttrace.probes.records import Loss
+from mnttrace.probes.records import EndedThread, Loss
 from mnttrace.probes.ring import Ring
 from mnttrace.probes.supply import Given, Kept, Say, Supply
 
@@ -168,7 +168,7 @@ class KernelProbes:
 
     def _first_called(self) -> Iterator[str]:
         """The programs that the kernel calls, but for hooks."""
-        yield "fork"
+        yield from ("fork", "end_thread")
         counts = {len(call.arguments) for call in self._calls.values() if not _removes(call)}
         for level in self._retry_levels:
             for name in ("leave", *(f"enter_{count}" for count in counts)):
@@ -322,6 +322,11 @@ class KernelProbes:
         self._recorder[3] = 1  # stays if the program that answers is skipped
         self._ask(int(process.split()[1]) << 32 | tid, _ASK_THREAD)
         return bool(self._recorder[3])
+
+    def ended_thread(self, tid: int) -> EndedThread | None:
+        """What was seen of a thread as it ended; None if it has not, or too many have since."""
+        found = self._loaded.maps["ended_threads"].lookup(_U32.pack(tid))
+        return None if found is None else EndedThread.unpack(found)
 
     def _ask(self, about: int, what: int = _ASK_LIST) -> None:
         # The kernel refuses it with EINVAL; the enter program has seen it by then.

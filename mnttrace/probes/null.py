@@ -32,6 +32,9 @@ class NullProbes:
     def watch(self, _path: str) -> None:
         """No program needs to know."""
 
+    def ended_thread(self, _tid: int) -> None:
+        """Nothing is seen of threads."""
+
     def is_in_call(self, _tid: int) -> bool:
         """No call is seen to begin."""
         return False

@@ -436,3 +436,29 @@ class ProcessRecord(NamedTuple):
     def unpack(cls, data: bytes, at: int = 0) -> ProcessRecord:
         """The struct that begins at `at`."""
         return tuple.__new__(cls, PROCESS_RECORD.unpack_from(data, at))
+
+
+ENDED_THREAD: Final = Struct("=4I16s")
+ENDED_THREAD_SIZE: Final = ENDED_THREAD.size
+
+
+class EndedThread(NamedTuple):
+    """A thread that has ended, in the map `ended_threads`: what it did without a call may be told
+    of only then."""
+
+    pid: int
+    parent: int
+    uid: int
+    mntns: int
+    comm: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes, at: int = 0) -> EndedThread:
+        """The struct that begins at `at`."""
+        return tuple.__new__(cls, ENDED_THREAD.unpack_from(data, at))
+
+    @classmethod
+    def unpack_many(cls, data: bytes, at: int, count: int) -> Iterator[EndedThread]:
+        """`count` structs, one behind the other."""
+        end = at + count * ENDED_THREAD_SIZE
+        return map(cls._make, ENDED_THREAD.iter_unpack(memoryview(data)[at:end]))

@@ -31,7 +31,7 @@ from mnttrace.report.leaks import (
     went_with,
     what_is_left,
 )
-from mnttrace.report.names import growth, uncalled
+from mnttrace.report.names import growth
 from mnttrace.report.remedies import Remedies
 from mnttrace.report.text import count, safe, safe_lines
 
@@ -107,7 +107,7 @@ def losses(run: Recording, frame: pd.DataFrame) -> Iterator[Card]:
         kept = preventions.lines(*prevention_of_loss(run, run.diagnosis, row), run.diagnosis)
         lines = {
             "in": markup(with_inode(row["name"], row["ns"])),
-            "taken by": html.escape(calls.by(row["seq"]) or uncalled(row["tid"])),
+            "taken by": html.escape(calls.done_by(row)),
             "went with": html.escape(went_with(row)),
             "made by": html.escape(calls.by(row["made_seq"]) or ""),
             "to keep it from happening again": f"<pre>{html.escape(chr(10).join(kept))}</pre>",
@@ -194,7 +194,7 @@ class _LeakCards:
         there = self._there(row)
         lines = {
             "in": markup(with_inode(row["dst_name"], row["dst_ns"])),
-            "made by": html.escape(made_by(row))
+            "made by": html.escape(made_by(row, self._calls))
             + (_command(row["command"]) if row["command"] else ""),
             **self._origin(row),
             "still there": _lines(

@@ -20,7 +20,7 @@ from mnttrace.analysis.diagnosis.findings import (
 )
 from mnttrace.analysis.diagnosis.situation import growth as growth_of
 from mnttrace.analysis.frames.removals import removed
-from mnttrace.analysis.names import labels, with_inode
+from mnttrace.analysis.names import labels, threads, with_inode
 from mnttrace.analysis.query.parts import not_at_home, paths_at_home, repeated
 from mnttrace.analysis.query.targets import mounts_there
 from mnttrace.report import preventions
@@ -169,6 +169,7 @@ class Calls:
         operations = run.whole.operations
         operations = operations[operations["seq"].isin(wanted)]
         gone = removed(run.whole) if wanted else {}
+        self._threads = threads(run)
         self._rows = {
             row["seq"]: row | {"removed": gone.get(row["seq"])} for row in rows(operations)
         }
@@ -182,6 +183,14 @@ class Calls:
         """The same with the process."""
         row = self._rows.get(seq)
         return f"{safe(row['comm'])}[{row['pid']}], {self.call(seq)}" if row else None
+
+    def done_by(self, row: Row) -> str:
+        """Who did it: the operation `seq` of a row with the process, or else its thread, `tid`."""
+        return self.by(row["seq"]) or self.uncalled(row["tid"])
+
+    def uncalled(self, tid: int | None) -> str:
+        """A thread that did something in no call that was seen."""
+        return uncalled(tid, self._threads)
 
 
 def what_is_left(row: Row) -> str:
@@ -205,7 +214,7 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
     lines = [
         f"{number}. {title}: {text('fstype')} at {text('mountpoint')}{what_is_left(row)}",
         f"   in         {with_inode(text('dst_name'), row['dst_ns'])}" + _ids(row["mount_ids"]),
-        f"   made by    {made_by(row)}",
+        f"   made by    {made_by(row, calls)}",
     ]
     if row["command"]:
         lines += (f"{'':14}{line}" for line in safe_lines(row["command"]))
@@ -227,13 +236,13 @@ def leak(number: int, row: Row, calls: Calls) -> list[str]:
     return lines
 
 
-def made_by(row: Row) -> str:
+def made_by(row: Row, calls: Calls) -> str:
     """Who made what a row of `run.leaks` tells of, and where."""
     where = with_inode(safe(row["src_name"] or "?"), row["src_ns"])
     path = safe(row["copy_of_path"] or "?")
     if row["seq"] is None:
         kernel = "the kernel, on a look-up by " if row["copy_of_via"] == "automount" else ""
-        return f"{kernel}{uncalled(row['tid'])}: at {path} in {where}"
+        return f"{kernel}{calls.uncalled(row['tid'])}: at {path} in {where}"
     who = f"{safe(row['comm'] or '?')}[{'?' if row['pid'] is None else row['pid']}]"
     return f"{who} in {where}: {safe(row['syscall'] or '?')} on {path} (operation {row['seq']})"
 
@@ -284,7 +293,7 @@ def lost(row: Row, calls: Calls) -> list[str]:
     lines = [
         f"lost: {lost_what(row)}",
         f"   in         {with_inode(safe(row['name']), row['ns'])}",
-        f"   taken by   {calls.by(row['seq']) or uncalled(row['tid'])}",
+        f"   taken by   {calls.done_by(row)}",
         f"   went with  {went_with(row)}",
     ]
     made = calls.by(row["made_seq"])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from mnttrace.analysis.dataframes import Row
@@ -44,9 +45,16 @@ def operation(row: Row) -> str:
     return f"{safe(row['comm'])}[{row['pid']}] {at}{call_text(row)} (operation {row['seq']})"
 
 
-def uncalled(tid: int | None) -> str:
-    """Who did what no call was seen for: a thread, or None where that is not known."""
-    return f"thread {tid}, in no call that was seen" if tid else "an unknown process"
+def uncalled(tid: int | None, threads: Mapping[int, str]) -> str:
+    """Who did what no call was seen for.
+
+    Args:
+        tid: the thread; None where that is not known.
+        threads: what these are called.
+    """
+    if not tid:
+        return "an unknown process"
+    return f"{safe(threads.get(tid, f'thread {tid}'))}, in no call that was seen"
 
 
 def growth(row: Row) -> str:

@@ -12,7 +12,7 @@ from mnttrace.analysis.dataframes import rows
 from mnttrace.analysis.frames.refusals import refused
 from mnttrace.analysis.frames.removals import removed
 from mnttrace.analysis.frames.timeline import happened, idle
-from mnttrace.analysis.names import labels
+from mnttrace.analysis.names import labels, threads
 from mnttrace.report.operations import Row, Timeline
 from mnttrace.report.text import safe
 
@@ -45,7 +45,7 @@ def write(
     if operations.empty and effects.empty:
         what = "No operation failed" if only_failed else "Nothing happened"
         file.write(f"{what} while this was recorded, as far as was asked for.\n")
-    timeline = Timeline(file, labels(run).to_dict(), _threads(run))
+    timeline = Timeline(file, labels(run).to_dict(), threads(run))
     why = {one.seq: one.reason for one in refused(run.whole)}
     without_change, gone = idle(run), removed(run.whole)
     by_operation: dict[int, list[Row]] = {}
@@ -67,13 +67,3 @@ def write(
         note = "no mount was changed by it" if seq in without_change else ""
         note = f"because {why[seq]}" if seq in why else note
         timeline.operation(row, by_operation.get(seq, []), note)
-
-
-def _threads(run: Recording) -> dict[int, str]:
-    """What processes are called, by pid: as they were seen last."""
-    processes, namespaces = run.whole.processes, run.whole.namespaces
-    names = processes["comm"] + "[" + processes["pid"].astype("string[pyarrow]") + "]"
-    named = namespaces[(namespaces["kind"] == "process").fillna(False)]
-    return dict(zip(processes["pid"], names, strict=True)) | dict(
-        zip(named["pid"], named["name"], strict=True)
-    )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from mnttrace.analysis.dataframes import Row
 from mnttrace.analysis.diagnosis.answers import Holder, Why
-from mnttrace.analysis.diagnosis.diagnosis import Stopped, Typed
+from mnttrace.analysis.diagnosis.diagnosis import Diagnosis, Stopped, Typed
 from mnttrace.analysis.diagnosis.origins import Step
 from mnttrace.analysis.diagnosis.reach import Missing
 from mnttrace.analysis.query.targets import IDENTITY
@@ -130,8 +130,8 @@ def _what(answer: Why, holder: Holder) -> str:
 
 
 def _holder(answer: Why, holder: Holder) -> Iterator[str]:
-    mount, namespaces = holder.mount, answer.diagnosis.namespaces
-    untold = answer.diagnosis.untold.get(mount["ns_id"], frozenset())
+    mount, diagnosis = holder.mount, answer.diagnosis
+    untold = diagnosis.untold.get(mount["ns_id"], frozenset())
     tags = [f"{tag}:{mount[tag]}" for tag in ("shared", "master") if mount[tag] is not None]
     state = " ".join(tags) or str(mount["propagation"])
     state = "propagation not told" if state == "unknown" else state
@@ -144,7 +144,7 @@ def _holder(answer: Why, holder: Holder) -> Iterator[str]:
         yield f"    {_KINDS[holder.kind]}"
     if holder.wanted and mount["present"]:
         yield f"    wanted: {wanted((holder.steps[0].effect or {})['via'])}"
-    yield from (f"    {line}" for line in _gone(holder, namespaces))
+    yield from (f"    {line}" for line in _gone(holder, diagnosis))
     if holder.stopped is not None:
         yield f"    {_stopped(holder.stopped)}"
     if holder.follows is not None:
@@ -153,9 +153,9 @@ def _holder(answer: Why, holder: Holder) -> Iterator[str]:
             if holder.follows
             else "a umount on the host does not propagate to it: it keeps the file system busy"
         )
-    yield from (f"    {line}" for line in _changes(holder))
+    yield from (f"    {line}" for line in _changes(holder, diagnosis))
     for step in holder.steps if answer.traced else ():
-        yield from (f"    {line}" for line in _step(step, namespaces))
+        yield from (f"    {line}" for line in _step(step, diagnosis))
     for user in holder.users[:_SHOWN]:
         when = f" at {user['ts']:%H:%M:%S}" if user.get("ts") else ""
         yield (
@@ -173,21 +173,21 @@ def _covered(by: Row, is_likely: bool) -> str:
     return f"covered by {what}{likely}: paths do not lead to it"
 
 
-def _changes(holder: Holder) -> Iterator[str]:
+def _changes(holder: Holder, diagnosis: Diagnosis) -> Iterator[str]:
     """What changed it, the last change first."""
     for effect, cause in holder.changes[: -_SHOWN_CHANGES - 1 : -1]:
-        by = _who(effect, cause)
+        by = _who(effect, cause, diagnosis)
         yield f"{safe(effect['after'])} since {by}; before {safe(effect['before'])}"
     if len(holder.changes) > _SHOWN_CHANGES:
         yield f"and {len(holder.changes) - _SHOWN_CHANGES} changes before"
 
 
-def _step(step: Step, namespaces: Mapping[int, Row]) -> Iterator[str]:
+def _step(step: Step, diagnosis: Diagnosis) -> Iterator[str]:
     effect = step.effect
     if effect is None:
         yield "older than the recording"
         return
-    by = _who(effect, step.operation)
+    by = _who(effect, step.operation, diagnosis)
     if effect["via"] == "automount":
         yield f"the kernel mounted it at {safe(effect['mountpoint'])} on a look-up by {by}"
         return
@@ -195,7 +195,7 @@ def _step(step: Step, namespaces: Mapping[int, Row]) -> Iterator[str]:
         yield f"mounted at {safe(effect['mountpoint'])} by {by}"
         return
     origin = safe(effect["copy_of_path"] or "?")
-    source = _source(effect, namespaces)
+    source = _source(effect, diagnosis.namespaces)
     if step.how == "bound":
         yield f"bound from {origin} by {by}"
         return
@@ -314,12 +314,12 @@ def _since(mount: Typed) -> str:
     return " since " + (operation(mount.since) if mount.since else "before the recording")
 
 
-def _gone(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
+def _gone(holder: Holder, diagnosis: Diagnosis) -> Iterator[str]:
     """How a mount went."""
     if holder.gone is None:
         return
     effect, cause = holder.gone
-    by = _who(effect, cause)
+    by = _who(effect, cause, diagnosis)
     lost = "LOST: " if holder.lost else ""
     match effect["via"]:
         case "expiry":
@@ -330,19 +330,18 @@ def _gone(holder: Holder, namespaces: Mapping[int, Row]) -> Iterator[str]:
             yield f"unmounted by {by}"
         case "peer" | "slave":
             origin = safe(effect["copy_of_path"] or "?")
-            yield (
-                f"{lost}it went with {origin} in {_source(effect, namespaces)}, through peer "
-                f"group {effect['via_group'] or '?'}: {by}"
-            )
+            where = _source(effect, diagnosis.namespaces)
+            group = effect["via_group"] or "?"
+            yield f"{lost}it went with {origin} in {where}, through peer group {group}: {by}"
         case "mountpoint-removed":
             yield f"{lost}its mount point was removed: {by}"
         case "namespace-death":
             yield "it went with its namespace"
 
 
-def _who(effect: Row, cause: Row | None) -> str:
+def _who(effect: Row, cause: Row | None, diagnosis: Diagnosis) -> str:
     """The operation that had an effect, or else the thread."""
-    return operation(cause) if cause else uncalled(effect["tid"])
+    return operation(cause) if cause else uncalled(effect["tid"], diagnosis.threads)
 
 
 def _namespaces(holders: list[Holder]) -> int:

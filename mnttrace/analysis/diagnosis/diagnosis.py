@@ -21,7 +21,7 @@ from mnttrace.analysis.diagnosis.story import Story, ids
 from mnttrace.analysis.diagnosis.verdicts import LEFT, Verdicts
 from mnttrace.analysis.model.mounts import Mount, MountId, Refused, lies_under
 from mnttrace.analysis.model.tables import Tables
-from mnttrace.analysis.names import labels
+from mnttrace.analysis.names import labels, threads
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.moments import History
 from mnttrace.analysis.state.replay import Replay
@@ -266,6 +266,11 @@ class Diagnosis:
     def facts(self, mounts: Iterable[MountId]) -> list[Row]:
         """What the tables at the end say of some mounts."""
         return [self.now.facts[mount] for mount in mounts if mount in self.now.facts]
+
+    @cached_property
+    def threads(self) -> dict[int, str]:
+        """What processes are called: :func:`mnttrace.analysis.names.threads`."""
+        return threads(self._run)
 
     @cached_property
     def namespaces(self) -> dict[int, Row]:

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from mnttrace.capture.identity.hints import cgroup_paths
 from mnttrace.linux.text import decode, words
+from mnttrace.probes.records import EndedThread
 from mnttrace.recording.rows import ProcessRow
 
 
@@ -44,6 +45,24 @@ def process_of(tid: int) -> tuple[ProcessRow, tuple[str, ...]] | None:
         return row, argv
     except (OSError, KeyError, ValueError, IndexError):
         return None
+
+
+def ended_process(thread: EndedThread) -> ProcessRow:
+    """The process of a thread that has ended, as it was then."""
+    return {
+        "pid": thread.pid,
+        "started": None,
+        "seen": None,
+        "parent": thread.parent,
+        "uid": thread.uid,
+        "comm": decode(thread.comm.split(b"\0")[0]),
+        "parent_comm": None,
+        "command": "",
+        "ns": thread.mntns,
+        "ns_id": None,
+        "cgroup": None,
+        "cgroup_path": "",
+    }
 
 
 def descendants(pids: Iterable[int]) -> set[int]:
