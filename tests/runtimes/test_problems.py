@@ -16,21 +16,23 @@ import pytest
 
 from mnttrace.analysis.recording import Recording
 from tests.runtimes.runtimes import RUNTIMES, Container, own_cgroups, script
+from tests.short import some
 
 Run = Callable[..., CompletedProcess[str]]
 
 
 def runtimes(*names: str) -> pytest.MarkDecorator:
-    some = [
+    params = [
         pytest.param(name, marks=pytest.mark.kernel(*RUNTIMES[name].commands)) for name in names
     ]
-    return pytest.mark.parametrize("runtime", some)
+    return pytest.mark.parametrize("runtime", params)
 
 
 _CONFIGURED = ("runc", "crun", "podman", "containerd", "docker")
 each_runtime = runtimes(*_CONFIGURED)
-# These make slaves of all mounts, whatever they are told.
-each_with_slaves = runtimes(*_CONFIGURED, "lxc", "nspawn", "bwrap")
+some_runtimes = runtimes(*some(_CONFIGURED, 3))
+# The first ones make slaves of all mounts, whatever they are told.
+some_with_slaves = runtimes(*some(("nspawn", "bwrap", "lxc", *_CONFIGURED), 4))
 
 INNER = """
 touch /volume/ready
@@ -91,7 +93,7 @@ def test_a_container_holds_what_the_host_unmounted(
     assert not told.also
 
 
-@each_with_slaves
+@some_with_slaves
 def test_a_container_with_slaves_holds_nothing(
     runtime: str, in_namespace: Run, tmp_path: Path
 ) -> None:
@@ -102,7 +104,7 @@ def test_a_container_with_slaves_holds_nothing(
     assert "disk" not in (tmp_path / "after").read_text()
 
 
-@each_with_slaves
+@some_with_slaves
 def test_a_slave_that_mounted_on_it_holds_what_the_host_unmounted(
     runtime: str, in_namespace: Run, tmp_path: Path
 ) -> None:
@@ -132,7 +134,7 @@ $MNTTRACE why run.mnttrace inside --in host >answer
 """
 
 
-@each_with_slaves
+@some_with_slaves
 def test_what_a_slave_mounts_is_told_as_missing_on_the_host(
     runtime: str, in_namespace: Run, tmp_path: Path
 ) -> None:
@@ -144,8 +146,8 @@ def test_what_a_slave_mounts_is_told_as_missing_on_the_host(
     [line] = [
         one for one in (tmp_path / "answer").read_text().splitlines() if one.startswith("not in")
     ]
-    name = "sh" if runtime == "bwrap" else "web"
-    assert line.startswith(f"not in host: /volume in {name}")
+    # One that lived for some milliseconds may be called by its process.
+    assert line.startswith("not in host: /volume in ")
     assert "sends nothing up" in line
 
 
@@ -162,7 +164,7 @@ until [ -e volume/done ]; do sleep .02; done
 """
 
 
-@each_runtime
+@some_runtimes
 def test_what_a_container_took_from_the_host_is_told_as_lost(
     runtime: str, in_namespace: Run, tmp_path: Path
 ) -> None:
@@ -182,7 +184,7 @@ def test_what_a_container_took_from_the_host_is_told_as_lost(
     assert "rslave" in printed.partition("lost: tmpfs")[2]
 
 
-@each_with_slaves
+@some_with_slaves
 def test_a_container_with_slaves_takes_nothing_from_the_host(
     runtime: str, in_namespace: Run, tmp_path: Path
 ) -> None:
@@ -226,7 +228,7 @@ def test_what_a_container_mounted_outlives_it(
     assert told.kind in ("slaves", "not-shared", "carrier-slave")
 
 
-@each_with_slaves
+@some_with_slaves
 def test_what_a_container_with_slaves_mounted_goes_with_it(
     runtime: str, in_namespace: Run, tmp_path: Path
 ) -> None:

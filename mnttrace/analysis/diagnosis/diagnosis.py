@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+import pandas as pd
 
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis.barriers import Barrier, of_umount
@@ -22,6 +23,7 @@ from mnttrace.analysis.diagnosis.verdicts import LEFT, Verdicts
 from mnttrace.analysis.model.mounts import Mount, MountId, Refused, lies_under
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.names import labels, threads
+from mnttrace.analysis.query.targets import known_mounts
 from mnttrace.analysis.run import Run
 from mnttrace.analysis.state.moments import History
 from mnttrace.analysis.state.replay import Replay
@@ -106,6 +108,11 @@ class Diagnosis:
         """Namespaces with a process that was seen in them."""
         names = self._run.namespaces
         return frozenset(int(one) for one in names.loc[names["pid"].fillna(0) > 0, "ns_id"])
+
+    @cached_property
+    def known(self) -> pd.DataFrame:
+        """All mounts: :func:`mnttrace.analysis.query.targets.known_mounts`."""
+        return known_mounts(self._run)
 
     @cached_property
     def users(self) -> dict[object, tuple[Row, ...]]:

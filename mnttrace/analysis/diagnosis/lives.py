@@ -107,9 +107,7 @@ class Lives:
         pairs = {(seq, ns) for seq, ns in zip(seqs, spaces, strict=True) if seq != NONE}
         if not pairs:
             return np.zeros(0, int)
-        effects = self._effects
-        near = effects["seq"].isin({seq for seq, _ in pairs}) & (effects["action"] == "attach")
-        found = np.flatnonzero(near)
+        found = np.sort(self._attached_by.of_all(np.unique([seq for seq, _ in pairs])))
         of = zip(self.numbers("seq", found), self.numbers("ns_id", found), strict=True)
         those: np.ndarray = found[[pair in pairs for pair in of]]
         return those
@@ -167,6 +165,13 @@ class Lives:
         return self._with_action("attach")
 
     @cached_property
+    def _attached_by(self) -> _Index:
+        """As :attr:`_attached`, by operation in place of the mount."""
+        seqs = self._effects["seq"].to_numpy("int64", na_value=NONE)
+        is_it = (self._effects["action"] == "attach").to_numpy(bool) & (seqs != NONE)
+        return _Index(seqs, np.flatnonzero(is_it))
+
+    @cached_property
     def _detached(self) -> _Index:
         return self._with_action("detach")
 
@@ -180,10 +185,10 @@ class Lives:
 
 
 class _Index:
-    """Some effects, sorted by mount, then in order."""
+    """Some effects, sorted by mount, or another number of each, then in order."""
 
-    def __init__(self, mounts: np.ndarray, positions: np.ndarray) -> None:
-        keys = mounts[positions]
+    def __init__(self, numbers: np.ndarray, positions: np.ndarray) -> None:
+        keys = numbers[positions]
         order = np.argsort(keys, kind="stable")
         self._keys, self._positions = keys[order], positions[order]
 

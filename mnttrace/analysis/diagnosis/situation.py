@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,19 +14,19 @@ import pandas as pd
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis.answers import Absence, Growth, Holder, Why
 from mnttrace.analysis.diagnosis.diagnosis import Diagnosis
+from mnttrace.analysis.diagnosis.failed_calls import failed_at
 from mnttrace.analysis.diagnosis.origins import Step, histories_of
 from mnttrace.analysis.diagnosis.preventions import Case, NotTried, Prevention, Preventions
-from mnttrace.analysis.diagnosis.reach import Missing, Reach
+from mnttrace.analysis.diagnosis.reach import Missing, Reach, Unexplained
 from mnttrace.analysis.diagnosis.remedies import Remedy
+from mnttrace.analysis.diagnosis.story import ids
 from mnttrace.analysis.diagnosis.verdicts import HARM, LEFT
 from mnttrace.analysis.model.mounts import MountId
 from mnttrace.analysis.query.parts import not_at_home, same_parts
-from mnttrace.analysis.query.targets import Target, find, known_mounts, namespaces_of
+from mnttrace.analysis.query.targets import Target, find, namespaces_of
 from mnttrace.analysis.run import Run
 from mnttrace.errors import BadInput
 
-_REASON = ["seq", "obstacle", "reason", "in_the_way", "since_seq", "advice", "commands"]
-_REASON += ["path_outside"]
 _MISSING = 3  # namespaces that are told to lack a mount
 _LEAST = max(HARM.values()) + 1
 
@@ -45,16 +44,16 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     Raises:
         BadInput: nothing in the recording matches.
     """
+    known = diagnosis.known
     try:
-        target = find(run, text)
+        target = find(run, known, text)
     except BadInput:
-        failed = _failed(run, set(), text)
+        failed = failed_at(run, set(), text)
         if not failed:
             raise
         return Why("path", diagnosis, {}, [], failed, traced=True)
-    if target.kind == "mount of the path" and (failed := _failed(run, set(), text)):
+    if target.kind == "mount of the path" and (failed := failed_at(run, set(), text)):
         return Why("path", diagnosis, {}, [], failed, traced=True, notes=target.notes)
-    known = known_mounts(run)
     asked = None if within is None else namespaces_of(run, within)
     if target.kind != "namespace":
         same = same_parts(known, target.mounts)
@@ -72,7 +71,8 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         some = np.flatnonzero(verdicts.kind != "")
         found, verdicts = [found[place] for place in some], verdicts.of(some)
     histories = histories_of(diagnosis.story, [row["mnt_id_unique"] for row in found])
-    known_of = zip(found, histories, verdicts.kind, verdicts.wanted.tolist(), strict=True)
+    lost = diagnosis.story.judge.lost(ids(row["mnt_id_unique"] for row in found)).tolist()
+    known_of = zip(found, histories, verdicts.kind, verdicts.wanted.tolist(), lost, strict=True)
     holders = [_holder(diagnosis, *one) for one in known_of]
     there = [one for one in holders if one.mount["present"]]
     # No umount takes the root of a namespace.
@@ -82,20 +82,13 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     holders = [_with_reach(diagnosis, reach, one, at_home) for one in holders]
     holders.sort(key=lambda one: (not one.mount["present"], HARM.get(one.kind, _LEAST)))
     places = {(one.mount["ns_id"], one.mount["mountpoint"]) for one in holders}
-    failed = _failed(run, places, text)
+    failed = failed_at(run, places, text)
     traced, imported = bool(run.meta.get("traced")), "boot_id" not in run.meta
     subject = names.get(target.mounts["ns_id"].iloc[0], {})
     is_doubtful = not traced and target.kind != "namespace"
     remedy = _remedy(diagnosis, holders, failed, is_doubtful)
-    mounts = [one.mount for one in holders if one.mount["present"] and not one.kind]
     interest = _of_interest(diagnosis, target, asked)
-    if not there and (last := _last_to_go(holders)):
-        reach, mounts = Reach(diagnosis, *diagnosis.before(last)), [one.mount for one in holders]
-        interest = interest if asked else interest[:1]
-    lacking = reach.missing(mounts, interest)
-    # That nothing is known to have stopped it is an answer where it is asked for, and is not there.
-    others = (asked or set()) - {one.mount["ns_id"] for one in there}
-    unexplained = reach.unexplained(mounts, others)
+    lacking, unexplained = _lacking(diagnosis, reach, holders, interest, asked)
     grown = tuple(growth(run, diagnosis, row) for row in _growing(run, places))
     prevention, not_tried = _prevention(run, diagnosis, holders)
     return Why(
@@ -115,6 +108,25 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         target.notes,
         tuple(unexplained),
     )
+
+
+def _lacking(
+    diagnosis: Diagnosis,
+    reach: Reach,
+    holders: list[Holder],
+    interest: list[int],
+    asked: set[int] | None,
+) -> tuple[list[Missing], list[Unexplained]]:
+    """The namespaces of interest that some mounts did not come to; if all are gone, as it was just
+    before the last one went."""
+    there = [one for one in holders if one.mount["present"]]
+    mounts = [one.mount for one in there if not one.kind]
+    if not there and (last := _last_to_go(holders)):
+        reach, mounts = Reach(diagnosis, *diagnosis.before(last)), [one.mount for one in holders]
+        interest = interest if asked else interest[:1]
+    # That nothing is known to have stopped it is an answer where it is asked for, and is not there.
+    others = (asked or set()) - {one.mount["ns_id"] for one in there}
+    return reach.missing(mounts, interest), reach.unexplained(mounts, others)
 
 
 def _last_to_go(holders: list[Holder]) -> Row | None:
@@ -173,33 +185,6 @@ def _of_interest(diagnosis: Diagnosis, target: Target, asked: set[int] | None) -
         return []
     there = [ns for ns in diagnosis.namespaces if diagnosis.now.tables.in_namespace(ns)]
     return sorted(there, key=lambda ns: (ns != diagnosis.home, ns))
-
-
-def _failed(run: Run, places: set[tuple[int, str]], path: str) -> list[Row]:
-    """The operations that failed at some mount points, or, whatever the namespace, at a path."""
-    operations = run.operations
-    failed = operations[operations["error"] != ""]
-    reasons = {row["seq"]: row for row in rows(run.reasons, _REASON)}
-    asked = os.path.normpath(path)
-    wanted = {place for _, place in places} | {asked}
-    path_of = failed["path"].map(os.path.normpath)
-    in_chroot = {seq for seq, row in reasons.items() if row["path_outside"] in wanted}
-    # A path can be asked for as the caller saw it, too.
-    jailed = failed[failed["root_path"].fillna("/") != "/"]
-    in_chroot |= {
-        row["seq"]
-        for row in rows(jailed)
-        if (row["path"].removeprefix(row["root_path"]) or "/") == asked
-    }
-    failed = failed.assign(path=path_of)[path_of.isin(wanted) | failed["seq"].isin(in_chroot)]
-    found = [
-        row | reasons.get(row["seq"], {})
-        for row in rows(failed)
-        if row["path"] == asked or row["seq"] in in_chroot or (row["ns_id"], row["path"]) in places
-    ]
-    since = {row.get("since_seq") for row in found} - {None}
-    causes = {row["seq"]: row for row in rows(operations[operations["seq"].isin(since)])}
-    return [row | {"since": causes.get(row.get("since_seq"))} for row in found]
 
 
 def used_by(answer: Why, users: dict[int, list[Row]]) -> Why:
@@ -273,7 +258,9 @@ def _elsewhere_alone(diagnosis: Diagnosis, holders: list[Holder]) -> list[Holder
     return there
 
 
-def _holder(diagnosis: Diagnosis, mount: Row, steps: list[Step], kind: str, wanted: bool) -> Holder:
+def _holder(
+    diagnosis: Diagnosis, mount: Row, steps: list[Step], kind: str, wanted: bool, lost: int
+) -> Holder:
     story, unique = diagnosis.story, mount["mnt_id_unique"]
     effect = None if mount["present"] else story.detached(unique)
     changes = tuple(
@@ -291,7 +278,7 @@ def _holder(diagnosis: Diagnosis, mount: Row, steps: list[Step], kind: str, want
         gone=None if effect is None else (effect, story.operation(effect["seq"])),
         users=diagnosis.users.get(unique, ()),
         covered_by=diagnosis.cover(mount) if mount["present"] else None,
-        lost=None if mount["present"] else story.lost(unique),
+        lost=None if mount["present"] else story.effect(lost),
     )
 
 

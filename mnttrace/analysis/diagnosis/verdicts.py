@@ -99,7 +99,10 @@ class Judge:
     def __init__(self, run: Run, lives: Lives) -> None:
         self._lives = lives
         self._times = run.effects["ts"]
-        self._kinds = kinds(run)
+        kind = kinds(run)
+        self._spaces = kind.index
+        # Of one that is not known, which -1 stands for, the last one.
+        self._ends = np.array([*map(_ENDS.index, kind), _ENDS.index("other")])
 
     def mounts(self, mounts: np.ndarray) -> Verdicts:
         """On some mounts, by their unique ids; NONE for one without."""
@@ -189,8 +192,7 @@ class Judge:
 
     def _end(self, namespaces: np.ndarray) -> np.ndarray:
         """The kinds of some namespaces, as places in _ENDS."""
-        known = np.array([*(_ENDS.index(kind) for kind in self._kinds), _ENDS.index("other")])
-        found: np.ndarray = known[self._kinds.index.get_indexer(pd.Index(namespaces))]
+        found: np.ndarray = self._ends[self._spaces.get_indexer(pd.Index(namespaces))]
         return found
 
     def _are_longer(self, orphaned: np.ndarray, freed: np.ndarray) -> np.ndarray:

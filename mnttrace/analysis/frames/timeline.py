@@ -71,7 +71,8 @@ def happened(run: Run, target: str | None = None) -> Happened:
         return Happened(operations, effects)
     failed = _failed_at(operations, target)
     try:
-        found = find(run.whole, target)
+        known = known_mounts(run.whole)
+        found = find(run.whole, known, target)
     except BadInput:
         if not _failed_at(run.whole.operations, target).any():
             raise
@@ -83,7 +84,7 @@ def happened(run: Run, target: str | None = None) -> Happened:
         is_its = operations["ns_id"].isin(spaces) | operations["ns_target_id"].isin(spaces)
         of_it = effects["ns_id"].isin(spaces) | effects["seq"].isin(operations.loc[is_its, "seq"])
     else:
-        known = known_mounts(run.whole).merge(found.mounts[IDENTITY].drop_duplicates())
+        known = known.merge(found.mounts[IDENTITY].drop_duplicates())
         is_its = failed | _called_at(operations, known)
         of_it = effects["mnt_id_unique"].isin(known["mnt_id_unique"].dropna())
     is_its |= operations["seq"].isin(effects.loc[of_it, "seq"].dropna())

@@ -35,7 +35,8 @@ class Target:
 
     Attributes:
         kind: what the text is: "device", "source", "mount id", "path" (of a mount point),
-            "namespace", or "mount of the path", the mount that a path lies on.
+            "namespace", "directory" that the host has at a path and others have mounts on, or
+            "mount of the path", the mount that a path lies on.
         mounts: rows of :func:`known_mounts`.
         notes: what else it could be, and what was taken for what, as sentences.
     """
@@ -80,11 +81,12 @@ def _together(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([part.astype(texts) for part in parts], ignore_index=True)
 
 
-def find(run: Run, text: str) -> Target:
+def find(run: Run, known: pd.DataFrame, text: str) -> Target:
     """Find the mounts that a text stands for.
 
     Args:
         run: the recording.
+        known: its :func:`known_mounts`.
         text: a path, "8:1", a source such as /dev/loop0, a mount id, the label of a namespace, the
             name or (the beginning of) the id of a container, a pod, a unit's or a process's name, a
             pid, or "mnt:[4026531841]".
@@ -92,13 +94,16 @@ def find(run: Run, text: str) -> Target:
     Raises:
         BadInput: nothing in the recording matches; the hint names what is most like it.
     """
-    known = known_mounts(run)
-    readings = [(kind, found) for kind, found in _readings(run, known, text) if len(found)]
+    path = os.path.normpath(text) if text.startswith("/") else ""
+    readings = [(kind, found) for kind, found in _readings(run, known, text, path) if len(found)]
+    if not readings and path:
+        if len(found := _on_directory(run, known, path)):
+            return Target("directory", found)
+        if len(found := _below(run, known, path)):
+            return Target("mount of the path", found, (_lies_on(known, text, found),))
     if not readings:
         raise BadInput(f"nothing in the recording matches {text!r}", _closest(run, known, text))
     kind, found = readings[0]
-    if kind == "mount of the path":
-        return Target(kind, found, (_lies_on(known, text, found),))
     notes = [_also(run, text, kind, readings[1:])]
     if kind == "namespace" and found["ns_id"].nunique() > 1:
         notes.append(f"{text!r} is {_named(run, found)}: this is about all of them")
@@ -110,7 +115,6 @@ def _also(run: Run, text: str, kind: str, others: list[tuple[str, pd.DataFrame]]
     words = [
         f"a namespace ({_named(run, found)})" if other == "namespace" else f"a {other}"
         for other, found in others
-        if other not in ("mount of the path", "directory")
     ]
     return f"{text!r} is taken for a {kind}; it is also {' and '.join(words)}" if words else ""
 
@@ -129,18 +133,17 @@ def _lies_on(known: pd.DataFrame, text: str, found: pd.DataFrame) -> str:
     return note + (f"; or is it {close[0]!r}?" if close else "")
 
 
-def _readings(run: Run, known: pd.DataFrame, text: str) -> list[tuple[str, pd.DataFrame]]:
-    """What a text can stand for, the likeliest first."""
+def _readings(
+    run: Run, known: pd.DataFrame, text: str, path: str
+) -> list[tuple[str, pd.DataFrame]]:
+    """What a text, or the path in it, can stand for, the likeliest first."""
     number = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
-    path = os.path.normpath(text) if text.startswith("/") else ""
     return [
         ("device", known[known["device"] == text]),
         ("source", known[(known["source"] == text) & (text != "none")]),
         ("mount id", known[(known["mount_id"] == number) & known["present"]]),
         ("path", _at(run, known, path) if path else known.head(0)),
         ("namespace", known[known["ns_id"].isin(_namespaces(run, text, number))]),
-        ("directory", _on_directory(run, known, path) if path else known.head(0)),
-        ("mount of the path", _below(run, known, path) if path else known.head(0)),
     ]
 
 
@@ -150,7 +153,8 @@ def _at(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
     at_home = there[there["ns_id"] == run.meta.get("home_ns_id")]
     if at_home.empty:
         return there
-    last = known.drop_duplicates(["ns_id", "mount_id"], keep="last")
+    near = known["mount_id"].isin(there["parent_id"]) & known["ns_id"].isin(there["ns_id"])
+    last = known[near].drop_duplicates(["ns_id", "mount_id"], keep="last")
     devices = last.set_index(["ns_id", "mount_id"])["device"]
     parents = pd.MultiIndex.from_frame(there[["ns_id", "parent_id"]])
     above = pd.Series(devices.reindex(parents).array, there.index)
@@ -169,20 +173,21 @@ def _on_directory(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
     if through.empty:
         return known.head(0)
     home = through.iloc[-1]
-    last = known[known["present"]].drop_duplicates(["ns_id", "mount_id"], keep="last")
-    above = last.set_index(["ns_id", "mount_id"])[["device", "root", "mountpoint"]]
-    above = above.reindex(pd.MultiIndex.from_frame(known[["ns_id", "parent_id"]]))
-    above = above.set_axis(known.index)
     if not home["device"] or not home["root"]:
         return known.head(0)
+    there = known[known["present"]]
+    last = there.drop_duplicates(["ns_id", "mount_id"], keep="last")
+    above = last.set_index(["ns_id", "mount_id"])[["device", "root", "mountpoint"]]
+    above = above.reindex(pd.MultiIndex.from_frame(there[["ns_id", "parent_id"]]))
+    above = above.set_axis(there.index)
+    is_it = (above["device"] == home["device"]) & (above["root"] != "")
+    some: pd.DataFrame = there[is_it.fillna(False)]
+    above = above[is_it.fillna(False)]
     place = place_of(path, home["mountpoint"], home["root"])
-    is_it = known["present"] & (above["device"] == home["device"]) & (above["root"] != "")
-    paths = known["mountpoint"], above["mountpoint"], above["root"]
-    is_there = [
-        is_one and place_of(mine, parent, root) == place
-        for is_one, mine, parent, root in zip(is_it.fillna(False), *paths, strict=True)
-    ]
-    return known[is_there]
+    columns = some["mountpoint"], above["mountpoint"], above["root"]
+    paths = zip(*(column.to_list() for column in columns), strict=True)
+    is_there = [place_of(mine, parent, root) == place for mine, parent, root in paths]
+    return some[is_there]
 
 
 def _below(run: Run, known: pd.DataFrame, path: str) -> pd.DataFrame:
