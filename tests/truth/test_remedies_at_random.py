@@ -11,6 +11,7 @@ operations there are to be between them.
 from __future__ import annotations
 
 import subprocess
+from typing import NamedTuple
 
 import pytest
 from hypothesis import strategies as st
@@ -28,12 +29,43 @@ from mnttrace.analysis.diagnosis.remedies import Remedy, Trial, find_remedy
 from mnttrace.analysis.model.mounts import is_mounted
 from mnttrace.report.commands import line
 from tests.truth.harness import render
-from tests.truth.test_model_at_random import Number, Operations, run_at_random
+from tests.truth.test_model_at_random import Number, Operations, Where, run_at_random
 
 pytestmark = pytest.mark.usefixtures("kernel_that_is_modelled")
 
 HOME = "host"
-Asked = st.tuples(Number, Number, st.booleans(), st.booleans(), Number)
+
+
+class Question(NamedTuple):
+    """A mount to be taken away, in a namespace, after something was mounted or bound there.
+
+    Attributes:
+        ns, which: the namespace, and the mount in it.
+        others: with its copies in other namespaces.
+        alone: without what is mounted on it.
+        way: which of the ways that are printed is carried out.
+        what, where: what is bound before, if `binds`, and where; else something new is mounted.
+    """
+
+    ns: int
+    which: int
+    others: bool
+    alone: bool
+    way: int
+    what: tuple[int, str]
+    where: tuple[int, str]
+    binds: bool
+
+
+Questions = st.lists(
+    st.builds(
+        Question,
+        *(Number, Number, st.booleans(), st.booleans(), Number),
+        *(Where, Where, st.booleans()),
+    ),
+    min_size=1,
+    max_size=8,
+)
 
 
 class Remedies(Operations):
@@ -41,12 +73,16 @@ class Remedies(Operations):
 
     carried_out = 0
 
-    @rule(asked=st.lists(Asked, min_size=1, max_size=4))
-    def remedies(self, asked: list[tuple[int, int, bool, bool, int]]) -> None:
-        for one in asked:
-            self.remedy(*one)
+    @rule(questions=Questions)
+    def remedies(self, questions: list[Question]) -> None:
+        for one in questions:
+            if one.binds:
+                self.bind(one.ns, one.what, one.where, recursive=True)
+            else:
+                self.mount(one.ns, one.where)
+            self.remedy(one.ns, one.which, one.others, one.alone, one.way)
 
-    def remedy(self, n: int, which: int, others: bool, alone: bool, other_way: int) -> None:
+    def remedy(self, n: int, which: int, others: bool, alone: bool, way: int) -> None:
         """Take a mount away, or a tree; the copies of it in other namespaces, too, or not."""
         model, ns = self.both.model, self.ns(n)
         if HOME not in self.kernel.processes or not (path := self.submount(ns, which)):
@@ -68,7 +104,7 @@ class Remedies(Operations):
         remedy = find_remedy(model, unwanted, home=HOME, endable=set(self.kernel.processes))
         self.refuses_what_it_says(remedy)
         ways = [remedy.trial, *remedy.others]
-        trial = ways[other_way % len(ways)]
+        trial = ways[way % len(ways)]
         if not self.can_be_tried(trial):
             return
         before = {mount.id for mount in model.mounts.values() if is_mounted(mount)}
