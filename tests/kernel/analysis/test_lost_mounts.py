@@ -14,6 +14,7 @@ import pytest
 
 from tests.kernel.analysis.situations import BEFORE, DISK, hold
 from tests.kernel.recordings import Record, Recorded
+from tests.short import some
 
 TREE = "mkdir srv/a srv/copy; mount -t tmpfs a srv/a; mkdir srv/a/b; mount -t tmpfs b srv/a/b; "
 INSIDE = 'nsenter -t $(cat pid) -m sh -ec "cd $PWD; {}"\n'
@@ -100,7 +101,7 @@ def told(recorded: Recorded, folder: Path) -> list[tuple[str, bool, int, str, bo
     ]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", some(list(CASES), 2))
 def test_lost_is_what_its_namespace_did_not_unmount(
     record: Record, mnttrace, tmp_path: Path, name: str
 ) -> None:
