@@ -57,6 +57,8 @@ class CallEnded(Event):
         last_detached: unique id of the last mount that the call detached, by the end of it.
         last_detached_known_by: one of BY_* in bpf/records.h.
         last_released: unique id of the last mount that its thread had yet to free then.
+        source_unique: unique id of the mount that the source of a bind begins at, if it is no more
+            than that; 0 where it is a path.
         is_cut: the kernel's list is not complete.
         descends: whether the caller descends from a process that the recorder follows.
     """
@@ -70,6 +72,7 @@ class CallEnded(Event):
     is_cut: bool
     descends: bool
     last_released: int = 0
+    source_unique: int = 0
 
     @property
     def key(self) -> int:

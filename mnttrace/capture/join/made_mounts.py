@@ -10,6 +10,7 @@ from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import Dentry, MountState
+from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Cause
 from mnttrace.linux.flags import MOVE_MOUNT
 from mnttrace.linux.syscalls import SyscallKind
@@ -133,8 +134,10 @@ class MadeMounts:
         if above is not None:
             source = self._known.tables.child_at(above.unique, mount.mountpoint.key)
         else:
-            path, device = call.row["source_path"], mount.filesystem.device
-            source = self._known.tables.below(call.key, path, device)
+            source = self._known.tables.get(call.source_unique)
+            if source is None:
+                path, device = call.row["source_path"], mount.filesystem.device
+                source = _led_into(self._known.tables, call.key, path, device)
         if source is not None:
             self._sources[mount.unique] = source
         return source
@@ -172,3 +175,37 @@ def age(entry: MountEntry) -> tuple[bool, bool, int]:
     """To sort entries by: the call's own before copies, and these before what was moved onto a
     copy; the oldest first."""
     return entry.how == HOW_COVERED, entry.how == HOW_PROPAGATED, entry.unique
+
+
+def _led_into(tables: MountTables, key: int, path: str, device: str) -> MountState | None:
+    """The mount of a file system that a path leads into, from the root of a namespace on."""
+    found: list[tuple[int, MountState]] = []
+    for unique in tables.of_namespace(key):
+        mount = tables.get(unique)
+        if mount is not None and mount.filesystem.device == device:
+            at = tables.path(mount)
+            if path == at or path.startswith(at.rstrip("/") + "/"):
+                found.append((len(at), mount))
+    found.sort(key=lambda one: one[0], reverse=True)
+    mounts = [mount for _, mount in found]
+    # One that paths do not lead to can still be named by a descriptor, or a working directory.
+    return next((one for one in mounts if _is_reached(tables, one)), mounts[0] if mounts else None)
+
+
+def _is_reached(tables: MountTables, mount: MountState) -> bool:
+    """Whether a path can lead to a mount: nothing is mounted on its root, nor on a directory on the
+    way to it."""
+    if tables.child_at(mount.unique, mount.root.key) is not None:
+        return False
+    while not mount.is_root:
+        parent, here = tables.get(mount.parent), tables.path(mount)
+        if parent is None:
+            break
+        on_root = tables.child_at(parent.unique, parent.root.key)
+        if on_root not in (None, mount):
+            return False
+        for other in tables.children(parent.unique):
+            if other is not mount and here.startswith(tables.path(other).rstrip("/") + "/"):
+                return False
+        mount = parent
+    return True

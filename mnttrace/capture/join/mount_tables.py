@@ -90,6 +90,10 @@ class MountTables:
         unique = self._children.get(parent, {}).get(dentry)
         return None if unique is None else self._mounts.get(unique)
 
+    def children(self, parent: int) -> list[MountState]:
+        """All that is mounted on a mount."""
+        return [self._mounts[unique] for unique in self._children.get(parent, {}).values()]
+
     def tree(self, unique: int) -> list[int]:
         """A mount and all that is mounted below it."""
         found, seen = [unique], {unique}
@@ -129,18 +133,6 @@ class MountTables:
             covered = self._children.get(unique, {}).get(mount.root.key)
             if covered is None and self.path(mount) == path:
                 found = mount
-        return found
-
-    def below(self, key: int, path: str, device: str) -> MountState | None:
-        """The mount of a file system that a path leads into, from the root of its namespace on."""
-        found, longest = None, -1
-        for unique in self._by_namespace.get(key, ()):
-            mount = self._mounts[unique]
-            if mount.filesystem.device == device:
-                at = self.path(mount)
-                is_in = path == at or path.startswith(at.rstrip("/") + "/")
-                if is_in and len(at) > longest:
-                    found, longest = mount, len(at)
         return found
 
     def path_of_dentry(self, key: int, name_hash: int) -> str | None:

@@ -97,6 +97,14 @@ def source_of(
     return text, _resolve(text, bases.get(index), root_of(bases))
 
 
+def source_mount_of(call: Syscall, strings: Strings, bases: Bases) -> int:
+    """The mount that the source of mount(2) begins at, if it is no more than that: a descriptor, or
+    a working directory; 0 where it would take a path lookup to know it."""
+    if call.name != "mount" or 0 not in bases:
+        return 0
+    return _leads_to(strings.get(0, ""), bases[0], None) or 0
+
+
 def target_of(
     call: Syscall, strings: Strings, bases: Bases, root: int | None
 ) -> tuple[str, str, int | None]:

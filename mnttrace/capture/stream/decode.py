@@ -27,6 +27,7 @@ from mnttrace.capture.stream.arguments import (
     flags_of,
     fstype_of,
     root_of,
+    source_mount_of,
     source_of,
     target_of,
 )
@@ -188,6 +189,7 @@ class Decoder:
             bool(record.walk_cut),
             bool(record.descends),
             record.last_released,
+            source_mount_of(call, strings, parts.bases),
         )
 
     def _row(
