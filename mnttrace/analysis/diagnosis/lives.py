@@ -48,6 +48,10 @@ class Lives:
         """All effects on a mount, in order."""
         return self._all.of(mount)
 
+    def all_of(self, mounts: np.ndarray) -> np.ndarray:
+        """All effects on some mounts, one mount after the other."""
+        return self._all.of_all(mounts)
+
     def attached(self, mounts: np.ndarray) -> np.ndarray:
         """The effects that attached mounts; of those that were there before there is none."""
         return self._attached.first(mounts)

@@ -62,6 +62,7 @@ def histories_of(story: Story, mounts: Sequence[object]) -> list[list[Step]]:
     while len(left):
         carriers = lives.carriers(at)
         since = lives.shared_since(carriers)
+        story.load(np.concatenate([at, carriers, since]))
         for place, *effects in zip(left.tolist(), at, carriers, since, strict=True):
             found[place].append(_step(story, *effects))
             seen[place].add(int(effects[0]))

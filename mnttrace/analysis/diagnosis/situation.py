@@ -71,7 +71,9 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
         some = np.flatnonzero(verdicts.kind != "")
         found, verdicts = [found[place] for place in some], verdicts.of(some)
     histories = histories_of(diagnosis.story, [row["mnt_id_unique"] for row in found])
-    lost = diagnosis.story.judge.lost(ids(row["mnt_id_unique"] for row in found)).tolist()
+    uniques = ids(row["mnt_id_unique"] for row in found)
+    diagnosis.story.load(diagnosis.story.lives.all_of(uniques))
+    lost = diagnosis.story.judge.lost(uniques).tolist()
     known_of = zip(found, histories, verdicts.kind, verdicts.wanted.tolist(), lost, strict=True)
     holders = [_holder(diagnosis, *one) for one in known_of]
     there = [one for one in holders if one.mount["present"]]

@@ -6,18 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from mnttrace.analysis.dataframes import Row
+from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis.lives import NONE, Lives
 from mnttrace.analysis.diagnosis.verdicts import Judge
 from mnttrace.analysis.frames.removals import removed
 from mnttrace.analysis.run import Run
 
-_KEPT = 4096  # rows
+_MANY = 16  # rows: more are made faster together
 
 Columns = dict[str, pd.api.extensions.ExtensionArray]
 
@@ -30,8 +30,6 @@ class Story:
 
     Attributes:
         lives: the effects on many mounts at once.
-        operation: an operation by its number, None for none; with `removed`, the mount points that
-            it removed.
     """
 
     def __init__(self, run: Run) -> None:
@@ -40,8 +38,25 @@ class Story:
         self._operations = run.operations
         self.lives = Lives(run)
         # Copies have their originals and carriers in common.
-        self._effect = lru_cache(maxsize=_KEPT)(self._effect_at)
-        self.operation = lru_cache(maxsize=_KEPT)(self._operation_of)
+        self._kept: dict[int, Row] = {}
+        self._kept_operations: dict[int, Row] = {}
+
+    def load(self, at: np.ndarray) -> None:
+        """Make ready effects that will be asked for, and their operations: one by one takes long.
+
+        Args:
+            at: their positions; NONE for none.
+        """
+        new = np.array(sorted({*at.tolist()} - self._kept.keys() - {NONE}), int)
+        if not len(new):
+            return
+        self._kept.update(zip(new.tolist(), _rows(self._effect_columns, new), strict=True))
+        seqs = np.unique(self.lives.numbers("seq", new))
+        seqs = np.array([one for one in seqs.tolist() if one not in self._kept_operations], int)
+        places = np.searchsorted(self._seqs, seqs).clip(max=max(0, len(self._seqs) - 1))
+        found = places[self._seqs[places] == seqs] if len(self._seqs) else places[:0]
+        for row in _rows(self._operation_columns, self._by_seq[found]):
+            self._kept_operations[row["seq"]] = row | {"removed": self._removed.get(row["seq"])}
 
     def of(self, mount: object) -> list[Row]:
         """The effects on a mount, in order.
@@ -51,11 +66,28 @@ class Story:
         """
         if not isinstance(mount, int):
             return []
-        return [self._effect(at) for at in self.lives.of(mount).tolist()]
+        at = self.lives.of(mount)
+        self.load(at)
+        return [self._kept[one] for one in at.tolist()]
 
     def effect(self, at: int) -> Row | None:
         """The effect at a position, see :class:`mnttrace.analysis.diagnosis.lives.Lives`."""
-        return None if at == NONE else self._effect(int(at))
+        if at == NONE:
+            return None
+        if at not in self._kept:
+            self.load(np.array([at]))
+        return self._kept[at]
+
+    def operation(self, seq: int | None) -> Row | None:
+        """An operation by its number, None for none; with `removed`, the mount points that it
+        removed."""
+        if seq is not None and seq not in self._kept_operations:
+            place = np.searchsorted(self._seqs, seq)
+            if place == len(self._seqs) or self._seqs[place] != seq:
+                return None
+            [row] = _rows(self._operation_columns, self._by_seq[[place]])
+            self._kept_operations[seq] = row | {"removed": self._removed.get(seq)}
+        return None if seq is None else self._kept_operations[seq]
 
     def attached(self, mount: object) -> Row | None:
         """The effect that attached a mount; None if it was there before, or if it is not known."""
@@ -64,19 +96,6 @@ class Story:
     def detached(self, mount: object) -> Row | None:
         """The effect that detached it."""
         return self.effect(self.lives.detached(ids([mount]))[0])
-
-    def _effect_at(self, at: int) -> Row:
-        return _row(self._effect_columns, at)
-
-    def _operation_of(self, seq: int | None) -> Row | None:
-        if seq is None:
-            return None
-        place = np.searchsorted(self._seqs, seq)
-        if place == len(self._seqs) or self._seqs[place] != seq:
-            return None
-        return _row(self._operation_columns, self._by_seq[place]) | {
-            "removed": self._removed.get(seq)
-        }
 
     def lost(self, mount: object) -> Row | None:
         """The effect that took a mount from a namespace that did not ask for it; None if it is
@@ -160,9 +179,15 @@ def ids(mounts: Iterable[object]) -> np.ndarray:
     return np.array([one if isinstance(one, int) else NONE for one in mounts], "int64")
 
 
+def _rows(columns: Columns, at: np.ndarray) -> list[Row]:
+    """Some rows, as of :func:`mnttrace.analysis.dataframes.rows`."""
+    if len(at) < _MANY:
+        return [_row(columns, one) for one in at.tolist()]
+    return list(rows(pd.DataFrame({name: column.take(at) for name, column in columns.items()})))
+
+
 def _row(columns: Columns, at: int) -> Row:
-    """One row, as of :func:`mnttrace.analysis.dataframes.rows`; a slice of a frame takes far longer
-    to make."""
+    """One row; a slice of a frame takes far longer to make."""
     row: Row = {}
     for name, column in columns.items():
         value = column[at]
