@@ -44,8 +44,8 @@ _DEVICES = 4  # file systems that are named
 _IDS = 10  # mount ids that are listed
 _MANY = {
     "leaks": "leak",
-    "lost_mounts": "loss",
-    "doublings": "bind that grows",
+    "lost_mounts": "lost mount",
+    "doublings": "growing bind",
     "refusals": "refused operation",
 }
 _TITLES = {"held": "held, ", "race": "held for a while, "}

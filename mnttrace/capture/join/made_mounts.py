@@ -197,7 +197,9 @@ def _is_reached(tables: MountTables, mount: MountState) -> bool:
     way to it."""
     if tables.child_at(mount.unique, mount.root.key) is not None:
         return False
-    while not mount.is_root:
+    seen: set[int] = set()  # tables that are not whole can have circles
+    while not mount.is_root and mount.unique not in seen:
+        seen.add(mount.unique)
         parent, here = tables.get(mount.parent), tables.path(mount)
         if parent is None:
             break
