@@ -13,6 +13,8 @@ import pyarrow as pa
 from mnttrace.analysis.dataframes import Row, rows
 from mnttrace.analysis.diagnosis import calls
 from mnttrace.analysis.model.mounts import MountId, Obstacle, Refused
+from mnttrace.analysis.model.operation import is_root
+from mnttrace.analysis.model.propagation import NOT_A_MOUNT
 from mnttrace.analysis.model.tables import Tables
 from mnttrace.analysis.names import labels
 from mnttrace.analysis.obstacles.advice import advice
@@ -195,6 +197,10 @@ class _Trial:
     def of(self, row: Row) -> Refusal | None:
         tables = self._replay.to(row["seq"], row["monotonic"])
         row["chroot"] = self._facts.chroot(row) if row["root_unique"] is None else None
+        if _is_in_vain(row, tables):
+            return Refusal(
+                row["seq"], "no-mount", NOT_A_MOUNT, (), "", Advice(""), _outside(row), True
+            )
         attempt = Attempt(row, tables, self._facts)
         try:
             found = self._reason(attempt)
@@ -257,6 +263,17 @@ class _Trial:
     def _users_of(self, row: Row) -> list[str]:
         users = self._users.get(row["seq"], [])
         return [f"{user['comm']}[{user['pid']}] ({user['how']} {user['path']})" for user in users]
+
+
+def _is_in_vain(row: Row, tables: Tables) -> bool:
+    """Whether a umount is of what is no mount, as programs ask for by the thousand: told at once,
+    as it would be by trying."""
+    if row["syscall"] != "umount2" or row["error"] != "EINVAL":
+        return False
+    try:
+        return not is_root(tables, tables.top(calls.spot_of(tables, row, "path")))
+    except (KeyError, Refused):
+        return False
 
 
 def _outside(row: Row) -> str | None:

@@ -37,6 +37,7 @@ from mnttrace.analysis.model.operation import is_root, operation, refuse_if, tar
 from mnttrace.analysis.model.tables import Tables
 
 __all__ = [
+    "NOT_A_MOUNT",
     "bind",
     "change",
     "close",
@@ -52,6 +53,8 @@ __all__ = [
     "set_group",
     "umount",
 ]
+
+NOT_A_MOUNT = "not the root of a mount"  # why such a umount is refused, in words
 
 # New mounts
 
@@ -171,7 +174,7 @@ def umount(
     """
     target = tables.top(target)  # LOOKUP_MOUNTPOINT in path_lookupat()
     no_mount = not is_root(tables, target)
-    refuse_if(no_mount, "EINVAL", "not the root of a mount", kind="no-mount")
+    refuse_if(no_mount, "EINVAL", NOT_A_MOUNT, kind="no-mount")
     mount = tables.mounts[target.mount]
     refuse_if(not is_mounted(mount), "EINVAL", "it is in no namespace")
     refuse_if(mount.locked, "EINVAL", "the mount is locked", mount.id, kind="locked")
@@ -235,7 +238,7 @@ def remove(tables: Tables, target: Spot) -> None:
 def change(tables: Tables, target: Spot, to: PropagationType, *, recursive: bool = False) -> None:
     """Change the propagation type: mount(2) with MS_SHARED and the like, or mount_setattr(2)."""
     no_mount = not is_root(tables, target)
-    refuse_if(no_mount, "EINVAL", "not the root of a mount", kind="no-mount")
+    refuse_if(no_mount, "EINVAL", NOT_A_MOUNT, kind="no-mount")
     found = tables.tree(target.mount) if recursive else [tables.mounts[target.mount]]
     for mount in found:
         _change_one(tables, tables.mounts[mount.id], to)
