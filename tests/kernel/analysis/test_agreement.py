@@ -30,7 +30,12 @@ SITUATIONS = {
     ),
     "held by a namespace of a namespace": (
         DISK,
-        hold("private", "unshare -m --propagation private sleep 1000 &") + "umount srv/x",
+        hold(
+            "private",
+            """unshare -m --propagation private sh -c "echo >inner; exec sleep 1000" &
+            until [ -s inner ]; do sleep .02; done""",
+        )
+        + "umount srv/x",
         ["held", "held"],
     ),
     "held by a namespace of one that ended": (

@@ -249,3 +249,29 @@ def test_what_failed_at_a_path_is_told_though_nothing_was_mounted_there(
         text = mnttrace("why", "run.mnttrace", tmp_path / path).stdout
         assert f"(operation {failed['seq']})" in text.partition("\nfailed: ")[2], path
     assert "nothing was mounted at " in mnttrace("why", "run.mnttrace", tmp_path / "plain").stdout
+
+
+def test_of_types_one_after_the_other_the_one_that_took_is_the_cause(
+    record: Record, tmp_path: Path
+) -> None:
+    """Private first and slave afterwards: what has no peers stays private."""
+    recorded = record(
+        hold("unchanged", "mount --make-rprivate srv; mount --make-rslave srv")
+        + "umount srv/x; mount -t tmpfs later srv/x",
+        before=BEFORE + DISK,
+    )
+    [private] = [
+        row["seq"] for row in recorded.rows("operations", syscall="mount", propagation="private")
+    ]
+    answer = recorded.run.why(f"{tmp_path}/srv/x")
+    [held] = [one for one in answer.holders if one.kind == "held"]
+    assert held.stopped is not None
+    assert held.stopped.mount.since is not None
+    assert held.stopped.mount.since["seq"] == private
+    # What was mounted later did not arrive for the same reason.
+    [absence] = answer.missing
+    cause = absence.missing.stopped.mount.since
+    assert cause is not None
+    assert cause["seq"] == private
+    assert answer.prevention is not None
+    assert list(answer.prevention.changes) == [private]
