@@ -101,7 +101,7 @@ def told(recorded: Recorded, folder: Path) -> list[tuple[str, bool, int, str, bo
     ]
 
 
-@pytest.mark.parametrize("name", some(list(CASES), 2))
+@pytest.mark.parametrize("name", some(list(CASES), 3))
 def test_lost_is_what_its_namespace_did_not_unmount(
     record: Record, mnttrace, tmp_path: Path, name: str
 ) -> None:
