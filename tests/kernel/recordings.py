@@ -27,9 +27,12 @@ class Recorded:
         self.home = self.run.meta["home_ns_id"]
         self.namespaces = {self.home}
         made = self.run.namespaces.dropna(subset=["parent_ns_id"])
-        for ns_id, parent in zip(made["ns_id"], made["parent_ns_id"], strict=True):
-            if parent in self.namespaces:
-                self.namespaces.add(ns_id)
+        parents = dict(zip(made["ns_id"], made["parent_ns_id"], strict=True))
+        # One can be written before the one that it was made from.
+        while new := {ns for ns, parent in parents.items() if parent in self.namespaces} - (
+            self.namespaces
+        ):
+            self.namespaces |= new
 
     def rows(self, table: str, **wanted: object) -> list[dict[str, Any]]:
         """The rows of a table, None for what is missing, whose columns are as wanted."""
