@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from mnttrace.capture.identity.identify import Identities, cleaned
 from mnttrace.capture.identity.processes import cgroup_path, ended_process, process_of
@@ -39,6 +40,24 @@ from mnttrace.recording.rows import Row
 _JOIN_FOR = 0.1  # seconds for which batches are joined before what else is due is looked at
 
 Add = Callable[[str, Row], None]
+
+
+class _Round(NamedTuple):
+    """A survey of all namespaces.
+
+    Attributes:
+        reason: why it was made.
+        before, until: marks of the spool before and after it.
+        began, ended: when it was made (CLOCK_MONOTONIC, ns).
+        reads: the tables.
+    """
+
+    reason: Reason
+    before: int
+    began: int
+    reads: list[events.TableRead]
+    until: int
+    ended: int
 
 
 class Session:
@@ -87,6 +106,7 @@ class Session:
         self._identities = Identities()
         self._keeps_secrets = keep_secrets
         self._caught_up = 0
+        self._is_ending = False
 
     def begin(self, everywhere: bool = False) -> None:
         """Survey all namespaces.
@@ -94,7 +114,7 @@ class Session:
         Args:
             everywhere: as of :meth:`mnttrace.capture.survey.surveyor.Surveyor.all`.
         """
-        self._survey_all("start", everywhere)
+        self._take_round(self._look_at_all("start", everywhere))
 
     def give_way(self) -> None:
         """Leave processors to others from now on, as long as that makes nothing late. To be called
@@ -120,15 +140,22 @@ class Session:
 
     def drain(self) -> None:
         """Account for all that has been reported until now, as if no call were under way."""
-        self._survey_all("end")
+        self._take_round(self._look_at_all("end"))
 
     def end(self) -> dict[str, int]:
-        """Take what is left and survey all namespaces; what was lost, by kind."""
+        """Survey all namespaces, and take what has been reported until then, as if no call were
+        under way; what was lost, by kind.
+
+        What is reported later is not recorded: mounts can go on faster than they are taken.
+        """
         self._spool.give_way(False)
-        self.drain()
+        seen = self._look_at_all("end")
         losses = self._probes.losses()
         losses["lost_runs"] = losses.get("lost_runs", 0) + self._probes.unended()
         losses["lost_bytes"] = self._spool.lost
+        self._spool.stop()
+        self._is_ending = True
+        self._take_round(seen)
         losses["cut_strings"] = self._decoder.cut
         losses["unreadable_tables"] = self.surveyor.unreadable
         self._feed(events.LossesCounted(time.monotonic_ns(), losses))
@@ -154,8 +181,8 @@ class Session:
             while self.join.is_waiting:
                 self._feed(events.Answered(time.monotonic_ns()))
 
-    def _take_all(self) -> None:
-        for batch in self._spool.all():
+    def _take_until(self, end: int) -> None:
+        for batch in self._spool.until(end):
             self._take_batch(batch)
 
     def _take_batch(self, batch: Batch) -> None:
@@ -177,15 +204,21 @@ class Session:
             self._caught_up = until
             self._feed(events.CaughtUp(until))
 
-    def _survey_all(self, reason: Reason, everywhere: bool = False) -> None:
-        self._take_all()
-        self._feed(events.RoundBegan(time.monotonic_ns(), reason))
-        alive = []
-        for read in self.surveyor.all(reason, everywhere):
-            alive.append(read.key)
+    def _look_at_all(self, reason: Reason, everywhere: bool = False) -> _Round:
+        """Survey all namespaces now; what was reported before waits."""
+        before, began = self._spool.mark(), time.monotonic_ns()
+        reads = list(self.surveyor.all(reason, everywhere))
+        return _Round(reason, before, began, reads, self._spool.mark(), time.monotonic_ns())
+
+    def _take_round(self, seen: _Round) -> None:
+        """Take what had been reported before a survey, that, and what came with it."""
+        self._take_until(seen.before)
+        self._feed(events.RoundBegan(seen.began, seen.reason))
+        for read in seen.reads:
             self._feed(read)
-        self._take_all()
-        self._feed(events.RoundEnded(time.monotonic_ns(), reason, alive))
+        self._take_until(seen.until)
+        alive = [read.key for read in seen.reads]
+        self._feed(events.RoundEnded(seen.ended, seen.reason, alive))
 
     # ---- what the core asks for
 
@@ -193,11 +226,13 @@ class Session:
         match request:
             case requests.SurveyBirth():
                 self._survey_birth(request)
+            case requests.SurveySome() if self._is_ending:
+                pass  # the last survey shows them
             case requests.SurveySome():
                 for read in self.surveyor.some(request.keys):
                     self._feed(read)
             case requests.SurveyAll():
-                self._survey_all(request.reason)
+                self._take_round(self._look_at_all(request.reason))
             case requests.ForgetNamespace():
                 self.surveyor.forget(request.key)
             case _:

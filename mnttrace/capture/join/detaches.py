@@ -111,7 +111,7 @@ class Detaches:
             self._rows.detach(mount, via, evidence, cause, origin)
         self.expected.copies(call, gone, {**origins, **direct})
         self._take_away([(mount, cause) for mount in gone])
-        self._take_due(cause)
+        self.take_due(cause)
 
     def by_removal(self, call: CallEnded) -> None:
         """A call that removed or renamed what mounts were on in other namespaces."""
@@ -134,7 +134,7 @@ class Detaches:
             self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
         self._take_away([(mount, cause) for mount in mounts])
         self.expected.on_file(call, on_file)
-        self._take_due(cause)
+        self.take_due(cause)
 
     def _gone_along(self, gone: set[int], on_file: MountState, call: CallEnded) -> list[MountState]:
         """What the thread detached next that was on the same file, or mounted on what went: such is
@@ -157,9 +157,9 @@ class Detaches:
         with it."""
         for _, present in whole_lists(lists):
             self.expected.found(present, call.end + 1)
-        self._take_due(Cause.of(call.row))
+        self.take_due(Cause.of(call.row))
 
-    def _take_due(self, current: Cause) -> None:
+    def take_due(self, current: Cause) -> None:
         """Take away what was to go, and is known to have gone: with a call, or with one before."""
         self.missing(self.expected.take_due(), current, current)
 

@@ -147,7 +147,9 @@ class Join:
             self._source.round_ended(end)
         self._known.left_to_calls = None
         for one in waiting:
-            if not isinstance(one, NamespaceListed | events.RoundBegan):
+            if isinstance(one, NamespaceListed):
+                self._known.first_listed(one.mounts, self._setting.when(one.at))
+            elif not isinstance(one, events.RoundBegan):
                 yield from self._begin(one) or ()
         self._known.there_at.clear()
 
@@ -291,9 +293,8 @@ class Join:
             self._registry.write_unanswered()
 
     def _end(self, event: events.LossesCounted) -> None:
-        self.losses = losses = event.losses | {"unsearched_users": self._busy.unsearched}
-        if self._starting.cut:
-            losses["cut_start"] = self._starting.cut
+        losses = event.losses | {"unsearched_users": self._busy.unsearched}
+        self.losses = losses = losses | self._starting.losses()
         self._known.add_losses(losses)
         for kind, count in losses.items():
             self._out.add("losses", {"kind": kind, "count": count})

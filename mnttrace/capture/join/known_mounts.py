@@ -9,6 +9,7 @@ from mnttrace.capture.join.changes import Changes
 from mnttrace.capture.join.detaches import Detaches
 from mnttrace.capture.join.effect_rows import EffectRows
 from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.naming import Naming
@@ -49,10 +50,20 @@ class KnownMounts:
         self.detaches = Detaches(self.tables, self.pending, self.rows, self.changes)
         self.uncalled = UncalledMounts(self.tables, self.pending, self.rows, out, setting)
         self._uses_fanotify = setting.uses_fanotify
+        self._first_list: list[MountList] = []
 
     def waits_for(self, call: CallEnded) -> bool:
         """Whether it will be known later whether a call detached something."""
         return self.detaches.expected.are_of(call)
+
+    def first_listed(self, part: MountList, when: Cause) -> None:
+        """A part of one of the first lists came after calls that were taken meanwhile: what they
+        were to take along, and the list lacks, went."""
+        self._first_list.append(part)
+        if part.is_last:
+            self.detaches.expected.look_for_absent(self._first_list)
+            self.detaches.take_due(when)
+            self._first_list = []
 
     def add_losses(self, losses: dict[str, int]) -> None:
         """Add what is not known of mounts to what was lost, by kind."""

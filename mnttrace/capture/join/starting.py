@@ -14,12 +14,11 @@ class Starting:
 
     Attributes:
         is_on: whether it has not ended yet.
-        cut: how often it was ended early, as there was no more room.
     """
 
     def __init__(self) -> None:
         self.is_on = True
-        self.cut = 0
+        self._cut = 0
         self._events: list[AnyEvent] = []
         self._room = STARTING_KEPT
 
@@ -27,7 +26,7 @@ class Starting:
         """Have an event wait, if there is room."""
         self._room -= _size(event)
         if self._room < 0:
-            self.cut = 1
+            self._cut = 1
             return False
         self._events.append(event)
         return True
@@ -37,6 +36,10 @@ class Starting:
         self.is_on = False
         events, self._events = self._events, []
         return events
+
+    def losses(self) -> dict[str, int]:
+        """How often it was ended early, as there was no more room."""
+        return {"cut_start": self._cut} if self._cut else {}
 
 
 def _size(event: AnyEvent) -> int:

@@ -118,16 +118,23 @@ class Spool:
         self.whole_until = looked
         return None
 
-    def all(self) -> Iterator[Batch]:
-        """What waits, and what is in the buffers by now."""
+    def mark(self) -> int:
+        """Where, for :meth:`until`, that ends which waits, and is in the buffers by now."""
         self._copier.settimeout(None)
         self._copier.send(_CAUGHT_UP)
         while _CAUGHT_UP not in self._hear():
             pass
-        end = self._shared[_END]
+        return self._shared[_END]
+
+    def until(self, end: int) -> Iterator[Batch]:
+        """What waits until a mark."""
         while self._read_to < end:
             yield self._pop()
             self._shared[_DONE] = self._read_to
+
+    def stop(self) -> None:
+        """Copy no more; what waits can still be had."""
+        self._copier.shutdown(socket.SHUT_WR)
 
     def give_way(self, on: bool) -> None:
         """Whether this process leaves processors to others as long as it is not behind. What it
@@ -203,9 +210,16 @@ class NullSpool:
         time.sleep(timeout)
         return None
 
-    def all(self) -> Iterator[Batch]:
+    def mark(self) -> int:
+        """Nothing waits."""
+        return 0
+
+    def until(self, end: int) -> Iterator[Batch]:
         """Nothing."""
         return iter(())
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
 
     def give_way(self, on: bool) -> None:
         """Looking at tables now and then is in nobody's way."""
