@@ -4,7 +4,8 @@
 """What a survey finds to be other than it was known: effects whose cause nothing reported.
 
 A survey can come between what a call did and the end of that call, which reports it. So a
-difference counts only if another survey finds it again later.
+difference counts only if another survey finds it again later, or if no other survey follows and no
+call has explained it by the end.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from mnttrace.capture.join.outbox import Cause
 from mnttrace.linux.mountinfo import Mount
 from mnttrace.probes.records import MountEntry
 
+# Of a mount: the columns of MountState that tables show, but for names.
+_State = tuple[int, int, int, int, int, int]
+
 
 class Found(NamedTuple):
     """What a survey found in a namespace.
@@ -31,8 +35,9 @@ class Found(NamedTuple):
         lines: its mount table, by mount id, for the names; empty where it could not be read.
         newest: the highest unique id that was known when the survey began.
         when: the time of effects that it shows.
-        is_final: each difference counts: no other survey will follow, or tables are all there is.
-            All namespaces are surveyed then.
+        counts: when a difference does: at once, as tables are all there is; when another survey
+            finds it again; at the end, as no other survey follows. Of those that count at once or
+            at the end, all namespaces are surveyed.
     """
 
     ns: int
@@ -42,7 +47,7 @@ class Found(NamedTuple):
     lines: Lines
     newest: int
     when: Cause
-    is_final: bool
+    counts: Literal["at once", "again", "at the end"]
 
     @property
     def key(self) -> int:
@@ -75,6 +80,8 @@ class Differences:
         self._doubts: dict[int, dict[_Difference, int]] = {}
         # Namespaces all of whose mounts are in the tables, or were.
         self._whole: set[int] = set()
+        # What counts at the end, and how each mount was known when that was found, if it was.
+        self._last: list[tuple[Found, list[tuple[_Difference, _State | None]]]] = []
 
     def survey(self, found: Found) -> None:
         """Take what a survey found.
@@ -98,7 +105,35 @@ class Differences:
             ]
             self._known.detaches.expected.lacks(gone)
             differences += [_Difference("detach", unique, None) for unique in gone]
-        certain = self._confirmed(found, differences, is_new)
+        self._apply(self._confirmed(found, differences, is_new), found, is_new)
+        if is_new:
+            self._hide(found)
+
+    def settle(self) -> None:
+        """No other survey will follow, and the calls have been taken: what none of them explains
+        counts."""
+        last, self._last = self._last, []
+        for found, differences in last:
+            left = [one for one, before in differences if self._is_left(one, before)]
+            self._apply(left, found, is_new=False)
+
+    def _is_left(self, difference: _Difference, before: _State | None) -> bool:
+        """Whether nothing has happened to a mount since it was found to be other than it was
+        known."""
+        unique = difference.unique
+        if self._state_of(unique) != before or self._known.pending.has_detached(unique):
+            return False
+        return before is not None or not self._known.tables.was_detached(unique)
+
+    def _state_of(self, unique: int) -> _State | None:
+        mount = self._known.tables.get(unique)
+        if mount is None:
+            return None
+        place = mount.parent, mount.mountpoint.key
+        return *place, mount.group, mount.master, mount.flags, mount.filesystem.flags
+
+    def _apply(self, certain: list[_Difference], found: Found, is_new: bool) -> None:
+        """Have differences take effect."""
         # What went first: what lay on it has moved by that.
         self._known.detaches.missing(
             [one.unique for one in certain if one.what == "detach"], found.when
@@ -114,10 +149,8 @@ class Differences:
                 self._change(entry, found.lines, found.when)
             elif what == "super block":
                 self._known.changes.super_blocks(
-                    [entry], "snapshot", found.when, is_one_of_all=found.is_final
+                    [entry], "snapshot", found.when, is_one_of_all=found.counts != "again"
                 )
-        if is_new:
-            self._hide(found)
 
     def born(self, namespace: int) -> None:
         """All mounts of a namespace came to the tables when it was born."""
@@ -127,6 +160,7 @@ class Differences:
         """A namespace has ended."""
         self._doubts.pop(namespace, None)
         self._whole.discard(namespace)
+        self._last = [one for one in self._last if one[0].key != namespace]
 
     def are_doubtful(self, namespace: int) -> bool:
         """Whether another survey of a namespace is needed, some time later."""
@@ -174,6 +208,7 @@ class Differences:
         known_since = self._doubts.pop(found.key, {})
         now = found.when.monotonic
         confirmed, doubts = [], {}
+        last: list[tuple[_Difference, _State | None]] = []
         for difference in differences:
             since = known_since.get(difference.doubt, now)
             is_first = (
@@ -181,11 +216,15 @@ class Differences:
                 and difference.what == "attach"
                 and not self._known.pending.attached.awaits_call(difference.unique)
             )
-            is_sure = found.is_final or difference.unique in self._known.uncalled
+            is_sure = found.counts == "at once" or difference.unique in self._known.uncalled
             if is_sure or is_first or now - since >= CONFIRM_DIFFERENCE:
                 confirmed.append(difference)
+            elif found.counts == "at the end":
+                last.append((difference, self._state_of(difference.unique)))
             else:
                 doubts[difference.doubt] = since
+        if last:
+            self._last.append((found, last))
         if doubts:
             self._doubts[found.key] = doubts
         return confirmed

@@ -190,6 +190,8 @@ class KernelLists:
         for survey in chain.from_iterable(self._surveys.values()):
             self._surveyed(survey, is_complete=False)
         self._surveys.clear()
+        if event.reason == "end":
+            self._differences.settle()
 
     def explain(self) -> None:
         """The calls' own lists have explained what could be."""
@@ -234,7 +236,7 @@ class KernelLists:
                 lines={line.mount_id: line for line in read.mounts},
                 newest=survey.newest,
                 when=self._setting.when(read.ended),
-                is_final=read.reason == "end",
+                counts="at the end" if read.reason == "end" else "again",
             )
             self._differences.survey(found)
             if self._differences.are_doubtful(key):

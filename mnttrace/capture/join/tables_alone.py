@@ -115,7 +115,7 @@ class TablesAlone:
             lines={line.mount_id: line for line in read.mounts},
             newest=self._known.tables.newest,
             when=when,
-            is_final=True,
+            counts="at once",
         )
         self._differences.survey(found)
         if birth:
