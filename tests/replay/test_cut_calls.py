@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import pytest
 
+from mnttrace.capture.join.events import MountsFound, ThreadChecked
+from mnttrace.capture.join.requests import CheckThread, FindMounts
 from tests.replay.build import ME, MS, YOU, Core, M, attached, call, everything, made, survey
 
 ROOT = M(1)
@@ -67,3 +69,21 @@ def test_each_of_two_cut_calls_of_a_thread_keeps_its_own(uses_fanotify: bool) ->
     core.take(attached(ME, C, D), call("mount", made(C), is_cut=True, seq=6, path=C.at))
     found_by_surveys(core, A, B, C, D)
     assert causes(core) == {2: 5, 3: 5, 4: 6, 5: 6}
+
+
+def test_it_is_of_its_call_also_where_it_is_looked_for_before_the_next_survey() -> None:
+    core = started(uses_fanotify=True)
+    core.take(attached(ME, A, B), call("mount", made(A), is_cut=True, seq=5, path=A.at))
+    core.take(attached(ME, C))  # without a call
+    while not core.ask(FindMounts):
+        core.catch_up(after=50 * MS)
+        if core.ask(CheckThread):
+            core.answer(ThreadChecked(core.now, ME, False))
+    core.answer(MountsFound(core.now, [ROOT.ns]))
+    core.take(survey(ROOT, A, B, C))
+    core.catch_up(after=50 * MS)
+    assert core.effects("mnt_id_unique", "seq", "evidence") == [
+        (2, 5, "kernel"),
+        (3, 5, "snapshot"),
+        (4, None, "kernel"),
+    ]

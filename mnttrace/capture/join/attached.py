@@ -22,11 +22,13 @@ class Attached(NamedTuple):
         tid: the thread.
         number: as which of all mounts that were attached.
         came: when that had been reported (CLOCK_MONOTONIC, ns).
+        cause: the call that did so, if its list was cut: others' lists have what they attached.
     """
 
     tid: int
     number: int
     came: int
+    cause: Cause | None = None
 
 
 class _Cut(NamedTuple):
@@ -89,13 +91,11 @@ class AttachedMounts:
         """Whether a mount may be of a call whose list was cut."""
         return self._cut_call(unique) is not None
 
-    def take_cause(self, unique: int) -> Cause | None:
-        """The call whose list was cut and that may have attached a mount, which is accounted for
-        by that."""
+    def take(self, unique: int) -> Attached | None:
+        """A mount is accounted for; how it was attached, and by which call, if that was cut."""
         cause = self._cut_call(unique)
-        if cause is not None:
-            self.claim(unique)
-        return cause
+        attached = self.claim(unique)
+        return attached and attached._replace(cause=cause)
 
     def _cut_call(self, unique: int) -> Cause | None:
         """The first one that ended after the mount was attached: others of its thread are later."""

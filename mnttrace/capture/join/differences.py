@@ -121,9 +121,9 @@ class Differences:
         """Whether nothing has happened to a mount since it was found to be other than it was
         known."""
         unique = difference.unique
-        if self._state_of(unique) != before or self._known.pending.has_detached(unique):
-            return False
-        return before is not None or not self._known.tables.was_detached(unique)
+        if before is None:  # it can be in no table, and have been reported to have gone
+            return self._known.tables.recall(unique) is None
+        return self._state_of(unique) == before and not self._known.pending.has_detached(unique)
 
     def _state_of(self, unique: int) -> _State | None:
         mount = self._known.tables.get(unique)

@@ -86,9 +86,8 @@ class KnownMounts:
         if mount.unique in self.uncalled:
             self.uncalled.listed(mount)
             return
-        cause = self.pending.attached.take_cause(mount.unique)
-        attached = self.pending.attached.claim(mount.unique)
-        if cause is None and attached is not None:
-            self.uncalled.listed_before(mount, attached)
+        attached = self.pending.attached.take(mount.unique)
+        if attached is None:
+            self.rows.attach(mount, "", "snapshot", when)
         else:
-            self.rows.attach(mount, "", "snapshot", cause or when)
+            self.uncalled.listed_before(mount, attached)

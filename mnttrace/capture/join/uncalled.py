@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Mounts that were attached without a call that was seen.
+"""Mounts that were attached without a call that was seen, or by one whose list was cut.
 
 The kernel mounts automounts by itself when a path leads through them (finish_automount() in
 fs/namespace.c), also their copies at peers and slaves; and a program on a call can be skipped. Only
@@ -40,7 +40,7 @@ class _Group:
 
 
 class UncalledMounts:
-    """Finds and writes mounts that no call attached.
+    """Finds and writes mounts that no call attached, or that the list of their call lacks.
 
     Args:
         tables: the mounts that are known.
@@ -91,7 +91,7 @@ class UncalledMounts:
     def _begin(self, uniques: list[int], at: int) -> None:
         waiting = {}
         for unique in uniques:
-            attached = self._pending.attached.claim(unique)
+            attached = self._pending.attached.take(unique)
             if attached is not None and unique not in self._tables:
                 waiting[unique] = attached
         if waiting:
@@ -127,6 +127,9 @@ class UncalledMounts:
         group.listed.sort(key=lambda one: one[0].number)
         origins: dict[tuple[str, int, int], MountState] = {}
         for attached, mount in group.listed:
+            if attached.cause:
+                self._rows.attach(mount, "", "snapshot", attached.cause)
+                continue
             place = mount.filesystem.device, mount.root.key, mount.mountpoint.key
             origin = origins.setdefault(place, mount)
             if mount.is_root or mount.is_hidden:
