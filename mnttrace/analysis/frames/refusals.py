@@ -270,6 +270,8 @@ def _is_in_vain(row: Row, tables: Tables) -> bool:
     as it would be by trying."""
     if row["syscall"] != "umount2" or row["error"] != "EINVAL":
         return False
+    if row["path"] == (row["root_path"] or "/"):
+        return False  # its root directory is none: that is said
     try:
         return not is_root(tables, tables.top(calls.spot_of(tables, row, "path")))
     except (KeyError, Refused):
