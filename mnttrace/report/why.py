@@ -113,7 +113,11 @@ def _mounts(answer: Why, holders: list[Holder]) -> Iterator[str]:
         yield from _holder(answer, holder)
     if len(there) > shown:
         yield from ("", f"{len(there) - shown} more: --json has all of them")
-    for holder in gone if not there else []:
+    if there:
+        # One that was asked for and is gone is told as well, if none of those is there.
+        is_there = any(holder.is_named for holder in there)
+        gone = [] if is_there else [holder for holder in gone if holder.is_named]
+    for holder in gone:
         if holder.mount["ns_id"] == answer.diagnosis.home or holder is gone[-1]:
             yield ""
             yield from _holder(answer, holder)

@@ -36,6 +36,7 @@ class Holder:
         covered_by: the mount that hides it from paths, of the tables at the end.
         lost: the effect that took it, if its namespace did not ask for that, see
             :meth:`mnttrace.analysis.diagnosis.verdicts.Judge.lost`.
+        is_named: whether the target itself names it; others have the same part of its file system.
     """
 
     mount: Row
@@ -50,6 +51,7 @@ class Holder:
     users: tuple[Row, ...] = ()
     covered_by: Row | None = None
     lost: Row | None = None
+    is_named: bool = True
 
     @property
     def is_wrong(self) -> bool:

@@ -75,7 +75,8 @@ def why(run: Run, diagnosis: Diagnosis, text: str, within: str | None = None) ->
     diagnosis.story.load(diagnosis.story.lives.all_of(uniques))
     lost = diagnosis.story.judge.lost(uniques).tolist()
     known_of = zip(found, histories, verdicts.kind, verdicts.wanted.tolist(), lost, strict=True)
-    holders = [_holder(diagnosis, *one) for one in known_of]
+    named = set(target.mounts["mnt_id_unique"])
+    holders = [_holder(diagnosis, *one, named) for one in known_of]
     there = [one for one in holders if one.mount["present"]]
     # No umount takes the root of a namespace.
     away = [one for one in there if one.mount["mountpoint"] != "/"]
@@ -261,7 +262,13 @@ def _elsewhere_alone(diagnosis: Diagnosis, holders: list[Holder]) -> list[Holder
 
 
 def _holder(
-    diagnosis: Diagnosis, mount: Row, steps: list[Step], kind: str, wanted: bool, lost: int
+    diagnosis: Diagnosis,
+    mount: Row,
+    steps: list[Step],
+    kind: str,
+    wanted: bool,
+    lost: int,
+    named: set[int],
 ) -> Holder:
     story, unique = diagnosis.story, mount["mnt_id_unique"]
     effect = None if mount["present"] else story.detached(unique)
@@ -281,6 +288,7 @@ def _holder(
         users=diagnosis.users.get(unique, ()),
         covered_by=diagnosis.cover(mount) if mount["present"] else None,
         lost=None if mount["present"] else story.effect(lost),
+        is_named=unique in named,
     )
 
 

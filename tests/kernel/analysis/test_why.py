@@ -124,6 +124,30 @@ def test_an_unknown_target_gets_what_is_most_like_it(record, mnttrace) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_what_was_asked_for_and_is_gone_is_told_beside_what_is_left(record, mnttrace) -> None:
+    recorded = record(
+        "umount data/a",
+        before="""
+        mkdir -p data; mount -t tmpfs base data; mkdir data/a data/b
+        mount -t tmpfs disk data/a; mount --bind data/a data/b
+        """,
+    )
+    [umount] = recorded.rows("operations", syscall="umount2")
+    place = umount["path"].removesuffix("/a")
+
+    def told(target: str) -> list[str]:
+        lines = mnttrace("why", "run.mnttrace", target).stdout.splitlines()
+        return [line for line in lines if line.startswith("host: ") or "unmounted by" in line]
+
+    left, gone, by = told(f"{place}/a")
+    assert left.startswith(f"host: {place}/b as mount ")
+    assert gone.startswith(f"host: {place}/a as mount ")
+    assert gone.endswith(", gone")
+    assert f"(operation {umount['seq']})" in by
+    # Who asks for the other one is told that alone.
+    assert told(f"{place}/b") == [left]
+
+
 def test_live_needs_no_recording(in_namespace, tmp_path: Path) -> None:
     in_namespace(
         """
