@@ -106,6 +106,7 @@ TRACERS = {
     "untraced": nothing,
     "mnttrace": lambda: prefix([*MNTTRACE, "--"]),
     "mnttrace, calls alone": lambda: prefix([*MNTTRACE, "--backend", "syscalls", "--"]),
+    "mnttrace --compat": lambda: prefix([*MNTTRACE, "--compat", "--"]),
     "bpftrace": lambda: background(["bpftrace", "-B", "line", "-e", BPFTRACE], "armed"),
     "mountsnoop (libbpf)": lambda: background(["mountsnoop"], "COMM"),
     "strace -f": lambda: prefix(["strace", "-f", "-o", "/dev/null", "-e", "trace=" + CALLS_SET]),

@@ -5,7 +5,7 @@
 #ifndef MNTTRACE_CALLS_H
 #define MNTTRACE_CALLS_H
 
-/* Indices in the map `programs`, for tail calls: these for each retry level, in the order of
+/* Indices in the map `programs`, for tail calls: these for each level, in the order of
  * mnttrace/probes/kernel.py, and behind them these two. */
 #define PROGRAM_ENTER 0
 #define PROGRAM_ENTER_PATHS 1
@@ -15,7 +15,7 @@
 #define PROGRAM_FINISH_REMOVAL 5
 #define PROGRAMS 6
 #define AT_LEVEL(program, level) ((program) + PROGRAMS * (level))
-#define PROGRAM_SURVEY AT_LEVEL(0, RETRY_LEVELS)
+#define PROGRAM_SURVEY AT_LEVEL(0, LEVELS)
 #define PROGRAM_WALK_REMOVAL (PROGRAM_SURVEY + 1)
 
 /*
@@ -24,14 +24,30 @@
  * that run is skipped. So each program is attached RETRY_LEVELS times there, and copy n acts only
  * if the copies before it were skipped. Other programs do run meanwhile, so no two share a slot of
  * a per-CPU array, but for those that one goes on with by tail call.
+ *
+ * 32-bit calls, if they are asked for, have programs of their own, at as many levels behind these.
  */
+#ifdef COMPAT
+#define LEVELS (2 * RETRY_LEVELS)
+#else
+#define LEVELS RETRY_LEVELS
+#endif
+#define IS_COMPAT(level) ((level) >= RETRY_LEVELS)
+#define IS_RETRY(level) ((level) % RETRY_LEVELS != 0)
+#define IS_LAST(level) ((level) % RETRY_LEVELS == RETRY_LEVELS - 1)
 #define OF_CALL(level) (2 * (level))
 #define OF_REMOVAL(level) (2 * (level) + 1)
-#define OF_SURVEY (2 * RETRY_LEVELS)
-#define CALL_SLOTS (2 * RETRY_LEVELS + 1)
+#define OF_SURVEY (2 * LEVELS)
+#define CALL_SLOTS (2 * LEVELS + 1)
 /* `count` is the number of arguments, from 1 to 5. */
 #define OF_ENTER(count, level) (CALL_SLOTS - 1 + (count) + 5 * (level))
-#define SLOTS (CALL_SLOTS + 5 * RETRY_LEVELS)
+#define SLOTS (CALL_SLOTS + 5 * LEVELS)
+
+/* The numbers of 32-bit calls begin there, in the map `traits` and in records; so many are those of
+ * other calls at most. The same in mnttrace/linux/syscalls.py. */
+#define COMPAT_CALLS 512
+/* umount(2) of 32-bit programs, which has no flags. */
+#define COMPAT_OLDUMOUNT 22
 
 /* A call of mnttrace/linux/syscalls.py, by its number in the map `traits`. */
 struct traits {
@@ -123,7 +139,7 @@ struct recorder {
 	u64 is_in_call;
 };
 
-BPF_ARRAY(traits, struct traits, 512);
+BPF_ARRAY(traits, struct traits, 2 * COMPAT_CALLS);
 MAPPED(struct recorder, recorder, 1);
 BPF_PERCPU_ARRAY(arguments, struct arguments, SLOTS);
 BPF_PROG_ARRAY(programs, PROGRAM_WALK_REMOVAL + 1);
@@ -140,6 +156,24 @@ BPF_HASH(followed, u32, u8, 65536);
 #define ASK_LIST 0x40
 #define ASK_WATCHED 0x20
 #define ASK_THREAD 0x21
+
+#define TS_COMPAT 2
+
+/* A call's number, as its tracepoint has it, in `traits`. */
+static __always_inline u32 number_of(s64 number, u32 level)
+{
+	return (u32)number + (IS_COMPAT(level) ? COMPAT_CALLS : 0);
+}
+
+/* Whether this thread is in a 32-bit call: see in_ia32_syscall() of x86. */
+static __always_inline bool is_in_compat_call(void)
+{
+#ifdef COMPAT
+	return FIELD(u32, bpf_get_current_task(), TASK_STATUS) & TS_COMPAT;
+#else
+	return false;
+#endif
+}
 
 #define EEXIST 17
 #define CLONE_NEWNS 0x20000

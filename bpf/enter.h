@@ -49,12 +49,12 @@ static __always_inline bool is_done(struct recorder *own, u64 thread, u32 level)
 
 	if (thread >> 32 == own->pid) {
 		done = own->is_served;
-		if (level == RETRY_LEVELS - 1)
+		if (IS_LAST(level))
 			own->is_served = 0;
 		return done;
 	}
 	done = call && call->is_fresh;
-	if (done && level == RETRY_LEVELS - 1)
+	if (done && IS_LAST(level))
 		call->is_fresh = 0;
 	return done;
 }
@@ -64,7 +64,7 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 level)
 {
 	u64 thread = bpf_get_current_pid_tgid();
 	struct inflight call = {};
-	u32 number = ctx->number, zero = 0, i;
+	u32 number = number_of(ctx->number, level), zero = 0, i;
 	struct traits *t = traits.lookup(&number);
 
 	if (!t)
@@ -74,10 +74,10 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 level)
 	struct recorder *own = recorder.lookup(&zero);
 	struct path_scratch *s = path_scratch.lookup(&slot);
 
-	if (!given || !own || !s || (level && is_done(own, thread, level)))
+	if (!given || !own || !s || (IS_RETRY(level) && is_done(own, thread, level)))
 		return 0;
 	if (thread >> 32 == own->pid) {
-		own->is_served = level < RETRY_LEVELS - 1;
+		own->is_served = !IS_LAST(level);
 		if (t->arg_kinds[0] == ARG_KIND_DESCRIPTOR && !t->always_recorded)
 			serve_recorder(ctx, own, given->value[0], given->value[1]);
 		return 0;
@@ -132,7 +132,7 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 level)
 	}
 	if (is_in_chroot())
 		want_path(slot, ARGUMENT_CHROOT, BASE_ROOT, 0, 0);
-	call.is_fresh = level < RETRY_LEVELS - 1;
+	call.is_fresh = !IS_LAST(level);
 	int failed = inflight.insert(&thread, &call);
 
 	if (failed == -EEXIST) {
@@ -159,9 +159,29 @@ static __always_inline int pass_on(struct enter_context *ctx, u32 count, u32 lev
 	return 0;
 }
 
+#ifdef COMPAT
+/* Any call of any process begins: of 32-bit ones that are traced, keep the arguments as above. */
+static __always_inline int pass_on_compat(struct enter_context *ctx, u32 level)
+{
+	u32 number = number_of(ctx->number, level), i;
+	struct traits *t = is_in_compat_call() ? traits.lookup(&number) : NULL;
+	struct arguments given = {};
+
+	if (!t || !t->count)
+		return 0;
+#pragma clang loop unroll(full)
+	for (i = 0; i < 5; i++)
+		if (i < t->count)
+			given.value[i] = (u32)ctx->arguments[i];
+	if (ctx->number == COMPAT_OLDUMOUNT)
+		given.value[1] = 0;
+	return pass_on(ctx, t->count, level, &given);
+}
+#endif
+
 static __always_inline int send_enter_paths(struct enter_context *ctx, u32 level)
 {
-	u32 number = ctx->number;
+	u32 number = number_of(ctx->number, level);
 	struct traits *t = traits.lookup(&number);
 	u32 slot = t ? OF_ENTER(t->count, level) : SLOTS;
 	struct path_scratch *s = path_scratch.lookup(&slot);

@@ -142,8 +142,8 @@ static __always_inline bool begin_list(u32 slot, struct traits *t, struct inflig
 static __always_inline int leave_call(struct exit_context *ctx, u32 level)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	u32 number = ctx->number, zero = 0, slot = OF_CALL(level);
-	s64 result = ctx->result;
+	u32 number = number_of(ctx->number, level), zero = 0, slot = OF_CALL(level);
+	s64 result = IS_COMPAT(level) ? (s32)ctx->result : ctx->result;
 	struct traits *t = traits.lookup(&number);
 	struct inflight *call = inflight.lookup(&thread);
 	struct operation_scratch *s = operation_scratch.lookup(&slot);
@@ -151,6 +151,8 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 level)
 	struct recorder *own = recorder.lookup(&zero);
 	u32 i;
 
+	if (IS_COMPAT(level) && !is_in_compat_call())
+		return 0;
 	if (!t || !s || !paths || !own || thread >> 32 == own->pid)
 		return 0;
 	if (call && call->number != number) {
@@ -161,7 +163,7 @@ static __always_inline int leave_call(struct exit_context *ctx, u32 level)
 	}
 	if (!call) {
 		/* It began before the recorder; or an earlier level has sent it. */
-		if (t->always_recorded && !level)
+		if (t->always_recorded && !IS_RETRY(level))
 			count(TORN_OPERATION);
 		return 0;
 	}

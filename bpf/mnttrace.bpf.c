@@ -18,6 +18,9 @@
  *   leave_remove → walk_removal → … → finish_removal
  *
  * On some kernels each program is attached four times, as NAME and NAME_retry1 to 3: see calls.h.
+ *
+ * A system call's tracepoint does not see the calls of 32-bit programs. For these there is, on
+ * request, enter_any, and all behind it once more, as NAME_compat: on the tracepoints of all calls.
  */
 #include "records.h"
 #include "kernel.h"
@@ -54,6 +57,8 @@
 	ENTER(3, suffix, level, A(0), A(1), A(2))                                                  \
 	ENTER(4, suffix, level, A(0), A(1), A(2), A(3))                                            \
 	ENTER(5, suffix, level, A(0), A(1), A(2), A(3), A(4))                                      \
+	BEHIND(suffix, level)
+#define BEHIND(suffix, level)                                                                      \
 	PROGRAM(enter##suffix, enter_context, enter_call, level)                                   \
 	PROGRAM(enter_paths##suffix, enter_context, send_enter_paths, level)                       \
 	PROGRAM(leave##suffix, exit_context, leave_call, level)                                    \
@@ -102,6 +107,23 @@ RETRY_REMOVALS(_retry2, 2)
 LEVEL(_retry3, 3)
 WALK(_retry3, 3)
 RETRY_REMOVALS(_retry3, 3)
+#endif
+
+#ifdef COMPAT
+#define COMPAT_LEVEL(suffix, level)                                                                \
+	PROGRAM(enter_any##suffix, enter_context, pass_on_compat, level)                           \
+	BEHIND(suffix, level)                                                                      \
+	WALK(suffix, level)
+COMPAT_LEVEL(_compat, RETRY_LEVELS)
+#if RETRY_LEVELS > 1
+COMPAT_LEVEL(_compat_retry1, RETRY_LEVELS + 1)
+#endif
+#if RETRY_LEVELS > 2
+COMPAT_LEVEL(_compat_retry2, RETRY_LEVELS + 2)
+#endif
+#if RETRY_LEVELS > 3
+COMPAT_LEVEL(_compat_retry3, RETRY_LEVELS + 3)
+#endif
 #endif
 
 /* sched_process_fork: the child of a clone or clone3 and its mount namespace, before it runs. */

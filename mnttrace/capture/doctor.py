@@ -13,12 +13,13 @@ from pathlib import Path
 from mnttrace.errors import MnttraceError
 from mnttrace.linux import statmount
 from mnttrace.linux.btf import KERNEL_BTF, Btf
+from mnttrace.linux.capabilities import check_privileges
 from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.namespaces import kernel_namespaces, mount_namespaces
 from mnttrace.linux.tracefs import open_tracefs
 from mnttrace.probes import offsets
 from mnttrace.probes.compile import bcc_version
-from mnttrace.probes.kernel import KernelProbes, check_privileges
+from mnttrace.probes.kernel import KernelProbes
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Recorder:
         keep_raw: also keep what the core gets, in order.
         backend: as of :class:`mnttrace.probes.kernel.KernelProbes`; or "none": mount tables alone.
         programs: as of that class.
-        say: as of that class.
+        say, compat: as of that class.
 
     Raises:
         BadInput: there is no such command.
@@ -66,6 +66,7 @@ class Recorder:
         keep_raw: bool = False,
         programs: Path | None = None,
         say: Say = lambda _: None,
+        compat: bool = False,
     ) -> None:
         wanted = wanted or Filter()
         self._command = list(command)
@@ -77,7 +78,11 @@ class Recorder:
             self._probes = NullProbes()
         else:
             self._probes = KernelProbes(
-                follow=descendants(wanted.pids), backend=backend, programs=programs, say=say
+                follow=descendants(wanted.pids),
+                backend=backend,
+                programs=programs,
+                say=say,
+                compat=compat,
             )
         self._raw: RawLogWriter | None = None
         self._signal = 0

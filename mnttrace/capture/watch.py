@@ -34,7 +34,7 @@ class Watcher:
         show: takes a row of `operations`, None for effects that no call caused, and its rows of
             `effects`.
         programs: as of :class:`mnttrace.probes.kernel.KernelProbes`.
-        say: as there.
+        say, compat: as there.
 
     Attributes:
         names: key of a namespace → its label.
@@ -50,6 +50,7 @@ class Watcher:
         show: Show,
         programs: Path | None = None,
         say: Say = lambda _: None,
+        compat: bool = False,
     ) -> None:
         self.names: dict[int, str] = {}
         self.lost = 0
@@ -58,7 +59,9 @@ class Watcher:
         self._row: OperationRow | None = None
         self._effects: list[EffectRow] = []
         self._is_on = True
-        self._probes = KernelProbes(follow=descendants(wanted.pids), programs=programs, say=say)
+        self._probes = KernelProbes(
+            follow=descendants(wanted.pids), programs=programs, say=say, compat=compat
+        )
         try:
             offset = time.time_ns() - time.monotonic_ns()
             self._session = Session(self._probes, self._add, offset, wanted)

@@ -24,6 +24,12 @@ PROGRAMS = click.option(
     help="Load the BPF programs from a file that mnttrace compile made: needs neither bcc nor "
     "clang.",
 )
+COMPAT = click.option(
+    "--compat",
+    is_flag=True,
+    help="Trace the calls of 32-bit programs, too, on x86-64: all calls of all processes take "
+    "longer by that. Without it what they do to mounts is told by their threads.",
+)
 VERBOSE = click.option(
     "-v", "--verbose", is_flag=True, help="Say where the BPF programs come from."
 )

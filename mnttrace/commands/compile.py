@@ -30,7 +30,8 @@ from mnttrace.errors import BadInput, MissingPrerequisite
     help="The other kernel's /sys/kernel/btf/vmlinux.  [default: that of this kernel]",
 )
 @click.option("--release", metavar="R", help="The other kernel's release, as uname -r says it.")
-def command(output: Path, btf: Path | None, release: str | None) -> None:
+@click.option("--compat", is_flag=True, help="Also those that record --compat needs.")
+def command(output: Path, btf: Path | None, release: str | None, compat: bool) -> None:
     """Compile the BPF programs for a machine that has neither bcc nor clang.
 
     There, with the same version of mnttrace: mnttrace record --programs FILE. They are for one
@@ -48,7 +49,7 @@ def command(output: Path, btf: Path | None, release: str | None) -> None:
         if is_terminal:
             click.echo(f"\r\x1b[K{text}", nl=False, err=True)
 
-    sets = write_file(output, btf, release, show)
+    sets = write_file(output, btf, release, show, compat)
     show("")
     click.echo(
         f"mnttrace: {sets} sets of programs for Linux {release or os.uname().release}\n"

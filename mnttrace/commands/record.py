@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnttrace.commands._common import PROGRAMS, VERBOSE, teller
+from mnttrace.commands._common import COMPAT, PROGRAMS, VERBOSE, teller
 from mnttrace.commands._filters import filters, wanted
 from mnttrace.errors import BadInput
 from mnttrace.probes.backends import BACKENDS
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     "kernel has. None: mount tables alone, ten times a second, also without root, BTF or bcc.",
 )
 @PROGRAMS
+@COMPAT
 @click.option(
     "--keep-raw",
     is_flag=True,
@@ -57,6 +58,7 @@ def command(
     duration: float | None,
     backend: str | None,
     programs: Path | None,
+    compat: bool,
     keep_raw: bool,
     keep_secrets: bool,
     verbose: bool,
@@ -72,6 +74,8 @@ def command(
 
     if programs and backend == "none":
         raise BadInput("--backend none loads no programs", "leave out --programs")
+    if compat and backend == "none":
+        raise BadInput("--backend none sees no calls", "leave out --compat")
     recorder = Recorder(
         output,
         force,
@@ -82,6 +86,7 @@ def command(
         keep_raw,
         programs,
         teller(verbose),
+        compat,
     )
     if backend == "none":
         click.echo(

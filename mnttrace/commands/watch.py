@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnttrace.commands._common import PROGRAMS, VERBOSE, teller
+from mnttrace.commands._common import COMPAT, PROGRAMS, VERBOSE, teller
 from mnttrace.commands._filters import filters, wanted
 
 if TYPE_CHECKING:
@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 @click.command("watch")
 @filters
 @PROGRAMS
+@COMPAT
 @click.option("--failed", is_flag=True, help="Only operations that failed.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line.")
 @VERBOSE
 def command(
-    failed: bool, as_json: bool, programs: Path | None, verbose: bool, **options: Any
+    failed: bool,
+    as_json: bool,
+    programs: Path | None,
+    compat: bool,
+    verbose: bool,
+    **options: Any,
 ) -> None:
     """Show each mount operation as it happens, with its effects in every namespace.
 
@@ -48,7 +54,7 @@ def command(
             timeline.without_operation(effects)
         sys.stdout.flush()
 
-    watcher = Watcher(wanted(options), show, programs, teller(verbose))
+    watcher = Watcher(wanted(options), show, programs, teller(verbose), compat)
     timeline = Timeline(sys.stdout, watcher.names, marks_leaks=True)
     try:
         watcher.run(lambda: click.echo("mnttrace: watching; Ctrl-C stops", err=True))

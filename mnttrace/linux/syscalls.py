@@ -5,8 +5,8 @@
 
 The probes take from here which tracepoints to attach to and what the BPF programs read of each
 argument; the decoder takes from here what an argument means. Numbers are from the kernel's
-`arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h`; arguments from
-`fs/namespace.c`, `fs/fsopen.c`, `fs/open.c`, `kernel/fork.c` and `kernel/nsproxy.c`.
+`arch/x86/entry/syscalls/syscall_{64,32}.tbl` and `include/uapi/asm-generic/unistd.h`; arguments
+from `fs/namespace.c`, `fs/fsopen.c`, `fs/open.c`, `kernel/fork.c` and `kernel/nsproxy.c`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Syscall:
     Attributes:
         name: as in its manual page.
         tracepoint: X in `syscalls:sys_enter_X`; umount2(2) is defined as `umount` in the kernel.
-        numbers: its number by machine, as `os.uname().machine` names it.
+        numbers: its number by machine, as `os.uname().machine` names it; i386: that of 32-bit
+            programs on x86-64.
         arguments: in order.
         kind: what it does to mounts.
         always_recorded: every such call is. Else only those that concern a mount namespace are.
@@ -76,8 +77,15 @@ class Syscall:
     always_recorded: bool = True
 
 
-def _numbers(x86_64: int, generic: int) -> dict[str, int]:
-    return {"x86_64": x86_64, "aarch64": generic, "riscv64": generic}
+# A 32-bit call's number is given as so many more; the same as in bpf/calls.h.
+COMPAT_CALLS = 512
+_OLDUMOUNT = 22  # umount(2) of 32-bit programs: umount2(2) without flags
+
+
+def _numbers(x86_64: int, generic: int, i386: int | None = None) -> dict[str, int]:
+    """New calls have the same number on all machines."""
+    i386 = generic if i386 is None else i386
+    return {"x86_64": x86_64, "aarch64": generic, "riscv64": generic, "i386": i386}
 
 
 _A, _K = Argument, ArgKind
@@ -87,7 +95,7 @@ SYSCALLS: tuple[Syscall, ...] = (
     Syscall(
         "mount",
         "mount",
-        _numbers(165, 40),
+        _numbers(165, 40, 21),
         (
             _A("source", _K.PATH),
             _A("target", _K.PATH),
@@ -100,18 +108,18 @@ SYSCALLS: tuple[Syscall, ...] = (
     Syscall(
         "umount2",
         "umount",
-        _numbers(166, 39),
+        _numbers(166, 39, 52),
         (_A("target", _K.PATH), _A("flags", _K.VALUE, "umount")),
         kind=SyscallKind.UMOUNT,
     ),
     Syscall(
         "pivot_root",
         "pivot_root",
-        _numbers(155, 41),
+        _numbers(155, 41, 217),
         (_A("new_root", _K.PATH), _A("put_old", _K.PATH)),
         kind=SyscallKind.PIVOT,
     ),
-    Syscall("chroot", "chroot", _numbers(161, 51), (_A("path", _K.PATH),)),
+    Syscall("chroot", "chroot", _numbers(161, 51, 61), (_A("path", _K.PATH),)),
     Syscall(
         "open_tree",
         "open_tree",
@@ -199,14 +207,14 @@ SYSCALLS: tuple[Syscall, ...] = (
     Syscall(
         "setns",
         "setns",
-        _numbers(308, 268),
+        _numbers(308, 268, 346),
         (_A("fd", _K.DESCRIPTOR), _A("nstype", _K.VALUE, "setns")),
         always_recorded=False,
     ),
     Syscall(
         "unshare",
         "unshare",
-        _numbers(272, 97),
+        _numbers(272, 97, 310),
         (_A("flags", _K.VALUE, "unshare"),),
         kind=SyscallKind.NAMESPACE,
         always_recorded=False,
@@ -214,7 +222,7 @@ SYSCALLS: tuple[Syscall, ...] = (
     Syscall(
         "clone",
         "clone",
-        _numbers(56, 220),
+        _numbers(56, 220, 120),
         (_A("flags", _K.VALUE, "clone"),),
         kind=SyscallKind.NAMESPACE,
         always_recorded=False,
@@ -240,10 +248,10 @@ def _remove(name: str, numbers: dict[str, int]) -> Syscall:
 REMOVALS: tuple[Syscall, ...] = (
     _remove("rmdir", {"x86_64": 84}),
     _remove("unlink", {"x86_64": 87}),
-    _remove("unlinkat", _numbers(263, 35)),
+    _remove("unlinkat", _numbers(263, 35, 301)),
     _remove("rename", {"x86_64": 82}),
     _remove("renameat", {"x86_64": 264, "aarch64": 38}),
-    _remove("renameat2", _numbers(316, 276)),
+    _remove("renameat2", _numbers(316, 276, 353)),
 )
 
 BY_NAME: dict[str, Syscall] = {call.name: call for call in SYSCALLS}
@@ -253,3 +261,12 @@ def by_number(machine: str) -> dict[int, Syscall]:
     """The traced calls by their number on a machine (`os.uname().machine`); {} if unknown."""
     calls = (*SYSCALLS, *REMOVALS)
     return {call.numbers[machine]: call for call in calls if machine in call.numbers}
+
+
+def by_compat_number(machine: str) -> dict[int, Syscall]:
+    """The calls of 32-bit programs that can be traced on a machine, by :data:`COMPAT_CALLS` more
+    than their numbers; {} if it has none, or they are unknown."""
+    if machine != "x86_64":
+        return {}
+    found = {COMPAT_CALLS + call.numbers["i386"]: call for call in SYSCALLS}
+    return found | {COMPAT_CALLS + _OLDUMOUNT: BY_NAME["umount2"]}

@@ -16,7 +16,9 @@ from mnttrace.probes.supply import Say, Supply
 Load = Callable[[Candidate, ProgramSet, Facts], None]
 
 
-def arm(backend: str | None, supply: Supply, load: Load, say: Say) -> Features:
+def arm(
+    backend: str | None, supply: Supply, load: Load, say: Say, compat: bool = False
+) -> Features:
     """Load the programs of the first way that this kernel takes.
 
     That it takes a hook shows when kept programs are loaded. What has to be compiled is tried
@@ -27,6 +29,7 @@ def arm(backend: str | None, supply: Supply, load: Load, say: Say) -> Features:
         supply: where programs come from.
         load: loads a candidate's programs, and attaches those on functions.
         say: told what was refused.
+        compat: whether 32-bit calls are seen, too.
 
     Returns:
         What this kernel has.
@@ -38,7 +41,7 @@ def arm(backend: str | None, supply: Supply, load: Load, say: Say) -> Features:
     features = Features.tried(supply.facts)
     tries = Tries(supply.facts)
     refused: CaptureError | None = None
-    for candidate in _wanted(backend, supply, features):
+    for candidate in _wanted(backend, supply, features, compat):
         programs = supply.find(candidate.definitions)
         if programs:
             try:
@@ -62,9 +65,11 @@ def arm(backend: str | None, supply: Supply, load: Load, say: Say) -> Features:
     raise MissingPrerequisite(f"the programs {supply.origin} cannot {wanted} on this kernel")
 
 
-def _wanted(backend: str | None, supply: Supply, features: Features) -> Iterator[Candidate]:
+def _wanted(
+    backend: str | None, supply: Supply, features: Features, compat: bool
+) -> Iterator[Candidate]:
     """The candidates, without those that would be accepted, and never run."""
     is_off = are_switched_off()
-    for candidate in candidates(backend, supply.facts, features):
+    for candidate in candidates(backend, supply.facts, features, compat):
         if not (candidate.hooks and is_off):
             yield candidate

@@ -84,15 +84,22 @@ class Candidate(NamedTuple):
     hooks: Hooks | None = None
 
 
-def candidates(backend: str | None, facts: Facts, features: Features) -> Iterator[Candidate]:
+def candidates(
+    backend: str | None, facts: Facts, features: Features, compat: bool = False
+) -> Iterator[Candidate]:
     """The ways to see mounts, the best first.
 
     Args:
         backend: one of :data:`BACKENDS`; None: any.
         facts: of the kernel.
         features: of it.
+        compat: whether 32-bit calls are to be seen, too; no way is left if the kernel has none.
     """
     definitions = dict(facts.definitions)
+    if compat and "TASK_STATUS" not in definitions:
+        return
+    if compat:
+        definitions["COMPAT"] = 1
     definitions["RETRY_LEVELS"] = _RETRY_LEVELS if PREEMPTIBLE_IF in facts.functions else 1
     if not features.namespace_ids:
         # Before 6.11 user space cannot learn the ids, so namespaces are known by their inodes.

@@ -8,14 +8,21 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mnttrace.errors import CaptureError, MissingPrerequisite
 from mnttrace.linux.bpf import missed
-from mnttrace.linux.capabilities import lacking
-from mnttrace.linux.syscalls import Syscall, SyscallKind, by_number
+from mnttrace.linux.capabilities import check_privileges
+from mnttrace.linux.syscalls import (
+    COMPAT_CALLS,
+    Syscall,
+    SyscallKind,
+    by_compat_number,
+    by_number,
+)
 from mnttrace.linux.tracefs import open_tracefs, tracepoint_id
 from mnttrace.probes.arm import arm
 from mnttrace.probes.backends import Candidate
@@ -37,24 +44,6 @@ _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
 
 
-def check_privileges() -> None:
-    """See whether this process may record.
-
-    Raises:
-        MissingPrerequisite: it may not.
-    """
-    missing = lacking("CAP_SYS_ADMIN", "CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE")
-    if os.geteuid() != 0:
-        raise MissingPrerequisite(
-            "recording needs root", "run it with sudo; or with --backend none: mount tables alone"
-        )
-    if missing:
-        raise MissingPrerequisite(
-            f"recording needs {', '.join(missing)}, which this root lacks",
-            "run it outside of the container, or give the container these",
-        )
-
-
 class KernelProbes:
     """Programs on the tracepoints of the mount system calls, and on the kernel's functions.
 
@@ -65,6 +54,8 @@ class KernelProbes:
             first of them that this kernel has.
         programs: a file of compiled programs; None: those that are kept, or they are compiled.
         say: told where the programs come from, and what is wrong with those that are kept.
+        compat: trace the calls of 32-bit programs, too, by programs on the tracepoints of all
+            calls.
 
     Attributes:
         ring: what they write to; its records are those of :mod:`mnttrace.probes.records`.
@@ -87,18 +78,23 @@ class KernelProbes:
         backend: str | None = None,
         programs: Path | None = None,
         say: Say = lambda _: None,
+        compat: bool = False,
     ) -> None:
         check_privileges()
         self.traced: list[str] = []
         self.missing: list[str] = []
-        self._calls = by_number(os.uname().machine)
+        machine = os.uname().machine
+        self._calls = by_number(machine)
+        self._compat = by_compat_number(machine) if compat else {}
+        if compat and not self._compat:
+            raise MissingPrerequisite("--compat traces 32-bit calls on x86-64", "leave it out")
         self._is_complete = False
         self._followed = list(follow)
         # A hash takes memory for all that it can have.
         unused = {} if self._followed else {"followed": 1}
         self._sizes = {"events": ring_bytes} | unused
         self._supply: Supply = Given(programs) if programs else Kept(say)
-        self.features = arm(backend, self._supply, self._load, say).words
+        self.features = arm(backend, self._supply, self._load, say, compat).words
         self.origin = self._supply.origin
         try:
             self._attach()
@@ -146,6 +142,14 @@ class KernelProbes:
         """How many copies of each program are attached: see bpf/calls.h."""
         return range(self._definitions["RETRY_LEVELS"])
 
+    @property
+    def _suffixes(self) -> dict[int, str]:
+        """Level → what the names of its programs end in; those for 32-bit calls come last."""
+        retries = {level: f"_retry{level}" if level else "" for level in self._retry_levels}
+        behind = self._definitions["RETRY_LEVELS"]
+        compat = retries.items() if self._compat else ()
+        return retries | {behind + level: f"_compat{suffix}" for level, suffix in compat}
+
     def _load(self, candidate: Candidate, programs: ProgramSet, facts: Facts) -> None:
         """Load the programs of a candidate, and attach all but those on calls."""
         self.backend, self._definitions = candidate.backend, candidate.definitions
@@ -170,30 +174,34 @@ class KernelProbes:
         """The programs that the kernel calls, but for hooks."""
         yield from ("fork", "end_thread")
         counts = {len(call.arguments) for call in self._calls.values() if not _removes(call)}
-        for level in self._retry_levels:
-            for name in ("leave", *(f"enter_{count}" for count in counts)):
-                yield _at_level(name, level)
+        for level, suffix in self._suffixes.items():
+            yield f"leave{suffix}"
+            if level not in self._retry_levels:
+                yield f"enter_any{suffix}"
+                continue
+            yield from (f"enter_{count}{suffix}" for count in counts)
             if self._sees_removals(level):
-                yield _at_level("leave_remove", level)
+                yield f"leave_remove{suffix}"
 
     def _tail_called(self) -> Iterator[tuple[int, str]]:
         """The programs that others go on with, with their places in the map of them."""
-        for level in self._retry_levels:
+        for level, suffix in self._suffixes.items():
             unused = set() if self.can_walk else {"walk"}
             if not self._sees_removals(level):
                 unused.add("finish_removal")
             for index, name in enumerate(_PROGRAMS, len(_PROGRAMS) * level):
                 if name not in unused:
-                    yield index, _at_level(name, level)
+                    yield index, f"{name}{suffix}"
         if self.can_walk:
-            behind = len(_PROGRAMS) * self._definitions["RETRY_LEVELS"]
+            levels = self._definitions["RETRY_LEVELS"] * (2 if self._compat else 1)
+            behind = len(_PROGRAMS) * levels
             yield behind, "survey"
             if self._lists_unwatched:
                 yield behind + 1, "walk_removal"
 
     def _fill_maps(self) -> None:
         maps = self._loaded.maps
-        for number, call in self._calls.items():
+        for number, call in (self._calls | self._compat).items():
             kinds = [int(argument.kind) for argument in call.arguments]
             kinds += [0] * (6 - len(kinds))
             raw = bytes([*kinds, call.always_recorded, call.kind, len(call.arguments), *[0] * 7])
@@ -237,7 +245,8 @@ class KernelProbes:
 
     def _sees_removals(self, level: int) -> bool:
         """Whether copies of a level look at calls that remove files: see REMOVALS in bpf/."""
-        return self.reports_mount_events or (self.can_use_fanotify and level == 0)
+        is_seen = self.reports_mount_events or (self.can_use_fanotify and level == 0)
+        return is_seen and level in self._retry_levels
 
     def _attach(self) -> None:
         tracefs = open_tracefs()
@@ -249,6 +258,8 @@ class KernelProbes:
                     self._attach_removal(tracefs, call)
                 else:
                     self._attach_call(tracefs, call)
+            if self._compat:
+                self._attach_all_calls(tracefs)
         finally:
             os.close(tracefs)
         if not self.traced:
@@ -266,14 +277,24 @@ class KernelProbes:
         for level in self._retry_levels:
             names = ("leave", f"enter_{len(call.arguments)}")
             for tracepoint, name in zip(ids, names, strict=True):
-                self._loaded.attach_tracepoint(tracepoint or 0, _at_level(name, level))
+                self._loaded.attach_tracepoint(tracepoint or 0, f"{name}{self._suffixes[level]}")
         self.traced.append(call.name)
+
+    def _attach_all_calls(self, tracefs: int) -> None:
+        """See 32-bit calls, by what sees all calls of all processes."""
+        for end, name in (("exit", "leave"), ("enter", "enter_any")):
+            tracepoint = tracepoint_id(tracefs, f"raw_syscalls/sys_{end}")
+            if tracepoint is None:
+                raise CaptureError("the tracepoint raw_syscalls is not there", "leave out --compat")
+            for level, suffix in self._suffixes.items():
+                if level not in self._retry_levels:
+                    self._loaded.attach_tracepoint(tracepoint, f"{name}{suffix}")
 
     def _attach_removal(self, tracefs: int, call: Syscall) -> None:
         tracepoint = tracepoint_id(tracefs, f"syscalls/sys_exit_{call.tracepoint}")
         for level in self._retry_levels:
             if tracepoint is not None and self._sees_removals(level):
-                self._loaded.attach_tracepoint(tracepoint, _at_level("leave_remove", level))
+                self._loaded.attach_tracepoint(tracepoint, f"leave_remove{self._suffixes[level]}")
 
     def survey(self, path: str) -> bool:
         """Have the programs list the mounts of a namespace; the list comes through the ring.
@@ -348,6 +369,7 @@ class KernelProbes:
     def unended(self) -> int:
         """How many calls were seen to begin and have ended unseen."""
         numbers = {str(number) for number in self._calls}
+        numbers |= {str(number - COMPAT_CALLS) for number in self._compat}
         begun = self._begun()
         unended = {}
         for thread, entered in begun.items():
@@ -376,14 +398,9 @@ class KernelProbes:
 
 def _looked_at(name: str) -> int:
     """How long the kernel looks at a program before it is loaded, in ms: for an order."""
-    return _LOOKED_AT.get(name.partition("_retry")[0], 0)
+    return _LOOKED_AT.get(re.sub("_compat|_retry.", "", name), 0)
 
 
 def _removes(call: Syscall) -> bool:
     """Whether it removes files: such calls are looked at only when they end."""
     return call.kind == SyscallKind.REMOVE
-
-
-def _at_level(name: str, level: int) -> str:
-    """The name of a program's copy at a retry level, as in bpf/mnttrace.bpf.c."""
-    return f"{name}_retry{level}" if level else name

@@ -98,6 +98,7 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "FANOTIFY_MASK": ("fanotify_event.mask",),
     "FSNOTIFY_EVENT_LIST": ("fsnotify_event.list",),
     "GROUP_LIST": ("fsnotify_group.notification_list",),
+    "TASK_STATUS": ("task_struct.thread_info.status",),  # of x86-64
     # Of x86-64, arm64 and RISC-V.
     "REGISTER_OF_0": ("pt_regs.di", "pt_regs.regs", "pt_regs.a0"),
     "REGISTER_OF_1": ("pt_regs.si", "pt_regs.regs", "pt_regs.a1"),

@@ -185,7 +185,11 @@ class Given:
 
 
 def write_file(
-    path: Path, btf: Path | None = None, release: str | None = None, say: Say = lambda _: None
+    path: Path,
+    btf: Path | None = None,
+    release: str | None = None,
+    say: Say = lambda _: None,
+    compat: bool = False,
 ) -> int:
     """Compile programs, for all that a kernel may have besides what its BTF tells, into a file.
 
@@ -194,6 +198,7 @@ def write_file(
         btf: the kernel's; None: of the one that runs.
         release: the kernel's; None: of the one that runs.
         say: told what is compiled.
+        compat: also those that trace 32-bit calls.
 
     Returns:
         How many sets of programs are in it.
@@ -207,11 +212,12 @@ def write_file(
     known = facts.read(btf or KERNEL_BTF, release)
     wanted: list[Candidate] = []
     for features in Features.possible(known):
-        best: dict[tuple[str, bool], Candidate] = {}
-        for candidate in candidates(None, known, features):
-            by_kprobes = candidate.hooks is not None and candidate.hooks.by_kprobes
-            best.setdefault((candidate.backend, by_kprobes), candidate)
-        wanted += best.values()
+        for is_compat in (False, True) if compat else (False,):
+            best: dict[tuple[str, bool], Candidate] = {}
+            for candidate in candidates(None, known, features, is_compat):
+                by_kprobes = candidate.hooks is not None and candidate.hooks.by_kprobes
+                best.setdefault((candidate.backend, by_kprobes), candidate)
+            wanted += best.values()
     bundle = Bundle(source(), known)
     for number, candidate in enumerate(wanted, 1):
         say(f"compiling {number} of {len(wanted)}: {candidate.backend}")

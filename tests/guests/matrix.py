@@ -33,7 +33,7 @@ SUITES = {
     f"PYTHONPATH=tests/guests/kprobes:$PYTHONPATH {PYTEST} tests/kernel/test_seeds.py",
     "tables": f"{PYTEST} tests/kernel/analysis/test_moments.py",
     "concurrency": f"{PYTEST} tests/truth/test_concurrency.py",
-    "fresh": f"MNTTRACE_SHORT=1 {PYTEST} tests/truth/test_fresh.py tests/truth/test_uncalled.py",
+    "fresh": f"MNTTRACE_SHORT=1 {PYTEST} tests/truth/test_{{fresh,uncalled,compat}}.py",
     "truth": f"{PYTEST} -s tests/truth/test_matrix.py",
     "model": f"{PYTEST} -s tests/truth/test_model.py",
     "scale": f"{PYTEST} tests/truth/test_scale.py",

@@ -16,7 +16,7 @@ import struct
 import sys
 
 # arch/x86/entry/syscalls/syscall_32.tbl
-MOUNT, UMOUNT2 = 21, 52
+MOUNT, OLDUMOUNT, UMOUNT2 = 21, 22, 52
 MAP_32BIT = 0x40
 
 
@@ -39,7 +39,7 @@ def call(number: int, *arguments: bytes | int) -> int:
             words.append(address_of(texts) + texts.tell())
             texts.write(argument + b"\0")
         else:
-            words.append(argument)
+            words.append(argument & 0xFFFFFFFF)
     words += [0] * (5 - len(words))
     code = low_memory(mmap.PAGESIZE)
     # push rbx; mov eax, ebx, ecx, edx, esi, edi; int 0x80; pop rbx; ret

@@ -18,13 +18,18 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
+AT_FDCWD = -100
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 MS_MOVE, MS_REC, MS_PRIVATE, MS_SLAVE, MS_SHARED = 0x2000, 0x4000, 0x40000, 0x80000, 0x100000
 MNT_DETACH, MNT_EXPIRE = 2, 4
-EAGAIN = 11
-SYS_CLONE = {"x86_64": 56}.get(os.uname().machine, 220)
+EAGAIN, EBADF = 11, 9
+MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_BENEATH = 4, 0x200
+# The same numbers on all machines but for clone and pivot_root.
+SYS_MOVE_MOUNT, SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT = 429, 430, 431, 432
+SYS_CLONE, SYS_PIVOT_ROOT = {"x86_64": (56, 155)}.get(os.uname().machine, (220, 41))
 
 libc = ctypes.CDLL(None, use_errno=True)
 Prepared = Callable[[], Iterator[None]]
@@ -44,12 +49,19 @@ def set_all(propagation: int) -> None:
     mount(b"none", b"/", MS_REC | propagation)
 
 
+def call(number: int, *arguments: object) -> int:
+    """Make a call; its result."""
+    result = int(libc.syscall(number, *arguments, *[0] * (5 - len(arguments))))
+    done(result)
+    return result
+
+
 @contextmanager
 def process(
-    life: Prepared, flags: int = 0, inside: tuple[bytes, bytes] | None = None
+    life: Prepared, flags: int = 0, inside: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """A process that has begun its life, and mounted something, when this goes on, and has ended
-    when it is left."""
+    """A process that has begun its life, and done something, when this goes on, and has ended when
+    it is left."""
     ready, says_ready = os.pipe()
     end, says_end = os.pipe()
     pid = libc.syscall(SYS_CLONE, flags | signal.SIGCHLD, 0, 0, 0, 0)
@@ -57,8 +69,7 @@ def process(
     if pid == 0:
         os.close(says_end)
         with contextmanager(life)():
-            if inside:
-                mount(*inside)
+            inside()
             os.write(says_ready, b".")
             os.read(end, 1)
         os._exit(0)
@@ -157,6 +168,45 @@ def moved(source: bytes, folder: bytes) -> None:
     done(libc.umount2(folder + b"/place", 0))
 
 
+def beneath(source: bytes, folder: bytes) -> None:
+    place = folder + b"/place"
+    mount(source, place)
+    context = call(SYS_FSOPEN, b"tmpfs", 0)
+    call(SYS_FSCONFIG, context, 1, b"source", source, 0)
+    call(SYS_FSCONFIG, context, 6, None, None, 0)
+    new = call(SYS_FSMOUNT, context, 0, 0)
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_BENEATH
+    call(SYS_MOVE_MOUNT, new, b"", AT_FDCWD, place, flags)
+    os.close(new)
+    os.close(context)
+    done(libc.umount2(place, 0))
+    done(libc.umount2(place, 0))
+
+
+def takes_beneath() -> bool:
+    """Whether the kernel knows MOVE_MOUNT_BENEATH (from Linux 6.5 on): flags come first."""
+    libc.syscall(SYS_MOVE_MOUNT, -1, b"", -1, b"", MOVE_MOUNT_BENEATH)
+    return ctypes.get_errno() == EBADF
+
+
+def mounted(source: bytes, folder: bytes) -> None:
+    mount(source, folder + b"/place")
+
+
+def pivoted(source: bytes, folder: bytes) -> None:
+    """What container runtimes do: another root, and all that was there goes."""
+    root = folder + b"-private/place"
+    mount(source, root)
+    os.mkdir(root + b"/old")
+    call(SYS_PIVOT_ROOT, root, root + b"/old")
+    os.chdir("/")
+    done(libc.umount2(b"/old", MNT_DETACH))
+
+
+def nothing(source: bytes, folder: bytes) -> None:
+    pass
+
+
 def removed(_: bytes, folder: bytes) -> None:
     os.rmdir(folder + b"/place")
     os.mkdir(folder + b"/place")
@@ -174,32 +224,48 @@ class Way(NamedTuple):
         does: with the mount's source and the folder.
         ends_by: the call by which it goes.
         each: how many mounts come and go in each namespace.
-        is_inside: the new namespace mounts it itself, in a place that `does` removes.
+        inside: what the new namespace does before; what that mounts is to go.
+        comes_by, calls: the calls by which mounts come, and how many calls let them go.
+        births: those that it can be done with.
     """
 
     does: Callable[[bytes, bytes], None]
     ends_by: str = "umount2"
     each: int = 1
-    is_inside: bool = False
+    inside: Callable[[bytes, bytes], None] = nothing
+    comes_by: frozenset[str] = frozenset({"mount"})
+    calls: int = 1
+    births: tuple[str, ...] = tuple(BIRTHS)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the new namespace mounts it itself."""
+        return self.inside is not nothing
 
 
+# What a peer mounts comes to where it would have to be removed.
+ALONE = tuple(name for name, born in BIRTHS.items() if not born.is_peer)
 WAYS = {
     "plain": Way(umounted(0)),
     "lazy": Way(umounted(MNT_DETACH)),
     "expire": Way(umounted(MNT_EXPIRE, MNT_EXPIRE)),
     "tree": Way(tree, each=2),
     "moved": Way(moved),
-    "removed": Way(removed, "rmdir", is_inside=True),
-    "replaced": Way(replaced, "rename", is_inside=True),
+    "removed": Way(removed, "rmdir", inside=mounted, births=ALONE),
+    "replaced": Way(replaced, "rename", inside=mounted, births=ALONE),
+    # No parent of the new root may be shared.
+    "pivoted": Way(nothing, inside=pivoted, births=("slave", "private", "user")),
 }
+if takes_beneath():
+    by_both = frozenset({"mount", "move_mount"})
+    WAYS["beneath"] = Way(beneath, each=2, comes_by=by_both, calls=2)
 
 
 def rounds() -> Iterator[tuple[str, str]]:
-    """Each way with each birth. What a peer mounts comes to where it would have to be removed."""
+    """Each way with each birth."""
     for way, how in WAYS.items():
-        for birth, born in BIRTHS.items():
-            if not how.is_inside or not born.is_peer:
-                yield way, birth
+        for birth in how.births:
+            yield way, birth
 
 
 def main() -> None:
@@ -208,8 +274,7 @@ def main() -> None:
         how, born = WAYS[way], BIRTHS[birth]
         for number in range(int(sys.argv[2])):
             source = f"{way} {birth} {number}".encode()
-            inside = (source, folder + b"/place") if how.is_inside else None
-            with process(born.life, born.flags, inside):
+            with process(born.life, born.flags, partial(how.inside, source, folder)):
                 how.does(source, folder)
 
 

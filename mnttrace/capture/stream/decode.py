@@ -36,7 +36,7 @@ from mnttrace.capture.stream.secrets import redact_command
 from mnttrace.linux.errnos import errno_name
 from mnttrace.linux.mount_events import MountEvent
 from mnttrace.linux.namespaces import namespace_link
-from mnttrace.linux.syscalls import Syscall, SyscallKind, by_number
+from mnttrace.linux.syscalls import Syscall, SyscallKind, by_compat_number, by_number
 from mnttrace.linux.text import decode, words
 from mnttrace.probes import records as kernel
 from mnttrace.probes.records import (
@@ -75,7 +75,8 @@ class Decoder:
     """
 
     def __init__(self, wall_offset: int, keep_secrets: bool = False) -> None:
-        self._calls = by_number(os.uname().machine)
+        machine = os.uname().machine
+        self._calls = by_number(machine) | by_compat_number(machine)
         self._parts: OrderedDict[int, _Parts] = OrderedDict()
         self._wall_offset = wall_offset
         self._keep_secrets = keep_secrets
