@@ -5,14 +5,20 @@
 
 from __future__ import annotations
 
-from mnttrace.capture.join.events import TimePassed
-from mnttrace.capture.join.requests import SurveySome
+from typing import Any
+
+import pytest
+
+from mnttrace.capture.join.events import CallEnded, NamespaceEnded, ThreadChecked, TimePassed
+from mnttrace.capture.join.requests import CheckThread, SurveySome
 from mnttrace.linux.flags import UMOUNT
 from tests.replay.build import (
     ME,
     MS,
+    NS,
     OTHER,
     THIRD,
+    YOU,
     Core,
     M,
     after,
@@ -171,3 +177,82 @@ def test_what_a_thread_detached_before_its_call_has_the_process_of_the_call() ->
         core.take(call("umount2", seq=5, path="/a", last_detached=2, pid=77))
         found = core.effects("seq", "pid", "tid", "mnt_id_unique")
         assert sorted(found, key=str) == [(5, 77, ME, 2), (None, 77, ME, 3)]
+
+
+# What has a master in the group that a mount is to leave, in a namespace that ends a moment later.
+SHARED = M(3, ROOT, "/s", group=5)
+SLAVE_ROOT = M(120, ns=OTHER, minor=1)
+SLAVE = M(121, SLAVE_ROOT, "/s", ns=OTHER, master=5)
+PRIVATE: dict[str, Any] = {
+    "path": "/s",
+    "path_unique": 3,
+    "flags_value": 1 << 18,
+    "propagation": "private",
+}
+
+
+def made_private(seq: int = 5) -> CallEnded:
+    return call("mount", after(ROOT, M(3, ROOT, "/s")), seq=seq, **PRIVATE)
+
+
+def changes(core: Core) -> list[tuple[object, ...]]:
+    found = core.effects("action", "seq", "via", "evidence", "mnt_id_unique")
+    return [one[1:] for one in found if one[0] == "change"]
+
+
+def test_a_master_that_went_just_before_a_namespace_ended_is_told() -> None:
+    core = Core()
+    core.take(*everything([ROOT, SHARED], [SLAVE_ROOT, SLAVE]))
+    core.take(made_private(), detached(YOU, SLAVE_ROOT, SLAVE))
+    core.now += 10 * SECOND
+    core.catch_up(after=SECOND)
+    core.answer(*(ThreadChecked(core.now, YOU, False) for _ in core.ask(CheckThread)))
+    core.catch_up(after=SECOND)
+    assert changes(core) == [(5, "direct", "kernel", 3), (5, "slave", "model", 121)]
+    told = core.effects("action", "via", "master", "mnt_id_unique")
+    assert told[-1] == ("detach", "namespace-death", None, 121)
+
+
+def test_it_is_not_if_the_end_was_reported_before_the_call() -> None:
+    core = Core()
+    core.take(*everything([ROOT, SHARED], [SLAVE_ROOT, SLAVE]))
+    core.take(detached(YOU, SLAVE_ROOT, SLAVE), made_private())
+    core.take(*everything([ROOT, M(3, ROOT, "/s")], reason="end", alive=[NS]))
+    assert changes(core) == [(5, "direct", "kernel", 3)]
+
+
+@pytest.mark.parametrize("ended", [-10 * MS, 10 * MS])
+def test_the_same_of_one_that_nobody_watches(ended: int) -> None:
+    core = Core()
+    core.take(*everything([ROOT, SHARED]))
+    born = M(121, SLAVE_ROOT, "/s", ns=OTHER, group=5)
+    core.take(call("clone", birth(SLAVE_ROOT, born), seq=4, child=8, ns_target=OTHER))
+    core.answer()
+    now_slave = after(SLAVE_ROOT, SLAVE, ns=OTHER)
+    columns: dict[str, Any] = {
+        "tid": 8,
+        "ns": OTHER,
+        "path": "/s",
+        "path_unique": 121,
+        "flags_value": 1 << 19,
+    }
+    core.take(call("mount", now_slave, seq=5, **columns))
+    end = NamespaceEnded(core.now + 50 * MS + ended, OTHER)
+    private = made_private(seq=6)
+    private.at = core.now + 50 * MS
+    core.take(*sorted((end, private), key=lambda one: one.at))
+    core.now += 10 * SECOND
+    core.catch_up(after=SECOND)
+    assert ((6, "slave", "model", 121) in changes(core)) == (ended > 0)
+
+
+def test_what_goes_with_a_umount_is_not_said_to_have_lost_its_master_before() -> None:
+    core = Core()
+    below = M(4, SHARED, "/s/a", group=6)
+    copy = M(122, SLAVE, "/s/a", ns=OTHER, master=6)
+    core.take(*everything([ROOT, SHARED, below], [SLAVE_ROOT, SLAVE, copy], is_watched=False))
+    core.take(detached(ME, below), call("umount2", path="/s/a", seq=5, last_detached=4))
+    listing = call("mount", after(SLAVE_ROOT, SLAVE, ns=OTHER), seq=6, ns=OTHER, path="/x")
+    listing.row["flags_value"] = 1 << 20  # make something there shared
+    core.take(listing)
+    assert changes(core) == []

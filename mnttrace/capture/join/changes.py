@@ -11,6 +11,7 @@ made after only if the call was about that mount.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from mnttrace.capture.join.effect_rows import EffectRows, Evidence, Via
 from mnttrace.capture.join.events import CallEnded
@@ -22,6 +23,21 @@ from mnttrace.linux.flags import MOVE_MOUNT
 from mnttrace.linux.options import MNT_SHOWN, MNT_UNBINDABLE, super_options
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import MountEntry
+
+
+class _NewMaster(NamedTuple):
+    """A mount is to get another master.
+
+    Attributes:
+        master: its peer group, 0 for none.
+        cause: by what.
+        is_sure: it was there when the group of the one before was left by a change of propagation
+            types. With a detached mount its slaves go, too, which may not be reported yet.
+    """
+
+    master: int
+    cause: Cause
+    is_sure: bool
 
 
 class Changes:
@@ -37,8 +53,7 @@ class Changes:
         self._tables = tables
         self._rows = rows
         self._pending = pending
-        # Mount → the master that it is to get, and by what.
-        self._expected: dict[int, tuple[int, Cause]] = {}
+        self._expected: dict[int, _NewMaster] = {}
 
     def by_call(self, mount: MountState, entry: MountEntry, call: CallEnded) -> None:
         """A mount is set as an entry of a list has it, and the call before the list was about that
@@ -50,10 +65,10 @@ class Changes:
             call: the call.
         """
         cause = Cause.of(call.row)
-        master, earlier = self._expected.pop(mount.unique, (0, cause))
-        if earlier != cause and entry.master != mount.master:
+        expected = self._expected.pop(mount.unique, None)
+        if expected and expected.cause != cause and entry.master != mount.master:
             # It happened before the call, which would have left the master alone or taken it.
-            self._write(mount, mount.group, master, mount.flags, "slave", "model", earlier)
+            self._get_master(mount, expected)
         if mount.is_set_otherwise(entry) and _can_set(call, mount, entry):
             self._set(mount, entry, "direct", "kernel", cause)
 
@@ -70,7 +85,7 @@ class Changes:
         if not mount.is_set_otherwise(entry):
             return
         if self.explains(mount, entry):
-            _, cause = self._expected.pop(mount.unique)
+            cause = self._expected.pop(mount.unique).cause
             evidence: Evidence = "kernel" if cause == current else "snapshot"
             self._set(mount, entry, "slave", evidence, cause)
         else:
@@ -110,9 +125,10 @@ class Changes:
 
     def explains(self, mount: MountState, entry: MountEntry) -> bool:
         """Whether what is different about a mount was expected."""
-        master, _ = self._expected.get(mount.unique, (None, None))
-        is_as_expected = entry.master == master and entry.group == mount.group
-        return is_as_expected and not mount.has_other_options(entry)
+        expected = self._expected.get(mount.unique)
+        if expected is None or mount.has_other_options(entry):
+            return False
+        return entry.master == expected.master and entry.group == mount.group
 
     def expecting_namespaces(self) -> set[int]:
         """The keys of the namespaces in which something is expected."""
@@ -124,6 +140,13 @@ class Changes:
             mount = self._tables.get(unique)
             if mount is None or mount.key == namespace:
                 del self._expected[unique]
+
+    def goes(self, mount: MountState) -> None:
+        """A mount is about to be detached, and nothing has listed it since another was made private
+        or a slave: what was expected of it came true before."""
+        expected = self._expected.pop(mount.unique, None)
+        if expected and expected.is_sure and expected.master != mount.master:
+            self._get_master(mount, expected)
 
     def left_group(self, mount: MountState, group: int, master: int, cause: Cause) -> None:
         """A mount left its peer group.
@@ -140,8 +163,19 @@ class Changes:
         """
         self._expected.pop(mount.unique, None)
         if group and not self._tables.members(group):
-            for slave in self._tables.slaves(group):
-                self._expected[slave] = (master, cause)
+            stays = mount.unique in self._tables
+            for slave in self._tables.attached(self._tables.slaves(group)):
+                is_sure = stays and self._is_there(slave, cause.monotonic)
+                self._expected[slave.unique] = _NewMaster(master, cause, is_sure)
+
+    def _is_there(self, mount: MountState, at: int) -> bool:
+        """Whether a mount was there for certain as a call that began at a time was taken."""
+        return self._pending.was_there(mount.key, at) and not self._pending.has_detached(
+            mount.unique
+        )
+
+    def _get_master(self, mount: MountState, new: _NewMaster) -> None:
+        self._write(mount, mount.group, new.master, mount.flags, "slave", "model", new.cause)
 
     def _set(
         self, mount: MountState, entry: MountEntry, via: Via, evidence: Evidence, cause: Cause

@@ -25,6 +25,7 @@ from mnttrace.capture.join.umounted import (
     begin_of,
     last_at_each_place,
     likely_of,
+    lowest_gone,
     propagates,
     taken_directly,
     via_of,
@@ -108,7 +109,7 @@ class Detaches:
             origin = None if mount.unique in direct else origins[mount.unique]
             is_direct = mount.unique in direct
             via: Via = "direct" if is_direct else via_of(mount, origin, self._tables)
-            self._rows.detach(mount, via, evidence, cause, origin)
+            self._write(mount, via, evidence, cause, origin)
         self.expected.copies(call, gone, {**origins, **direct})
         self._take_away([(mount, cause) for mount in gone])
         self.take_due(cause)
@@ -131,7 +132,7 @@ class Detaches:
         if call.last_detached_known_by != BY_EVENT:
             mounts += self._gone_along(own, on_file, call)
         for mount in mounts:
-            self._rows.detach(mount, "mountpoint-removed", "kernel", cause)
+            self._write(mount, "mountpoint-removed", "kernel", cause)
         self._take_away([(mount, cause) for mount in mounts])
         self.expected.on_file(call, on_file)
         self.take_due(cause)
@@ -202,7 +203,7 @@ class Detaches:
         for mount in removed:
             if not mount.is_hidden:
                 via: Via = "expiry" if mount.is_automount else ""
-                self._rows.detach(mount, via, "kernel", cause)
+                self._write(mount, via, "kernel", cause)
         self._take_away([(mount, cause) for mount in removed])
 
     def namespace_gone(self, key: int, when: Cause) -> None:
@@ -222,7 +223,6 @@ class Detaches:
         self.doubtful += len(doubtful)
         self._died(doubtful, "ambiguous", when)
         self._died(certain, "snapshot", when)
-        self.expected.forget(key)
 
     def used_again(self, key: int, when: Cause) -> None:
         """A namespace ended, and another one has its number: what is reported of its mounts says
@@ -255,15 +255,26 @@ class Detaches:
             gone = list(group)
             for mount, expected in gone:
                 evidence: Evidence = "kernel" if expected.cause == current else "snapshot"
-                self._rows.detach(mount, expected.via, evidence, expected.cause, expected.origin)
+                self._write(mount, expected.via, evidence, expected.cause, expected.origin)
             self._take_away([(mount, expected.cause) for mount, expected in gone])
 
     # ---- out of the tables
 
+    def _write(
+        self,
+        mount: MountState,
+        via: Via,
+        evidence: Evidence,
+        cause: Cause,
+        origin: MountState | None = None,
+    ) -> None:
+        self._changes.goes(mount)
+        self._rows.detach(mount, via, evidence, cause, origin)
+
     def _died(self, mounts: list[MountState], evidence: Evidence, cause: Cause) -> None:
         for mount in mounts:
             if not mount.is_root and not mount.is_hidden:
-                self._rows.detach(mount, "namespace-death", evidence, cause)
+                self._write(mount, "namespace-death", evidence, cause)
         self._remove([(mount, cause) for mount in mounts])
 
     def _take_away(self, gone: list[tuple[MountState, Cause]]) -> None:
@@ -273,7 +284,7 @@ class Detaches:
             if (above := self._tables.child_at(mount.unique, mount.root.key)) is None:
                 continue
             before = self._rows.place(above)
-            below = self._lowest_gone(mount)
+            below = lowest_gone(mount, self._tables)
             self._tables.move(above, below.parent, below.mountpoint)
             self._rows.move(above, "beneath", "model", cause, before)
 
@@ -284,14 +295,3 @@ class Detaches:
             self.expected.take(mount.unique)
         for mount, cause in gone:
             self._changes.left_group(mount, mount.group, mount.master, cause)
-
-    def _lowest_gone(self, mount: MountState) -> MountState:
-        """The lowest of the detached mounts that lay on each other below this one."""
-        seen = {mount.unique}
-        while mount.parent not in self._tables and not mount.is_root:
-            lower = self._tables.recall(mount.parent)
-            if lower is None or lower.unique in seen:
-                break
-            seen.add(lower.unique)
-            mount = lower
-        return mount

@@ -51,8 +51,6 @@ class ExpectedDetaches:
         # Mounts that a list lacked, and of these the ones that were to go.
         self._absent: set[int] = set()
         self._due: dict[int, None] = {}
-        # Namespace → when it was found to have ended.
-        self._ended: dict[int, int] = {}
 
     def __contains__(self, unique: object) -> bool:
         """Whether a mount is to go."""
@@ -159,21 +157,12 @@ class ExpectedDetaches:
         """Those of some mounts that a list lacked."""
         return self._absent & uniques
 
-    def ended(self, key: int, at: int) -> None:
-        """A namespace was found to have ended, CLOCK_MONOTONIC in ns: no call that begins later
-        takes anything in it."""
-        self._ended[key] = at
-
-    def forget(self, key: int) -> None:
-        """Nothing is kept of a namespace that has ended."""
-        self._ended.pop(key, None)
-
     def _can_go_unseen(self, key: int, call: CallEnded) -> bool:
         """Whether what a call takes in a namespace is not reported."""
         began = call.row["monotonic"]
         if call.kind == SyscallKind.REMOVE:
             began -= REMOVAL_TAKES
-        return not self._pending.is_watched(key, began) and self._ended.get(key, began) >= began
+        return not self._pending.is_watched(key, began) and self._pending.was_there(key, began)
 
     def _expect(self, unique: int, call: CallEnded, origin: MountState | None, via: Via) -> None:
         self._expected.setdefault(unique, Expected(Cause.of(call.row), origin, via, call.end))

@@ -137,7 +137,7 @@ class Namespaces:
         """A namespace ended before it was watched."""
         if event.key in self._registry:
             self.endings.ended(event.key, event.at)
-            self._known.detaches.expected.ended(event.key, event.at)
+            self._known.pending.ended(event.key, event.at)
 
     def ended(self, key: int, at: int) -> None:
         """A namespace is no more: a recording may be long, and keeps nothing of what is gone."""

@@ -78,6 +78,7 @@ class PendingMountEvents:
         self._threads: dict[int, _Thread] = {}
         self._detached_by: dict[int, int] = {}
         self._watched: dict[int, int] = {}
+        self._ended: dict[int, int] = {}
 
     # ---- which namespaces are reported of
 
@@ -90,9 +91,19 @@ class PendingMountEvents:
         """
         self._watched.setdefault(namespace, since)
 
+    def ended(self, namespace: int, at: int) -> None:
+        """A namespace that is not watched was found to have ended (CLOCK_MONOTONIC, ns): no call
+        that begins later does anything in it."""
+        self._ended[namespace] = at
+
+    def was_there(self, namespace: int, at: int) -> bool:
+        """Whether a namespace is not known to have ended before a time."""
+        return self._ended.get(namespace, at) >= at
+
     def forget(self, namespace: int) -> None:
-        """A namespace has ended."""
+        """A namespace has ended, and its mounts were taken away."""
         self._watched.pop(namespace, None)
+        self._ended.pop(namespace, None)
 
     def is_watched(self, namespace: int, at: int) -> bool:
         """Whether what began at a time is reported of a namespace."""

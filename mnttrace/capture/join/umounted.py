@@ -204,3 +204,15 @@ def via_of(mount: MountState, origin: MountState | None, tables: MountTables) ->
     above = tables.recall(origin.parent) if origin else None
     is_peer = parent and above and parent.group and parent.group == above.group
     return "peer" if is_peer else "slave"
+
+
+def lowest_gone(mount: MountState, tables: MountTables) -> MountState:
+    """The lowest of the detached mounts that lay on each other below this one."""
+    seen = {mount.unique}
+    while mount.parent not in tables and not mount.is_root:
+        lower = tables.recall(mount.parent)
+        if lower is None or lower.unique in seen:
+            break
+        seen.add(lower.unique)
+        mount = lower
+    return mount
