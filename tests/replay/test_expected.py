@@ -180,9 +180,9 @@ def test_what_a_thread_detached_before_its_call_has_the_process_of_the_call() ->
 
 
 # What has a master in the group that a mount is to leave, in a namespace that ends a moment later.
-SHARED = M(3, ROOT, "/s", group=5)
+SHARED = M(3, ROOT, "/s", group=5, minor=9)
 SLAVE_ROOT = M(120, ns=OTHER, minor=1)
-SLAVE = M(121, SLAVE_ROOT, "/s", ns=OTHER, master=5)
+SLAVE = M(121, SLAVE_ROOT, "/s", ns=OTHER, master=5, minor=9)
 PRIVATE: dict[str, Any] = {
     "path": "/s",
     "path_unique": 3,
@@ -192,7 +192,7 @@ PRIVATE: dict[str, Any] = {
 
 
 def made_private(seq: int = 5) -> CallEnded:
-    return call("mount", after(ROOT, M(3, ROOT, "/s")), seq=seq, **PRIVATE)
+    return call("mount", after(ROOT, M(3, ROOT, "/s", minor=9)), seq=seq, **PRIVATE)
 
 
 def changes(core: Core) -> list[tuple[object, ...]]:
@@ -217,7 +217,7 @@ def test_it_is_not_if_the_end_was_reported_before_the_call() -> None:
     core = Core()
     core.take(*everything([ROOT, SHARED], [SLAVE_ROOT, SLAVE]))
     core.take(detached(YOU, SLAVE_ROOT, SLAVE), made_private())
-    core.take(*everything([ROOT, M(3, ROOT, "/s")], reason="end", alive=[NS]))
+    core.take(*everything([ROOT, M(3, ROOT, "/s", minor=9)], reason="end", alive=[NS]))
     assert changes(core) == [(5, "direct", "kernel", 3)]
 
 
@@ -225,7 +225,7 @@ def test_it_is_not_if_the_end_was_reported_before_the_call() -> None:
 def test_the_same_of_one_that_nobody_watches(ended: int) -> None:
     core = Core()
     core.take(*everything([ROOT, SHARED]))
-    born = M(121, SLAVE_ROOT, "/s", ns=OTHER, group=5)
+    born = M(121, SLAVE_ROOT, "/s", ns=OTHER, group=5, minor=9)
     core.take(call("clone", birth(SLAVE_ROOT, born), seq=4, child=8, ns_target=OTHER))
     core.answer()
     now_slave = after(SLAVE_ROOT, SLAVE, ns=OTHER)
@@ -255,4 +255,7 @@ def test_what_goes_with_a_umount_is_not_said_to_have_lost_its_master_before() ->
     listing = call("mount", after(SLAVE_ROOT, SLAVE, ns=OTHER), seq=6, ns=OTHER, path="/x")
     listing.row["flags_value"] = 1 << 20  # make something there shared
     core.take(listing)
-    assert changes(core) == []
+    assert core.effects() == [
+        (5, "detach", "direct", "kernel", below.unique),
+        (5, "detach", "slave", "snapshot", copy.unique),
+    ]
