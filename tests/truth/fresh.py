@@ -113,7 +113,8 @@ class Birth(NamedTuple):
 
     Attributes:
         life: of its first process, up to where the round goes on.
-        receives: how many namespaces receive what is mounted in a shared folder.
+        receives: how many namespaces receive what is mounted in a shared folder; slaves: in how
+            many of them it is a slave of the original.
         inside: and how many have what it mounts itself.
         flags: of the clone that makes the process.
     """
@@ -122,6 +123,7 @@ class Birth(NamedTuple):
     receives: int = 1
     inside: int = 1
     flags: int = 0
+    slaves: int = 1
 
     @property
     def is_peer(self) -> bool:
@@ -130,11 +132,11 @@ class Birth(NamedTuple):
 
 
 BIRTHS = {
-    "peer": Birth(unshared(CLONE_NEWNS), inside=0),
+    "peer": Birth(unshared(CLONE_NEWNS), inside=0, slaves=0),
     "slave": Birth(unshared(CLONE_NEWNS, MS_SLAVE)),
-    "private": Birth(unshared(CLONE_NEWNS, MS_PRIVATE), receives=0),
+    "private": Birth(unshared(CLONE_NEWNS, MS_PRIVATE), receives=0, slaves=0),
     "user": Birth(unshared(CLONE_NEWUSER | CLONE_NEWNS)),
-    "clone": Birth(cloned, inside=0, flags=CLONE_NEWNS),
+    "clone": Birth(cloned, inside=0, flags=CLONE_NEWNS, slaves=0),
     "third": Birth(third_level, receives=2, inside=2),
 }
 
@@ -180,6 +182,14 @@ def beneath(source: bytes, folder: bytes) -> None:
     os.close(new)
     os.close(context)
     done(libc.umount2(place, 0))
+    done(libc.umount2(place, 0))
+
+
+def changed(source: bytes, folder: bytes) -> None:
+    """Its slaves lose their master as it goes private."""
+    place = folder + b"/place"
+    mount(source, place)
+    mount(b"none", place, MS_PRIVATE)
     done(libc.umount2(place, 0))
 
 
@@ -251,6 +261,7 @@ WAYS = {
     "expire": Way(umounted(MNT_EXPIRE, MNT_EXPIRE)),
     "tree": Way(tree, each=2),
     "moved": Way(moved),
+    "changed": Way(changed),
     "removed": Way(removed, "rmdir", inside=mounted, births=ALONE),
     "replaced": Way(replaced, "rename", inside=mounted, births=ALONE),
     # No parent of the new root may be shared.

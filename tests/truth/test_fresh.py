@@ -53,7 +53,7 @@ def _compare(run: Recording) -> None:
     losses = {kind: n for kind, n in run.meta["losses"].items() if not kind.startswith("sent")}
     assert not any(losses.values()), losses
 
-    effects = run.effects[run.effects["action"].isin(["attach", "detach"])]
+    effects = run.effects[run.effects["action"].isin(["attach", "detach", "change"])]
     told = dict(list(effects.groupby(effects["source"].astype("string"))))
     calls = run.operations.set_index("seq")
     main = calls[calls["source"] == f"plain peer {ROUNDS - 1}"]["tid"].iloc[0]
@@ -65,7 +65,8 @@ def _compare(run: Recording) -> None:
             if way == "pivoted":
                 is_right = _is_pivoted(here, effects, calls)
             else:
-                is_right = _is_right(here, calls, way, birth, main)
+                is_right = way != "changed" or _is_changed(here, calls, birth)
+                is_right &= _is_right(here, calls, way, birth, main)
             if not is_right:
                 wrong[f"{way} {birth}"] += 1
                 example = here[["source", "action", "via", "evidence", "seq", "tid", "ns_id"]]
@@ -93,6 +94,14 @@ def _is_right(here: pd.DataFrame, calls: pd.DataFrame, way: str, birth: str, mai
         and (mounts["tid"].iloc[0] == main) != how.is_inside
         and mounts.index.max() < ends.index.min()
     )
+
+
+def _is_changed(here: pd.DataFrame, calls: pd.DataFrame, birth: str) -> bool:
+    """Whether slaves lost their master as it was made private, and nothing else changed."""
+    some = here[here["action"] == "change"]
+    if some["seq"].nunique() != 1 or calls.loc[some["seq"].iloc[0]]["propagation"] != "private":
+        return False
+    return sorted(some["via"]) == sorted(["direct", *["slave"] * BIRTHS[birth].slaves])
 
 
 def _is_pivoted(here: pd.DataFrame, effects: pd.DataFrame, calls: pd.DataFrame) -> bool:
