@@ -41,6 +41,12 @@ def test_what_happens_in_a_namespace_at_its_birth_is_told_exactly(
     _compare(Recording(tmp_path / "run.mnttrace"))
 
 
+def test_it_is_told_exactly_beside_one_that_takes_all_memory(in_namespace, tmp_path: Path) -> None:
+    with saturated(0, wants_memory=True):
+        in_namespace(SCRIPT, timeout=600)
+    _compare(Recording(tmp_path / "run.mnttrace"))
+
+
 def test_it_is_told_exactly_if_the_recorder_is_stopped_again_and_again(
     in_namespace, tmp_path: Path
 ) -> None:
