@@ -328,6 +328,26 @@ def kernel_namespaces(start: str = "/proc/self/ns/mnt") -> dict[int, KernelNames
 
 
 @contextmanager
+def opened_at(path: str, inum: int, identity: int | None = None) -> Iterator[str]:
+    """A path to one mount namespace while the context lasts: a process that one is opened by can
+    enter another one meanwhile.
+
+    Args:
+        path: where it can be opened, such as /proc/PID/ns/mnt.
+        inum: its inode number; identity: its id, if that is known.
+
+    Raises:
+        OSError: it is gone, or the path leads to another one (ESTALE).
+    """
+    with _opened(path) as descriptor:
+        held = f"/proc/thread-self/fd/{descriptor}"
+        is_it = os.fstat(descriptor).st_ino == inum
+        if not is_it or identity not in (None, namespace_id(held)):
+            raise OSError(errno.ESTALE, f"{path} leads to another namespace")
+        yield held
+
+
+@contextmanager
 def opened_by_id(identity: int, start: str = "/proc/self/ns/mnt") -> Iterator[str]:
     """A path through which a mount namespace can be opened while the context lasts, by its id.
 

@@ -207,10 +207,9 @@ def pivoted(source: bytes, folder: bytes) -> None:
     """What container runtimes do: another root, and all that was there goes."""
     root = folder + b"-private/place"
     mount(source, root)
-    os.mkdir(root + b"/old")
-    call(SYS_PIVOT_ROOT, root, root + b"/old")
-    os.chdir("/")
-    done(libc.umount2(b"/old", MNT_DETACH))
+    os.chdir(root)
+    call(SYS_PIVOT_ROOT, b".", b".")  # the old root covers the new one then
+    done(libc.umount2(b".", MNT_DETACH))
 
 
 def nothing(source: bytes, folder: bytes) -> None:

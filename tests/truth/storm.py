@@ -5,9 +5,10 @@
 
     storm.py FOLDER COUNT
 
-One process leaves its namespace for a copy of it, COUNT times; then two processes make COUNT
-children, each in a copy of their own. What is mounted has the source "unshare 7" or "clone 7", and
-propagates to FOLDER, which is shared, in the namespace where all began.
+One process leaves its namespace for a copy of it, COUNT times; one makes COUNT children, each in a
+copy of its own; then two at once do so. What is mounted has the source "unshare 7", "clone 7" or
+"both 7", and propagates to FOLDER, which is shared, in the namespace where all began; that of both
+is in FOLDER-private, and stays where it is.
 """
 
 from __future__ import annotations
@@ -31,23 +32,26 @@ def unshared(folder: bytes, count: int) -> None:
         mounted(f"unshare {number}", folder + b"/place")
 
 
-def cloned(folder: bytes, first: int, count: int) -> None:
-    place = folder + f"/place{first}".encode()
-    for number in range(first, first + count):
+def cloned(name: str, folder: bytes, numbers: range) -> None:
+    for number in numbers:
         pid = libc.syscall(SYS_CLONE, CLONE_NEWNS | signal.SIGCHLD, 0, 0, 0, 0)
         done(pid)
         if pid == 0:
-            mounted(f"clone {number}", place)
+            mounted(f"{name} {number}", folder + b"/place")
             os._exit(0)
         os.waitpid(pid, 0)
 
 
 def main() -> None:
     folder, count = sys.argv[1].encode(), int(sys.argv[2])
-    half = count // 2
+    apart, half = folder + b"-private", count // 2
     for name, parts in {
         "unshare": [lambda: unshared(folder, count)],
-        "clone": [lambda: cloned(folder, 0, half), lambda: cloned(folder, half, half)],
+        "clone": [lambda: cloned("clone", folder, range(count))],
+        "both": [
+            lambda: cloned("both", apart, range(half)),
+            lambda: cloned("both", apart, range(half, count)),
+        ],
     }.items():
         began = time.monotonic()
         children = []

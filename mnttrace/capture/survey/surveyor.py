@@ -9,7 +9,6 @@ alive and cause the very leak that is looked for.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -22,6 +21,7 @@ from mnttrace.linux.namespaces import (
     MountNamespace,
     mount_namespaces,
     namespace_id,
+    opened_at,
     opened_by_id,
     read_mountinfo,
     representative,
@@ -105,10 +105,9 @@ class Surveyor:
             reason: why.
         """
         try:
-            if os.stat(path).st_ino != ns:
-                return None
-            ns_id = namespace_id(path) or 0
-            self._watch(path, namespace_key(ns, ns_id))
+            with opened_at(path, ns) as held:
+                ns_id = namespace_id(held) or 0
+                self._watch(held, namespace_key(ns, ns_id))
         except OSError:
             return None
         pid = representative(pids)
@@ -116,13 +115,15 @@ class Surveyor:
         is_readable = True
         table: list[mountinfo.Mount] = []
         try:
-            table = [_clean_line(line) for line in _mount_table(pid, path, ns_id)]
+            table = [_clean_line(line) for line in _mount_table(pid, path, ns, ns_id)]
         except OSError:
             is_readable = False
-            if _leads_to(path, ns):  # else it ended meanwhile, and there is no table
+            if _leads_to(path, ns, ns_id):  # else it ended meanwhile, and there is no table
                 self.unreadable += 1
         # After the table: what was there before both, and is listed, had its mount id all the time.
-        is_listed = self._probes.survey(path)
+        is_listed = False
+        with suppress(OSError), opened_at(path, ns, ns_id or None) as held:
+            is_listed = self._probes.survey(held)
         if not is_readable and not is_listed:
             return None
         ended = time.monotonic_ns()
@@ -144,17 +145,20 @@ class Surveyor:
             self._probes.watch(path)
 
 
-def _mount_table(pid: int | None, path: str, ns_id: int) -> list[mountinfo.Mount]:
+def _mount_table(pid: int | None, path: str, ns: int, ns_id: int) -> list[mountinfo.Mount]:
     """The mount table of a namespace from its root on, also of one without a process there.
 
     Raises:
         OSError: it cannot be read.
     """
     if pid is not None and sees_all(pid):
-        return proc_mountinfo.read(pid)
+        table = proc_mountinfo.read(pid)
+        if _leads_to(f"/proc/{pid}/ns/mnt", ns, ns_id):  # else it is that of another one
+            return table
     if ns_id and statmount.available():
         return [_as_line(mount) for mount in statmount.table(ns_id)]
-    return mountinfo.parse(read_mountinfo(path), path)
+    with opened_at(path, ns, ns_id or None) as held:
+        return mountinfo.parse(read_mountinfo(held), path)
 
 
 def _as_line(mount: statmount.StatMount) -> mountinfo.Mount:
@@ -193,7 +197,7 @@ def _clean_line(line: mountinfo.Mount) -> mountinfo.Mount:
     )
 
 
-def _leads_to(path: str, ns: int) -> bool:
-    with suppress(OSError):
-        return os.stat(path).st_ino == ns
+def _leads_to(path: str, ns: int, ns_id: int) -> bool:
+    with suppress(OSError), opened_at(path, ns, ns_id or None):
+        return True
     return False
