@@ -27,6 +27,7 @@ from tests.replay.build import (
     detached,
     everything,
     listed,
+    made,
     survey,
     table,
 )
@@ -259,3 +260,35 @@ def test_what_goes_with_a_umount_is_not_said_to_have_lost_its_master_before() ->
         (5, "detach", "direct", "kernel", below.unique),
         (5, "detach", "slave", "snapshot", copy.unique),
     ]
+
+
+def test_it_is_if_the_same_thread_took_it_later() -> None:
+    """What a thread did comes in order, though all of it may have been read at once."""
+    core = Core()
+    core.take(*everything([ROOT, SHARED], [SLAVE_ROOT, SLAVE]))
+    core.take(detached(ME, M(3, ROOT, "/s", minor=9), SLAVE), made_private())
+    core.take(call("umount2", path="/s", seq=6, last_detached=SLAVE.unique))
+    assert core.effects("seq", "action", "via", "mnt_id_unique") == [
+        (5, "change", "direct", 3),
+        (6, "detach", "direct", 3),
+        (5, "change", "slave", 121),
+        (6, "detach", "slave", 121),
+    ]
+
+
+def test_a_mount_of_an_ended_namespace_is_no_member_of_the_group_that_has_its_number_now() -> None:
+    core = Core()
+    core.take(*everything([ROOT]))
+    top = M(131, ns=THIRD, minor=1)
+    core.take(call("clone", birth(top, ns=THIRD), seq=3, child=8, ns_target=THIRD))
+    core.answer()
+    member = M(132, top, "/x", ns=THIRD, group=5)
+    core.take(call("mount", made(member, ns=THIRD), seq=4, tid=8, ns=THIRD, path="/x"))
+    core.take(NamespaceEnded(0, THIRD))
+    slave = M(121, ROOT, "/slave", master=5, minor=9)
+    core.take(call("mount", made(SHARED), seq=5, path="/s"))
+    core.take(call("mount", made(slave), seq=6, path="/slave"))
+    core.take(made_private(seq=7))
+    core.take(survey(ROOT, M(3, ROOT, "/s", minor=9), M(121, ROOT, "/slave", minor=9)))
+    found = changes(core)
+    assert (7, "slave", "snapshot", 121) in found

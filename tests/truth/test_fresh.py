@@ -112,15 +112,15 @@ def _is_changed(here: pd.DataFrame, calls: pd.DataFrame, birth: str) -> bool:
 
 def _is_pivoted(here: pd.DataFrame, effects: pd.DataFrame, calls: pd.DataFrame) -> bool:
     """Whether the new root came by its call, and all that was born went by the umount of the old
-    root; the new one ends with the namespace, which nobody is told of."""
-    if len(here) != 1 or here["via"].iloc[0] != "direct":
+    root; the new one ends with the namespace."""
+    if list(here["via"]) != ["direct", "namespace-death"]:
         return False
     mount = calls.loc[here["seq"].iloc[0]]
     inside = effects[effects["ns_id"] == here["ns_id"].iloc[0]]
     born = inside[inside["via"] == "namespace-copy"]
-    went = inside[inside["action"] == "detach"]
+    went = inside[(inside["action"] == "detach") & (inside["via"] != "namespace-death")]
     if set(went["mnt_id_unique"]) != set(born["mnt_id_unique"]) or went["seq"].nunique() != 1:
         return False
     end = calls.loc[went["seq"].iloc[0]]
-    is_exact = set(went["via"]) == {"direct"} and set(inside["evidence"]) == {"kernel"}
+    is_exact = set(went["via"]) == {"direct"} and set(went["evidence"]) == {"kernel"}
     return bool(is_exact and end["syscall"] == "umount2" and end["tid"] == mount["tid"])

@@ -46,7 +46,7 @@ class ChangedMounts:
         if call.kind == SyscallKind.RECONFIGURE or call.mount_action == "remount":
             self._known.changes.super_blocks(listed, "kernel", cause)
         if is_whole:
-            self._known.changes.looked_at(key)
+            self._known.changes.looked_at({entry.unique for entry in listed})
         for before, entry in both:
             # What no call is known to have attached may be of one that is not over.
             is_new = before is None and entry.unique not in tables

@@ -11,6 +11,7 @@ made after only if the call was about that mount.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from mnttrace.capture.join.effect_rows import EffectRows, Evidence, Via
@@ -134,12 +135,12 @@ class Changes:
         """The keys of the namespaces in which something is expected."""
         return {mount.key for mount in self._tables.attached(self._expected)}
 
-    def looked_at(self, namespace: int) -> None:
-        """A namespace was listed: what was expected in it has come true, or never will."""
-        for unique in list(self._expected):
-            mount = self._tables.get(unique)
-            if mount is None or mount.key == namespace:
-                del self._expected[unique]
+    def looked_at(self, present: AbstractSet[int]) -> None:
+        """Some mounts were listed: what was expected of them has come true, or never will."""
+        for unique in self._expected.keys() & present:
+            del self._expected[unique]
+        for unique in [one for one in self._expected if one not in self._tables]:
+            del self._expected[unique]
 
     def goes(self, mount: MountState) -> None:
         """A mount is about to be detached, and nothing has listed it since another was made private
@@ -162,17 +163,27 @@ class Changes:
             cause: why it left.
         """
         self._expected.pop(mount.unique, None)
-        if group and not self._tables.members(group):
+        if group and not self._has_members(group, cause):
             stays = mount.unique in self._tables
             for slave in self._tables.attached(self._tables.slaves(group)):
-                is_sure = stays and self._is_there(slave, cause.monotonic)
+                is_sure = stays and self._is_there(slave, cause)
                 self._expected[slave.unique] = _NewMaster(master, cause, is_sure)
 
-    def _is_there(self, mount: MountState, at: int) -> bool:
-        """Whether a mount was there for certain as a call that began at a time was taken."""
-        return self._pending.was_there(mount.key, at) and not self._pending.has_detached(
-            mount.unique
+    def _has_members(self, group: int, cause: Cause) -> bool:
+        """Whether a group has members: those that went with their namespace before are still known,
+        and its number may have been given to another group."""
+        members = self._tables.attached(self._tables.members(group))
+        at = cause.monotonic
+        return any(
+            self._pending.was_there(one.key, at) and not self._pending.went_before(one.unique, at)
+            for one in members
         )
+
+    def _is_there(self, mount: MountState, cause: Cause) -> bool:
+        """Whether a mount was there for certain when a call that detaches nothing ended."""
+        if cause.tid is None or self._pending.others_detached(mount.unique, cause.tid):
+            return False
+        return self._pending.was_there(mount.key, cause.monotonic)
 
     def _get_master(self, mount: MountState, new: _NewMaster) -> None:
         self._write(mount, mount.group, new.master, mount.flags, "slave", "model", new.cause)

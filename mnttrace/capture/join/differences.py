@@ -94,8 +94,8 @@ class Differences:
         differences = [one for entry in found.entries for one in self._of_entry(entry, found)]
         if found.is_complete:
             self._whole.add(found.key)
-            self._known.changes.looked_at(found.key)
             present = {entry.unique for entry in found.entries}
+            self._known.changes.looked_at(present)
             # The kernel's list is made after the table was read.
             self._known.detaches.expected.found(present, found.when.monotonic)
             gone = [

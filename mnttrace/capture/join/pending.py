@@ -149,6 +149,11 @@ class PendingMountEvents:
         """Whether a mount is known to be detached, and by whom is to be found out."""
         return unique in self._detached_by
 
+    def others_detached(self, unique: int, tid: int) -> bool:
+        """Whether a mount is known to be detached by another thread. What this one has detached,
+        and its calls until now did not account for, it does after them."""
+        return self._detached_by.get(unique, tid) != tid
+
     def went_before(self, unique: int, at: int) -> bool:
         """Whether a mount was detached before a time, as far as that is known for certain; kernel
         hooks report in order, so that what they have reported was before the call that is taken."""
