@@ -77,6 +77,7 @@ WORKLOADS = [
     Workload("container: podman", "containers", 10, runtime="podman"),
     Workload("fork and exec", "processes", 400),
     Workload("open, read, close", "files", 100_000),
+    Workload("getppid", "calls", 2_000_000),
 ]
 
 

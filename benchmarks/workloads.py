@@ -68,8 +68,14 @@ def files(times: int) -> None:
         os.close(descriptor)
 
 
+def calls(times: int) -> None:
+    """A system call that does nothing."""
+    for _ in range(times):
+        os.getppid()
+
+
 NAMED: dict[str, Callable[[int], None]] = {
-    one.__name__: one for one in (pairs, births, rbind, containers, processes, files)
+    one.__name__: one for one in (pairs, births, rbind, containers, processes, files, calls)
 }
 
 
