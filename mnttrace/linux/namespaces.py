@@ -10,19 +10,17 @@ has answered, before the answer is used.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
 import re
 import struct
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mnttrace.linux.flags import CLONE, CLONE_NEWNS, NAMESPACES
+from mnttrace.linux.flags import CLONE_NEWNS, NAMESPACES
 
 # include/uapi/linux/nsfs.h, as x86, ARM and RISC-V number their ioctls.
 NS_GET_USERNS = 0xB701
@@ -268,7 +266,8 @@ def sees_all(pid: int, proc: str = "/proc") -> bool:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[int]:
+def opened(path: str) -> Iterator[int]:
+    """A descriptor of a namespace while the context lasts. Raises OSError."""
     # O_NONBLOCK, so that opening does not wait if the path leads to a fifo by now.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -283,7 +282,7 @@ def namespace_id(path: str) -> int | None:
     None where the kernel has no such ids, or the path leads to something else. Raises OSError
     where it cannot be opened. The namespace is held open only while the kernel is asked.
     """
-    with _opened(path) as descriptor:
+    with opened(path) as descriptor:
         for request in (NS_GET_MNTNS_ID, NS_GET_MNTNS_ID_OLD):
             with suppress(OSError):  # ENOTTY: not known; EINVAL: another kind of namespace
                 return int.from_bytes(fcntl.ioctl(descriptor, request, bytes(8)), "little")
@@ -296,7 +295,7 @@ def owner_user_namespace(path: str) -> int | None:
     None where the caller may not know it (EPERM: it is no descendant of the caller's own) or
     the path leads to something else. Raises OSError where it cannot be opened.
     """
-    with _opened(path) as descriptor:
+    with opened(path) as descriptor:
         try:
             owner = fcntl.ioctl(descriptor, NS_GET_USERNS)
         except OSError:
@@ -315,7 +314,7 @@ def kernel_namespaces(start: str = "/proc/self/ns/mnt") -> dict[int, KernelNames
     Each namespace is held open while the next one is asked for.
     """
     found: dict[int, KernelNamespace] = {}
-    with _opened(start) as descriptor:
+    with opened(start) as descriptor:
         answer = bytearray(_MNT_NS_INFO.pack(_MNT_NS_INFO.size, 0, 0))
         try:
             fcntl.ioctl(descriptor, NS_MNT_GET_INFO, answer, True)
@@ -339,7 +338,7 @@ def opened_at(path: str, inum: int, identity: int | None = None) -> Iterator[str
     Raises:
         OSError: it is gone, or the path leads to another one (ESTALE).
     """
-    with _opened(path) as descriptor:
+    with opened(path) as descriptor:
         held = f"/proc/thread-self/fd/{descriptor}"
         is_it = os.fstat(descriptor).st_ino == inum
         if not is_it or identity not in (None, namespace_id(held)):
@@ -354,7 +353,7 @@ def opened_by_id(identity: int, start: str = "/proc/self/ns/mnt") -> Iterator[st
     For one without a process, a descriptor or a bind mount that could be found. The namespace is
     held open meanwhile; raises FileNotFoundError where the kernel's list has no such.
     """
-    with _opened(start) as descriptor:
+    with opened(start) as descriptor:
         for request in (NS_MNT_GET_PREV, NS_MNT_GET_NEXT):
             for found, entry in _walk_neighbours(descriptor, request):
                 if entry.namespace_id == identity:
@@ -392,48 +391,3 @@ def _walk_neighbours(start: int, request: int) -> Iterator[tuple[int, KernelName
 def _kernel_namespace(answer: bytearray) -> KernelNamespace:
     _, mounts, identity = _MNT_NS_INFO.unpack(answer)
     return KernelNamespace(identity, mounts)
-
-
-def read_mountinfo(path: str) -> str:
-    """The mountinfo of the namespace at a path, seen from its root: for one without a process.
-
-    For kernels whose statmount(2) does not reach other namespaces, or that have none: a thread
-    enters the namespace, reads, and comes back before it ends, so nothing of it stays held.
-    Needs CAP_SYS_ADMIN and CAP_SYS_CHROOT; raises OSError.
-    """
-    outcome: list[str | OSError] = []
-
-    def visit() -> None:
-        try:
-            outcome.append(_visit(path))
-        except OSError as error:
-            outcome.append(error)
-
-    visitor = threading.Thread(target=visit, name="mountinfo")
-    visitor.start()
-    visitor.join()
-    if isinstance(outcome[0], OSError):
-        raise outcome[0]
-    return outcome[0]
-
-
-def _visit(path: str) -> str:
-    libc = ctypes.CDLL(None, use_errno=True)
-    # setns(2) refuses a thread that shares its root and working directory with others.
-    _call(libc.unshare, CLONE["CLONE_FS"])
-    # The namespace may have no procfs: take along a descriptor of this one's.
-    with _opened("/proc/thread-self") as here, _opened("/proc/thread-self/ns/mnt") as home:
-        with _opened(path) as away:
-            _call(libc.setns, away, CLONE_NEWNS)
-        try:
-            table = os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=here)
-            with open(table, "rb") as file:
-                return os.fsdecode(file.read())
-        finally:
-            _call(libc.setns, home, CLONE_NEWNS)
-
-
-def _call(function: Callable[..., int], *arguments: int) -> None:
-    if function(*arguments):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

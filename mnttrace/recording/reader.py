@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def read_meta(directory: Path) -> dict[str, Any]:
 def read_columns(directory: Path, table: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
     """The columns of a table, names and values: whole, or up to the last batch that was written.
 
-    They come one at a time, so that a caller that converts them never holds all of them twice.
+    They come one at a time, so that a caller that converts them never holds many of them twice.
     Columns with few values (`schema.CATEGORIES`) are dictionaries.
 
     Raises:
@@ -64,12 +65,24 @@ def read_columns(directory: Path, table: str) -> Iterator[tuple[str, pa.ChunkedA
     with _reading(directory, table) as version:
         if _is_current(directory, table, version):
             with _opened(directory, table) as file:
-                for name in file.schema_arrow.names:
-                    yield name, file.read(columns=[name]).column(0)
+                yield from _columns(file)
             return
         rows = upgrade(version, table, _read(directory, table))
         for name, column in zip(rows.column_names, rows.columns, strict=True):
             yield name, column.dictionary_encode() if name in CATEGORIES else column
+
+
+def _columns(file: pq.ParquetFile) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Names and values; the next column is read while the caller converts one."""
+    before: tuple[str, Future[pa.Table]] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        for name in file.schema_arrow.names:
+            now = name, pool.submit(file.read, columns=[name])
+            if before:
+                yield before[0], before[1].result().column(0)
+            before = now
+        if before:
+            yield before[0], before[1].result().column(0)
 
 
 def read_coded(directory: Path, table: str, columns: list[str]) -> pa.Table:

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from mnttrace.capture.join.events import Reason, TableRead
 from mnttrace.capture.join.mount_list import namespace_key
-from mnttrace.linux import mountinfo, proc_mountinfo, statmount
+from mnttrace.linux import entered_mountinfo, mountinfo, proc_mountinfo, statmount
 from mnttrace.linux.fanotify import MountGroup
 from mnttrace.linux.namespaces import (
     MountNamespace,
@@ -23,7 +23,6 @@ from mnttrace.linux.namespaces import (
     namespace_id,
     opened_at,
     opened_by_id,
-    read_mountinfo,
     representative,
     sees_all,
 )
@@ -158,7 +157,7 @@ def _mount_table(pid: int | None, path: str, ns: int, ns_id: int) -> list[mounti
     if ns_id and statmount.available():
         return [_as_line(mount) for mount in statmount.table(ns_id)]
     with opened_at(path, ns, ns_id or None) as held:
-        return mountinfo.parse(read_mountinfo(held), path)
+        return mountinfo.parse(entered_mountinfo.read(held), path)
 
 
 def _as_line(mount: statmount.StatMount) -> mountinfo.Mount:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mnttrace.linux import namespaces
+from mnttrace.linux import entered_mountinfo, namespaces
 from mnttrace.linux.namespaces import mount_namespaces
 from tests.kernel.linux.children import (
     KEEP_BIND,
@@ -105,7 +105,7 @@ def test_a_namespace_kept_by_a_descriptor_alone() -> None:
         assert namespace.kept_by == "descriptor"
         identity = namespaces.namespace_id(namespace.path)
         assert not is_dead(identity)
-        assert namespaces.read_mountinfo(namespace.path).count("\n") > 1
+        assert entered_mountinfo.read(namespace.path).count("\n") > 1
     assert eventually(lambda: is_dead(identity))
 
 
@@ -117,7 +117,7 @@ def test_a_namespace_kept_by_a_bind_mount_alone(tmp_path: Path) -> None:
         path = f"/proc/{pid}/root{tmp_path.resolve()}/kept here"
         assert namespace.others == [namespaces.Holder("bind", pid, path)]
         identity = namespaces.namespace_id(path)
-        assert namespaces.read_mountinfo(path).count("\n") > 1
+        assert entered_mountinfo.read(path).count("\n") > 1
         assert not is_dead(identity)
     assert eventually(lambda: is_dead(identity))
 
@@ -179,7 +179,7 @@ def test_looking_keeps_no_namespace_alive() -> None:
         identity = namespaces.namespace_id(found.path)
         assert identity == found.namespace_id
         namespaces.owner_user_namespace(found.path)
-        namespaces.read_mountinfo(found.path)
+        entered_mountinfo.read(found.path)
     assert eventually(lambda: is_dead(identity))
 
 
@@ -212,9 +212,9 @@ def test_a_path_to_something_else_has_no_id(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         namespaces.namespace_id(str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError):
-        namespaces.read_mountinfo(str(tmp_path / "nothing"))
+        entered_mountinfo.read(str(tmp_path / "nothing"))
     with pytest.raises(OSError, match="Invalid argument"):
-        namespaces.read_mountinfo(str(tmp_path / "file"))
+        entered_mountinfo.read(str(tmp_path / "file"))
 
 
 def test_reading_a_foreign_table_is_reading_it_from_inside(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ ready(inum())
     with child(code, tmp_path) as (pid, _):
         inside = Path(f"/proc/{pid}/mountinfo").read_text()
         before = os.stat("/proc/self/ns/mnt").st_ino, os.getcwd()
-        assert namespaces.read_mountinfo(f"/proc/{pid}/ns/mnt") == inside
+        assert entered_mountinfo.read(f"/proc/{pid}/ns/mnt") == inside
         assert f" {tmp_path} " in inside
         assert (os.stat("/proc/self/ns/mnt").st_ino, os.getcwd()) == before
 

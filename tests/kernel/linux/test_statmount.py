@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mnttrace.linux import flags, namespaces, statmount
+from mnttrace.linux import entered_mountinfo, flags, namespaces, statmount
 from mnttrace.linux.statmount import StatMount
 from tests.kernel.linux.children import (
     KEEP_BIND,
@@ -161,7 +161,7 @@ def test_the_table_of_a_namespace_without_a_process(keep: str, tmp_path: Path) -
         found = namespaces.mount_namespaces(descriptors=True, binds=True).namespaces[int(said[0])]
         assert not found.pids
         identity = namespaces.namespace_id(found.path)
-        assert_same_tables(statmount.table(identity), namespaces.read_mountinfo(found.path))
+        assert_same_tables(statmount.table(identity), entered_mountinfo.read(found.path))
         assert len(statmount.list_mounts(identity)) > 1
     assert eventually(lambda: is_dead(identity))
     with pytest.raises(FileNotFoundError):
