@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from mnttrace.analysis.dataframes import Row, rows
+from mnttrace.analysis.frames.refusals import reasons
 from mnttrace.analysis.run import Run
 
 _REASON = ["seq", "obstacle", "reason", "in_the_way", "since_seq", "advice", "commands"]
@@ -25,12 +26,14 @@ def failed_at(run: Run, places: set[tuple[int, str]], path: str) -> list[Row]:
     Returns:
         Rows as of :class:`mnttrace.analysis.diagnosis.answers.Why`.
     """
-    operations, reasons = run.operations, run.reasons
+    operations = run.operations
     failed = operations[operations["error"] != ""]
     asked = os.path.normpath(path)
     wanted = {place for _, place in places} | {asked}
     path_of = failed["path"].map(os.path.normpath)
-    in_chroot = set(reasons.loc[reasons["path_outside"].isin(wanted), "seq"])
+    # Older recordings have the path that a caller in a chroot saw.
+    outside = reasons(run, failed[failed["root_path"].isna() & failed["root_unique"].isna()])
+    in_chroot = set(outside.loc[outside["path_outside"].isin(wanted), "seq"])
     # A path can be asked for as the caller saw it, too.
     jailed = failed[failed["root_path"].fillna("/") != "/"]
     in_chroot |= {
@@ -38,11 +41,11 @@ def failed_at(run: Run, places: set[tuple[int, str]], path: str) -> list[Row]:
         for row in rows(jailed)
         if (row["path"].removeprefix(row["root_path"]) or "/") == asked
     }
-    failed = failed.assign(path=path_of)[path_of.isin(wanted) | failed["seq"].isin(in_chroot)]
-    why = {row["seq"]: row for row in rows(reasons[reasons["seq"].isin(failed["seq"])], _REASON)}
+    failed = failed[path_of.isin(wanted) | failed["seq"].isin(in_chroot)]
+    why = {row["seq"]: row for row in rows(reasons(run, failed), _REASON)}
     found = [
         row | why.get(row["seq"], {})
-        for row in rows(failed)
+        for row in rows(failed.assign(path=path_of))
         if row["path"] == asked or row["seq"] in in_chroot or (row["ns_id"], row["path"]) in places
     ]
     since = {row.get("since_seq") for row in found} - {None}

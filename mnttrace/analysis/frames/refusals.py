@@ -85,17 +85,20 @@ class Refusal:
     is_usual: bool = False
 
 
-def refused(run: Run, most: int | None = None) -> list[Refusal]:
+def refused(
+    run: Run, most: int | None = None, operations: pd.DataFrame | None = None
+) -> list[Refusal]:
     """The failed operations that mount tables explain, in order.
 
     Args:
         run: the whole recording.
         most: look at the first so many failed operations; None: at all.
+        operations: of these; None: of all.
 
     An operation is tried on the tables as they were when it began. If it is refused there with the
     error that the kernel gave, the reason is taken for the kernel's.
     """
-    operations = run.operations
+    operations = run.operations if operations is None else operations
     failed = operations[operations["error"] != ""].head(most or len(operations))
     failed = failed[failed["error"].isin(_ERRORS) & failed["syscall"].isin(_CALLS)]
     if failed.empty:
@@ -109,8 +112,12 @@ def refused(run: Run, most: int | None = None) -> list[Refusal]:
     return [one for row in rows(failed, _ASKED) if (one := trial.of(row))]
 
 
-def reasons(run: Run) -> pd.DataFrame:
+def reasons(run: Run, operations: pd.DataFrame | None = None) -> pd.DataFrame:
     """Operations that failed, why, since when, and what can be done.
+
+    Args:
+        run: the whole recording.
+        operations: those to look at, rows of `run.operations`; None: all.
 
     Returns:
         A frame with COLUMNS, a row an operation. `ns` and `ns_id` are the caller's namespace,
@@ -124,7 +131,7 @@ def reasons(run: Run) -> pd.DataFrame:
     Raises:
         RecordingError: a table cannot be read.
     """
-    found = refused(run)
+    found = refused(run, operations=operations)
     frame = pd.DataFrame(
         {
             "seq": pd.array([one.seq for one in found], "UInt64"),
