@@ -195,7 +195,7 @@ def changed(source: bytes, folder: bytes) -> None:
 
 def takes_beneath() -> bool:
     """Whether the kernel knows MOVE_MOUNT_BENEATH (from Linux 6.5 on): flags come first."""
-    libc.syscall(SYS_MOVE_MOUNT, -1, b"", -1, b"", MOVE_MOUNT_BENEATH)
+    libc.syscall(SYS_MOVE_MOUNT, -1, b"x", -1, b"x", MOVE_MOUNT_BENEATH)
     return ctypes.get_errno() == EBADF
 
 
