@@ -163,20 +163,22 @@ class Changes:
             cause: why it left.
         """
         self._expected.pop(mount.unique, None)
-        if group and not self._has_members(group, cause):
+        slaves = self._tables.slaves(group)
+        if slaves and not self._has_members(group, cause):
             stays = mount.unique in self._tables
-            for slave in self._tables.attached(self._tables.slaves(group)):
+            for slave in self._tables.attached(slaves):
                 is_sure = stays and self._is_there(slave, cause)
                 self._expected[slave.unique] = _NewMaster(master, cause, is_sure)
 
     def _has_members(self, group: int, cause: Cause) -> bool:
         """Whether a group has members: those that went with their namespace before are still known,
         and its number may have been given to another group."""
-        members = self._tables.attached(self._tables.members(group))
         at = cause.monotonic
         return any(
-            self._pending.was_there(one.key, at) and not self._pending.went_before(one.unique, at)
-            for one in members
+            self._pending.was_there(mount.key, at)
+            and not self._pending.went_before(mount.unique, at)
+            for mount in map(self._tables.get, self._tables.members(group))
+            if mount
         )
 
     def _is_there(self, mount: MountState, cause: Cause) -> bool:
