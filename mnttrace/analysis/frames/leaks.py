@@ -211,7 +211,8 @@ def _mounts(run: Run, lives: Lives, verdicts: Verdicts) -> pd.DataFrame:
     by = pd.Index(operations["seq"]).get_indexer(lives.numbers("seq", arrived))
     comms, _ = pd.factorize(operations["comm"])
     spaces, which = np.unique(verdicts.source, return_inverse=True)
-    started, _ = pd.factorize(pd.Series(spaces).map(starters(run)).fillna(""))
+    starter = pd.Series(spaces).map(starters(run)).astype("string[pyarrow]")
+    started, _ = pd.factorize(starter.fillna(""))
     mounts = pd.DataFrame(
         {
             "mount": lives.numbers("mnt_id_unique", at),

@@ -12,8 +12,10 @@ from subprocess import CompletedProcess
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 import mnttrace
+from mnttrace.cli import group
 from mnttrace.linux.flags import MOUNT, PROPAGATION, UMOUNT
 from mnttrace.recording.schema import COLUMNS
 from mnttrace.recording.upgrade import upgrade_meta
@@ -54,22 +56,25 @@ def test_a_recording_of_format_1_is_read(command: Run) -> None:
 
 
 @pytest.mark.parametrize("table", [name for name in COLUMNS if name != "users"])
-def test_a_table_that_is_gone_is_told(table: str, tmp_path: Path, command: Run) -> None:
+def test_a_table_that_is_gone_is_told(table: str, tmp_path: Path) -> None:
     copy = tmp_path / "run.mnttrace"
     shutil.copytree(OLD, copy)
     (copy / f"{table}.parquet").unlink()
     run = mnttrace.load(copy)
     assert any(f"the file of the table {table} is gone" in text for text in run.warnings)
     assert run.at(0).empty == (table == "mounts")
+    # Eight tables and five commands: in this process, as each other one would import pandas.
+    told = {}
     for name in ("leaks", "timeline", "tree", "info"):
-        done = command(name, copy)
-        assert done.returncode == 0, done.stderr
+        done = CliRunner().invoke(group, [name, str(copy)])
+        assert done.exit_code == 0, done.output
         assert f"the file of the table {table} is gone" in done.stderr, name
-        assert "Traceback" not in done.stderr
+        told[name] = done.stdout
     # A pipeline must not take a recording without effects for one without leaks.
-    assert ("No mount is known to have" in command("leaks", copy).stdout) == (table == "effects")
-    asked = command("leaks", "--fail-on", "doubling", copy)
-    assert asked.returncode == (5 if table == "effects" else 0), asked.stderr
+    assert ("No mount is known to have" in told["leaks"]) == (table == "effects")
+    asked = CliRunner().invoke(group, ["leaks", "--fail-on", "doubling", str(copy)])
+    status = getattr(asked.exception, "exit_status", asked.exit_code)  # what main() makes of it
+    assert status == (5 if table == "effects" else 0), asked.output
 
 
 def test_a_recording_of_format_2_is_read(command: Run) -> None:
