@@ -292,3 +292,15 @@ def test_a_mount_of_an_ended_namespace_is_no_member_of_the_group_that_has_its_nu
     core.take(survey(ROOT, M(3, ROOT, "/s", minor=9), M(121, ROOT, "/slave", minor=9)))
     found = changes(core)
     assert (7, "slave", "snapshot", 121) in found
+
+
+def test_a_member_that_the_same_thread_took_later_was_in_the_group() -> None:
+    """A batch of mount events has the time at which it was begun to be read: they can be later."""
+    core = Core()
+    member = M(4, ROOT, "/t", group=5, minor=9)
+    core.take(*everything([ROOT, SHARED, member], [SLAVE_ROOT, SLAVE]))
+    private = made_private()
+    private.row["latency"] = 0
+    core.take(detached(ME, member, SLAVE), private)
+    core.take(call("umount2", path="/t", seq=6, last_detached=SLAVE.unique))
+    assert changes(core) == [(5, "direct", "kernel", 3)]

@@ -173,13 +173,17 @@ class Changes:
     def _has_members(self, group: int, cause: Cause) -> bool:
         """Whether a group has members: those that went with their namespace before are still known,
         and its number may have been given to another group."""
+        members = map(self._tables.get, self._tables.members(group))
+        return any(mount and not self._had_gone(mount, cause) for mount in members)
+
+    def _had_gone(self, mount: MountState, cause: Cause) -> bool:
+        """Whether a mount had gone before a call. What the call's own thread is reported to have
+        detached, and no call accounted for, it does after it."""
         at = cause.monotonic
-        return any(
-            self._pending.was_there(mount.key, at)
-            and not self._pending.went_before(mount.unique, at)
-            for mount in map(self._tables.get, self._tables.members(group))
-            if mount
-        )
+        if not self._pending.was_there(mount.key, at):
+            return True
+        is_others = cause.tid is None or self._pending.others_detached(mount.unique, cause.tid)
+        return is_others and self._pending.went_before(mount.unique, at)
 
     def _is_there(self, mount: MountState, cause: Cause) -> bool:
         """Whether a mount was there for certain when a call that detaches nothing ended."""
