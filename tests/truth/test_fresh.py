@@ -38,7 +38,7 @@ def test_what_happens_in_a_namespace_at_its_birth_is_told_exactly(
 ) -> None:
     with saturated(loops):
         in_namespace(SCRIPT, timeout=600)
-    _compare(Recording(tmp_path / "run.mnttrace"))
+    _compare(Recording(tmp_path / "run.mnttrace"), is_idle=loops == 0)
 
 
 def test_it_is_told_exactly_beside_one_that_takes_all_memory(in_namespace, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_it_is_told_exactly_if_the_recorder_is_stopped_again_and_again(
     _compare(Recording(tmp_path / "run.mnttrace"))
 
 
-def _compare(run: Recording) -> None:
+def _compare(run: Recording, is_idle: bool = False) -> None:
     losses = {kind: n for kind, n in run.meta["losses"].items() if not kind.startswith("sent")}
     assert not any(losses.values()), losses
 
@@ -71,7 +71,7 @@ def _compare(run: Recording) -> None:
             if way == "pivoted":
                 is_right = _is_pivoted(here, effects, calls)
             else:
-                is_right = way != "changed" or _is_changed(here, calls, birth)
+                is_right = way != "changed" or _is_changed(here, calls, birth, is_idle)
                 is_right &= _is_right(here, calls, way, birth, main)
             if not is_right:
                 wrong[f"{way} {birth}"] += 1
@@ -106,14 +106,16 @@ def _is_right(here: pd.DataFrame, calls: pd.DataFrame, way: str, birth: str, mai
     )
 
 
-def _is_changed(here: pd.DataFrame, calls: pd.DataFrame, birth: str) -> bool:
-    """Whether slaves lost their master as it was made private, and nothing else changed."""
+def _is_changed(here: pd.DataFrame, calls: pd.DataFrame, birth: str, is_idle: bool) -> bool:
+    """Whether slaves lost their master as it was made private, and nothing else changed. That they
+    did need not be told where the recorder is late: docs/limits.md."""
     some = here[here["action"] == "change"]
     if some["seq"].nunique() != 1 or calls.loc[some["seq"].iloc[0]]["propagation"] != "private":
         return False
     others = here["ns_id"].nunique() - 1 - BIRTHS[birth].receives  # see _is_right()
     slaves = (some["via"] == "slave").sum()
-    is_each = BIRTHS[birth].slaves <= slaves <= BIRTHS[birth].slaves + others
+    least = BIRTHS[birth].slaves if is_idle else 0
+    is_each = least <= slaves <= BIRTHS[birth].slaves + others
     return bool(is_each and len(some) == 1 + slaves)
 
 
