@@ -11,20 +11,17 @@ one effect.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from mnttrace.capture.join.born_mounts import take_born
 from mnttrace.capture.join.changed_mounts import ChangedMounts
-from mnttrace.capture.join.events import AnyEvent, CallEnded, MountsChanged
+from mnttrace.capture.join.events import CallEnded
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.made_mounts import MadeMounts
 from mnttrace.capture.join.mount_list import MountList, lists_of_unwatched, namespace_key
 from mnttrace.capture.join.requests import NameMount
-from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH
 from mnttrace.linux.syscalls import SyscallKind
 from mnttrace.probes.records import (
-    HOW_MADE,
     HOW_PROPAGATED,
     LIST_AFTER,
     LIST_BIRTH,
@@ -107,30 +104,3 @@ def _by_reason(lists: list[MountList]) -> tuple[list[MountList], ...]:
         elif found.reason == LIST_BIRTH:
             born.append(found)
     return made, after, born
-
-
-def made_by(events: Iterable[AnyEvent]) -> frozenset[int]:
-    """The unique ids of the mounts that calls among some events made.
-
-    What a move_mount(2) of these moved may be older: it was made if it is reported as attached.
-    """
-    made: set[int] = set()
-    moved: set[int] = set()
-    attached: set[int] = set()
-    for event in events:
-        if isinstance(event, MountsChanged):
-            attached.update(
-                change.unique_id
-                for change in event.changes
-                if change.mask & FAN_MNT_ATTACH and not change.mask & FAN_MNT_DETACH
-            )
-        elif isinstance(event, CallEnded):
-            for found in event.lists:
-                is_birth = found.reason == LIST_BIRTH
-                for entry in found.entries:
-                    if is_birth or entry.how == HOW_PROPAGATED:
-                        made.add(entry.unique)
-                    elif entry.how == HOW_MADE:
-                        is_mount = event.kind == SyscallKind.MOUNT
-                        (made if is_mount else moved).add(entry.unique)
-    return frozenset(made | (moved & attached))

@@ -129,7 +129,7 @@ class ChangedMounts:
             ]
         elif not moved:
             return
-        concerned = self._concerned(call, moved if _can_move(call) else [])
+        concerned = self._concerned(call, moved if call.can_move else [])
         for mount, entry in known:
             if concerned is None or mount.unique in concerned:
                 self._known.changes.by_call(mount, entry, call)
@@ -163,10 +163,3 @@ class ChangedMounts:
         if target is None:
             return None
         return set(self._known.tables.tree(target.unique)) if call.is_recursive else {target.unique}
-
-
-def _can_move(call: CallEnded) -> bool:
-    """Whether a call after which mounts turn out to have moved can have moved them."""
-    if call.kind == SyscallKind.MOUNT:
-        return call.mount_action == "move"
-    return call.kind in (SyscallKind.PIVOT, SyscallKind.MOVE_MOUNT)

@@ -10,6 +10,7 @@ call has explained it by the end.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Literal, NamedTuple
 
 from mnttrace.capture.join.known_mounts import KnownMounts
@@ -34,6 +35,7 @@ class Found(NamedTuple):
         is_complete: whether these are all of them.
         lines: its mount table, by mount id, for the names; empty where it could not be read.
         newest: the highest unique id that was known when the survey began.
+        moved: the mounts that can have moved since the mount table was read.
         when: the time of effects that it shows.
         counts: when a difference does: at once, as tables are all there is; when another survey
             finds it again; at the end, as no other survey follows. Of those that count at once or
@@ -46,6 +48,7 @@ class Found(NamedTuple):
     is_complete: bool
     lines: Lines
     newest: int
+    moved: AbstractSet[int]
     when: Cause
     counts: Literal["at once", "again", "at the end"]
 
@@ -142,11 +145,11 @@ class Differences:
             if entry is None:
                 continue
             if what == "attach":
-                self._attach(entry, found.lines, None if is_new else found.when)
+                self._attach(entry, found, is_new)
                 if self._known.left_to_calls is not None:
                     self._known.there_at[entry.unique] = found.when.monotonic
             elif what == "change":
-                self._change(entry, found.lines, found.when)
+                self._change(entry, found)
             elif what == "super block":
                 self._known.changes.super_blocks(
                     [entry], "snapshot", found.when, is_one_of_all=found.counts != "again"
@@ -175,7 +178,8 @@ class Differences:
             return [_Difference("attach", entry.unique, entry)]
         # A later one may have got the mount id of one that is in the table, and gone since.
         if entry.unique <= found.newest and not mount.has_moved(entry):
-            self._known.naming.from_line(mount, found.lines)
+            has_moved = entry.unique in found.moved
+            self._known.naming.from_line(mount, found.lines, has_moved)
         if self._known.changes.explains(mount, entry):
             self._known.changes.found(mount, entry, found.when)
         differences = []
@@ -229,27 +233,27 @@ class Differences:
             self._doubts[found.key] = doubts
         return confirmed
 
-    def _attach(self, entry: MountEntry, lines: Lines, when: Cause | None) -> None:
+    def _attach(self, entry: MountEntry, found: Found, is_new: bool) -> None:
         if entry.unique in self._known.tables:
             return  # twice in the list
         mount = self._known.naming.make(entry, {}, None)
-        self._known.naming.from_line(mount, lines)
-        if when is None:
+        self._known.naming.from_line(mount, found.lines, entry.unique in found.moved)
+        if is_new:
             self._known.tables.attach(mount)
         else:
-            self._known.missed(mount, when)
+            self._known.missed(mount, found.when)
 
-    def _change(self, entry: MountEntry, lines: Lines, when: Cause) -> None:
+    def _change(self, entry: MountEntry, found: Found) -> None:
         mount = self._known.tables.get(entry.unique)
         if mount is None:
             return
         if mount.has_moved(entry):
             before = self._known.rows.place(mount)
             path = self._known.tables.path_of_dentry(entry.mountpoint, entry.mountpoint_hash)
-            line: Mount | None = lines.get(entry.mount_id)
+            line: Mount | None = found.lines.get(entry.mount_id)
             if path is None and line is not None:
-                path = place_in(line, lines)
+                path = place_in(line, found.lines)
             mountpoint = Dentry(entry.mountpoint, entry.mountpoint_hash, path)
             self._known.tables.move(mount, entry.parent_unique, mountpoint)
-            self._known.rows.move(mount, "", "snapshot", when, before)
-        self._known.changes.found(mount, entry, when)
+            self._known.rows.move(mount, "", "snapshot", found.when, before)
+        self._known.changes.found(mount, entry, found.when)

@@ -95,6 +95,13 @@ class CallEnded(Event):
         return mount_action(self.row["flags_value"] if self.kind == _MOUNT else 0)
 
     @property
+    def can_move(self) -> bool:
+        """Whether mounts that turn out to have moved can have been moved by it."""
+        if self.kind == _MOUNT:
+            return self.mount_action == "move"
+        return self.kind in (SyscallKind.PIVOT, SyscallKind.MOVE_MOUNT)
+
+    @property
     def is_lazy(self) -> bool:
         """Whether it is a umount that takes all that is mounted below, too."""
         return self.kind == _UMOUNT and bool(self.flags & UMOUNT["MNT_DETACH"])

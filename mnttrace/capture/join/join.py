@@ -14,7 +14,7 @@ from collections.abc import Generator
 
 from mnttrace.capture.join import events
 from mnttrace.capture.join.busy import BusyMounts
-from mnttrace.capture.join.call_effects import Birth, made_by
+from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.events import AnyEvent, CallEnded, NamespaceListed, RoundEnded
 from mnttrace.capture.join.kernel_lists import KernelLists
 from mnttrace.capture.join.known_mounts import KnownMounts
@@ -137,7 +137,7 @@ class Join:
     def _started(self, end: RoundEnded | None) -> _Step:
         """Take the first lists, as far as they came until the survey ended, and then the rest."""
         waiting = self._starting.end()
-        self._known.left_to_calls = made_by(waiting)
+        self._known.first_lists_begin(waiting)
         for one in waiting:
             if isinstance(one, NamespaceListed | events.RoundBegan):
                 yield from self._begin(one) or ()
@@ -145,7 +145,7 @@ class Join:
             if self._asks_names(end):
                 yield
             self._source.round_ended(end)
-        self._known.left_to_calls = None
+        self._known.first_lists_end()
         for one in waiting:
             if isinstance(one, NamespaceListed):
                 self._known.first_listed(one.mounts, self._setting.when(one.at))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.limits import SURVEY_CHANGED, SURVEYS_KEPT
 from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import device_text
+from mnttrace.capture.join.moves import with_those_below
+from mnttrace.capture.join.naming import Lines
 from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.requests import NameMount, SurveySome
 from mnttrace.capture.join.setting import Setting
@@ -46,12 +49,16 @@ class _Survey:
     """A mount table that was read, and the kernel's list as far as it has come.
 
     Attributes:
-        newest: the highest unique id that was known when the table had been read.
+        lines: those of the table, by mount id.
+        newest: the highest unique id that was known when it had been read.
+        moves: how often mounts had moved by then.
         has_list: whether a part of the list has come; has_first: and the first one.
     """
 
     read: TableRead
+    lines: Lines
     newest: int
+    moves: int
     entries: list[MountEntry] = field(default_factory=list)
     has_list: bool = False
     has_first: bool = False
@@ -113,12 +120,12 @@ class KernelLists:
         ]
 
     def _unnamed_in(self, survey: _Survey, entries: list[MountEntry]) -> list[NameMount]:
-        in_table = {line.mount_id: line.device for line in survey.read.mounts}
+        moved = self._moved_since(survey, entries)
         new = [
             entry
             for entry in entries
             if entry.unique not in self._known.tables
-            and in_table.get(entry.mount_id) != device_text(entry.device)
+            and (entry.unique in moved or not _has_line(survey.lines, entry))
         ]
         return self._known.naming.ask_anew(new, {}) if new else []
 
@@ -151,7 +158,9 @@ class KernelLists:
     def table_read(self, read: TableRead) -> None:
         """The mount table of a namespace was read; its list follows, if one was asked for."""
         self._births.pop(read.key, None)
-        survey = _Survey(read, self._known.tables.newest)
+        tables = self._known.tables
+        lines = {line.mount_id: line for line in read.mounts}
+        survey = _Survey(read, lines, tables.newest, tables.moves.count)
         if read.is_listed:
             waiting = self._surveys.setdefault(read.key, [])
             waiting.append(survey)
@@ -224,6 +233,24 @@ class KernelLists:
         for kept in (self._surveys, self._changed, self._births):
             kept.pop(key, None)
 
+    def _moved_since(self, survey: _Survey, entries: list[MountEntry]) -> AbstractSet[int]:
+        """The mounts of a list that can have moved since the table was read, by themselves or with
+        what they lie on. The table is read in parts: of these it can have some as they were."""
+        if self._known.moving_until.get(survey.read.key, 0) >= survey.read.at:
+            return {entry.unique for entry in entries}
+        moved = [entry.unique for entry in entries if self._has_moved(survey, entry)]
+        return with_those_below(moved, entries) if moved else frozenset()
+
+    def _has_moved(self, survey: _Survey, entry: MountEntry) -> bool:
+        tables = self._known.tables
+        mount = tables.get(entry.unique)
+        if mount is None:
+            return False
+        if mount.has_moved(entry):  # by a call that has not ended: before the table, or after it
+            line = survey.lines.get(mount.mount_id)
+            return line is not None and line.mountpoint == tables.path(mount)
+        return tables.moves.has(entry.unique, survey.moves)
+
     def _surveyed(self, survey: _Survey, is_complete: bool) -> None:
         read, key = survey.read, survey.read.key
         if survey.has_list:
@@ -233,8 +260,9 @@ class KernelLists:
                 ns_id=read.ns_id,
                 entries=survey.entries,
                 is_complete=is_complete,
-                lines={line.mount_id: line for line in read.mounts},
+                lines=survey.lines,
                 newest=survey.newest,
+                moved=self._moved_since(survey, survey.entries),
                 when=self._setting.when(read.ended),
                 counts="at the end" if read.reason == "end" else "again",
             )
@@ -242,3 +270,9 @@ class KernelLists:
             if self._differences.are_doubtful(key):
                 self._changed.setdefault(key, max(read.ended, self._now))
         self._snapshots.take(read)
+
+
+def _has_line(lines: Lines, entry: MountEntry) -> bool:
+    """Whether a mount table has a line with the mount id and the file system of a mount."""
+    line = lines.get(entry.mount_id)
+    return line is not None and line.device == device_text(entry.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from mnttrace.capture.join.changes import Changes
 from mnttrace.capture.join.detaches import Detaches
 from mnttrace.capture.join.effect_rows import EffectRows
-from mnttrace.capture.join.events import CallEnded
+from mnttrace.capture.join.events import AnyEvent, CallEnded
 from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
@@ -16,6 +16,7 @@ from mnttrace.capture.join.naming import Naming
 from mnttrace.capture.join.outbox import Cause, Outbox
 from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.capture.join.setting import Setting
+from mnttrace.capture.join.starting import made_by, moving_until
 from mnttrace.capture.join.uncalled import UncalledMounts
 
 
@@ -35,6 +36,8 @@ class KnownMounts:
         uncalled: finds mounts that no call attached.
         left_to_calls: the mounts that calls made which are taken after the first lists, and that
             these are not to attach; None: all first lists were taken.
+        moving_until: until when calls which are taken after the first lists moved mounts, by
+            namespace.
         there_at: when mounts of the first lists were there (CLOCK_MONOTONIC, ns), as long as calls
             of before are taken.
     """
@@ -42,6 +45,7 @@ class KnownMounts:
     def __init__(self, out: Outbox, setting: Setting) -> None:
         self.tables = MountTables()
         self.left_to_calls: frozenset[int] | None = None
+        self.moving_until: dict[int, int] = {}
         self.there_at: dict[int, int] = {}
         self.pending = PendingMountEvents(out, setting.reports_all)
         self.rows = EffectRows(self.tables)
@@ -51,6 +55,16 @@ class KnownMounts:
         self.uncalled = UncalledMounts(self.tables, self.pending, self.rows, out, setting)
         self._uses_fanotify = setting.uses_fanotify
         self._first_list: list[MountList] = []
+
+    def first_lists_begin(self, waiting: list[AnyEvent]) -> None:
+        """The first lists are taken now, and some events after them."""
+        self.left_to_calls = made_by(waiting)
+        self.moving_until = moving_until(waiting)
+
+    def first_lists_end(self) -> None:
+        """The first lists were taken."""
+        self.left_to_calls = None
+        self.moving_until.clear()
 
     def waits_for(self, call: CallEnded) -> bool:
         """Whether it will be known later whether a call detached something."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 from mnttrace.capture.join.limits import DETACHED_KEPT
 from mnttrace.capture.join.mount_state import Dentry, MountState, folder
+from mnttrace.capture.join.moves import Moves
 from mnttrace.probes.records import MountEntry
 
 
@@ -23,10 +24,12 @@ class MountTables:
 
     Attributes:
         newest: the highest unique id that any of them had.
+        moves: of its mounts.
     """
 
     def __init__(self) -> None:
         self.newest = 0
+        self.moves = Moves()
         self._mounts: dict[int, MountState] = {}
         self._by_namespace: dict[int, set[int]] = {}
         # Namespaces whose root is or was here: of others only some mounts are known.
@@ -186,6 +189,7 @@ class MountTables:
         """Give a mount another parent or mount point."""
         self._unlink(mount)
         mount.parent, mount.parent_id, mount.mountpoint = parent, 0, mountpoint
+        self.moves.add(mount.unique)
         self._link(mount)
 
     def set(self, mount: MountState, group: int, master: int, flags: int) -> None:
@@ -226,6 +230,7 @@ class MountTables:
             return None
         self._unlink(mount, forget_paths=False)
         del self._mounts[unique]
+        self.moves.forget(unique)
         self._ungroup(mount)
         members = self._by_namespace[mount.key]
         members.discard(unique)

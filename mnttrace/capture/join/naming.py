@@ -107,13 +107,21 @@ class Naming:
         for line in lines.values():
             self._filesystems[line.device] = (line.fstype, line.source)
 
-    def from_line(self, mount: MountState, lines: Lines) -> None:
+    def from_line(self, mount: MountState, lines: Lines, has_moved: bool) -> None:
         """Name a mount as its mount table does, if it has a line there: that of another file system
-        is of a mount that had its mount id before."""
+        is of a mount that had its mount id before.
+
+        Args:
+            mount: the mount.
+            lines: the table.
+            has_moved: whether the mount can have moved since the table was read.
+        """
         line = lines.get(mount.mount_id)
         if line is None or line.device != mount.filesystem.device:
             return
-        place = place_in(line, lines) or mount.mountpoint.path or line.mountpoint
+        place = mount.mountpoint.path
+        if not has_moved:
+            place = place_in(line, lines) or place or line.mountpoint
         mount.filesystem = mount.filesystem._replace(fstype=line.fstype, source=line.source)
         self._tables.rename(mount, line.root, place)
 
@@ -203,13 +211,16 @@ class Naming:
 
 def place_in(line: Mount, lines: Lines) -> str | None:
     """The mount point of a mount within the file system of its parent, as a mount table has it;
-    None if that has no line for the parent."""
+    None if that has no line for the parent, or one of before or after it moved."""
     parent = lines.get(line.parent_id)
     if parent is None:
         return None
     if line.mountpoint == parent.mountpoint:
         return parent.root
-    return folder(parent.root) + line.mountpoint.removeprefix(parent.mountpoint.rstrip("/"))
+    above = parent.mountpoint.rstrip("/")
+    if not line.mountpoint.startswith(f"{above}/"):
+        return None
+    return folder(parent.root) + line.mountpoint[len(above) :]
 
 
 @lru_cache(TEXTS_KEPT)

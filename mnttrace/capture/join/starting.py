@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mnttrace.capture.join.events import AnyEvent, CallEnded, MountsChanged, NamespaceListed
 from mnttrace.capture.join.limits import STARTING_KEPT
+from mnttrace.linux.mount_events import FAN_MNT_ATTACH, FAN_MNT_DETACH
+from mnttrace.linux.syscalls import SyscallKind
+from mnttrace.probes.records import HOW_MADE, HOW_PROPAGATED, LIST_BIRTH
 
 
 class Starting:
@@ -52,3 +57,39 @@ def _size(event: AnyEvent) -> int:
     elif isinstance(event, MountsChanged):
         mounts = len(event.changes)
     return 1 + mounts
+
+
+def made_by(events: Iterable[AnyEvent]) -> frozenset[int]:
+    """The unique ids of the mounts that calls among some events made.
+
+    What a move_mount(2) of these moved may be older: it was made if it is reported as attached.
+    """
+    made: set[int] = set()
+    moved: set[int] = set()
+    attached: set[int] = set()
+    for event in events:
+        if isinstance(event, MountsChanged):
+            attached.update(
+                change.unique_id
+                for change in event.changes
+                if change.mask & FAN_MNT_ATTACH and not change.mask & FAN_MNT_DETACH
+            )
+        elif isinstance(event, CallEnded):
+            for found in event.lists:
+                is_birth = found.reason == LIST_BIRTH
+                for entry in found.entries:
+                    if is_birth or entry.how == HOW_PROPAGATED:
+                        made.add(entry.unique)
+                    elif entry.how == HOW_MADE:
+                        is_mount = event.kind == SyscallKind.MOUNT
+                        (made if is_mount else moved).add(entry.unique)
+    return frozenset(made | (moved & attached))
+
+
+def moving_until(events: Iterable[AnyEvent]) -> dict[int, int]:
+    """Until when calls among some events moved mounts, by namespace (CLOCK_MONOTONIC, ns)."""
+    until: dict[int, int] = {}
+    for event in events:
+        if isinstance(event, CallEnded) and event.row["result"] >= 0 and event.can_move:
+            until[event.key] = max(event.end, until.get(event.key, 0))
+    return until

@@ -114,6 +114,7 @@ class TablesAlone:
             is_complete=True,
             lines={line.mount_id: line for line in read.mounts},
             newest=self._known.tables.newest,
+            moved=frozenset(),
             when=when,
             counts="at once",
         )
