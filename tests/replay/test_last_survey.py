@@ -19,6 +19,7 @@ from tests.replay.build import (
     M,
     after,
     attached,
+    birth,
     call,
     dentry,
     detached,
@@ -154,3 +155,17 @@ def test_what_is_found_in_a_namespace_that_ends_meanwhile_ends_with_it() -> None
         ("detach", "namespace-death", child.unique),
         ("detach", "namespace-death", unseen.unique),
     ]
+
+
+@pytest.mark.parametrize("is_during", [False, True])
+def test_a_namespace_born_during_it_has_not_ended(is_during: bool) -> None:
+    core = Core()
+    core.take(everything([ROOT]))
+    root = M(11, group=1, ns=OTHER)
+    unshare = call("unshare", birth(root, M(12, root, "/a", ns=OTHER)), ns_target=OTHER, seq=5)
+    found: list[AnyEvent] = [*survey(ROOT, reason="end"), RoundEnded(0, "end", [NS])]
+    begin = RoundBegan(0, "end")
+    core.take([begin, unshare, *found] if is_during else [unshare, begin, *found])
+    told = [(action, via) for action, via in core.effects("action", "via")]
+    ended = [] if is_during else [("detach", "namespace-death")]
+    assert told == [("attach", "namespace-copy"), *ended]

@@ -24,6 +24,7 @@ from tests.replay.build import (
     dentry,
     detached,
     everything,
+    line,
     listed,
     made,
     survey,
@@ -125,6 +126,8 @@ def test_moved_between_the_first_table_and_its_list() -> None:
         )
         core.take(mounts_below())
         assert places(core) == [("attach", "/base/b/x/in")], read
+        shown = [(row["mountpoint"], row["parent_id"]) for row in core.of("mounts")]
+        assert shown == [(one.mountpoint, one.parent_id) for one in map(line, AFTER)]
 
 
 def test_moved_before_the_first_table() -> None:
@@ -151,3 +154,11 @@ def test_one_that_covered_another_takes_its_place() -> None:
     names = {dentry(left, "/y"): "/y", dentry(below, "/"): "/"}
     core.take(attached(YOU, below), call("mount", made(below), tid=YOU, seq=9, names=names))
     assert places(core)[-1] == ("attach", "/base/a/y")
+
+
+def test_where_a_parent_is_not_known_the_path_says_so() -> None:
+    """As in a namespace that ended before its first list."""
+    core = Core()
+    core.take(everything([ROOT]))
+    core.take(mounts_below())
+    assert places(core) == [("attach", "/…/in")]

@@ -182,7 +182,7 @@ class Join:
                 self._namespaces.endings.ask_if_due(event.at)
             case events.RoundBegan():
                 self._writer.is_held = True
-                self._source.round_began(event)
+                self._namespaces.round_began(event)
             case RoundEnded():
                 return self._round_ended(event)
             case events.LossesCounted():
@@ -283,7 +283,7 @@ class Join:
         # What was reported of namespaces that died says who ended them.
         self._known.detaches.write_unclaimed(when, everything=is_end)
         if is_end:
-            for key in sorted(self._registry.namespaces() - set(event.alive)):
+            for key in self._namespaces.not_found(event):
                 self._known.detaches.namespace_gone(key, when)
                 self._namespaces.ended(key, event.at)
         self._source.explain()

@@ -251,6 +251,17 @@ class KernelLists:
             return line is not None and line.mountpoint == tables.path(mount)
         return tables.moves.has(entry.unique, survey.moves)
 
+    def _correct(self, read: TableRead, found: Found) -> None:
+        """Have the lines of mounts that moved meanwhile show where they are, as far as is known."""
+        tables, now = self._known.tables, dict(found.lines)
+        for entry in found.entries:
+            mount = tables.get(entry.unique) if entry.unique in found.moved else None
+            path = tables.path(mount) if mount and not mount.is_root else "/…"
+            if "/…" not in path and _has_line(found.lines, entry):
+                line = found.lines[entry.mount_id]
+                now[entry.mount_id] = line._replace(parent_id=entry.parent_id, mountpoint=path)
+        read.mounts = list(now.values())
+
     def _surveyed(self, survey: _Survey, is_complete: bool) -> None:
         read, key = survey.read, survey.read.key
         if survey.has_list:
@@ -267,6 +278,8 @@ class KernelLists:
                 counts="at the end" if read.reason == "end" else "again",
             )
             self._differences.survey(found)
+            if found.moved:
+                self._correct(read, found)
             if self._differences.are_doubtful(key):
                 self._changed.setdefault(key, max(read.ended, self._now))
         self._snapshots.take(read)

@@ -159,8 +159,7 @@ class MountTables:
                 break
             parent = self.recall(mount.parent)
             if parent is None or parent.unique in seen:
-                path = mount.mountpoint.path
-                parts.append("/…" if path is None else path.rstrip("/"))
+                parts.append("/…" + (mount.mountpoint.path or "").rstrip("/"))
                 is_whole = False
                 break
             parts.append(_below(mount, parent))

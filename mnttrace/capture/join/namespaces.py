@@ -9,7 +9,13 @@ from collections.abc import Generator
 
 from mnttrace.capture.join.call_effects import Birth
 from mnttrace.capture.join.endings import Endings
-from mnttrace.capture.join.events import CallEnded, NamespaceEnded, RoundEnded, TableRead
+from mnttrace.capture.join.events import (
+    CallEnded,
+    NamespaceEnded,
+    RoundBegan,
+    RoundEnded,
+    TableRead,
+)
 from mnttrace.capture.join.identity import Identity
 from mnttrace.capture.join.known_mounts import KnownMounts
 from mnttrace.capture.join.mount_source import MountSource
@@ -58,6 +64,9 @@ class Namespaces:
         self._out = out
         # Those that were not found when all were surveyed last.
         self._absent: set[int] = set()
+        # When the last survey of all began (CLOCK_MONOTONIC, ns), and those that were born since.
+        self._surveyed = 0
+        self._born_since: set[int] = set()
 
     def used_again(self, event: CallEnded | TableRead) -> None:
         """An event may be of a namespace with the number of one that has ended."""
@@ -73,6 +82,8 @@ class Namespaces:
     def born(self, call: CallEnded, birth: Birth) -> Generator[None, None, None]:
         """A call made a namespace: have it surveyed, and find out whose it is; it stops where it
         asks."""
+        if call.end >= self._surveyed:
+            self._born_since.add(birth.key)
         row = call.row
         has_descriptor = call.kind == SyscallKind.DESCRIPTOR
         tid = row["child"] or row["tid"]
@@ -113,12 +124,22 @@ class Namespaces:
         if self._registry.namespace_identified(key, identity):
             self._selection.learn(key, identity)
 
+    def round_began(self, event: RoundBegan) -> None:
+        """All namespaces are surveyed from now on."""
+        self._surveyed = event.at
+        self._born_since.clear()
+        self._source.round_began(event)
+
+    def not_found(self, event: RoundEnded) -> list[int]:
+        """The keys of those that a survey of all did not find, but for those born meanwhile."""
+        return sorted(self._registry.namespaces() - set(event.alive) - self._born_since)
+
     def round_ended(self, event: RoundEnded) -> None:
         """All namespaces have been surveyed. One that was not found twice may be held by what is
         not looked at then, such as a descriptor, or may have ended."""
         if self._setting.can_check_namespaces:
             return  # then all are asked about
-        absent = self._registry.namespaces() - set(event.alive)
+        absent = set(self.not_found(event))
         for key in absent & self._absent:
             self.endings.doubt(key)
         self._absent = absent
@@ -142,6 +163,7 @@ class Namespaces:
     def ended(self, key: int, at: int) -> None:
         """A namespace is no more: a recording may be long, and keeps nothing of what is gone."""
         ns = self._registry.forget(key)
+        self._born_since.discard(key)
         if ns is not None:
             self._snapshots.gone(key, ns, at)
         self._known.pending.forget(key)
