@@ -70,14 +70,19 @@ def likely_of(
     found: list[int] = []
     reached = Reached(tables, gone)
     unrelated = 0
+    before: set[int] = set()
     for unique in pending.more_of_call(call):
         mount = tables.get(unique)
         if mount is None:
             belongs = False
         elif reached:
-            belongs = mount in reached or (call.is_lazy and reached.has_parent_of(mount))
+            if call.is_lazy:
+                belongs = mount in reached or reached.has_parent_of(mount)
+            else:
+                belongs = mount in reached and not _is_held(mount, before, call, pending, tables)
         else:
             belongs = mount.key == call.key
+        before.add(unique)
         if mount is not None and belongs:
             found.append(unique)
             reached.add(mount)
@@ -87,6 +92,23 @@ def likely_of(
             if is_next or unrelated > UNRELATED_PASSED:
                 break  # here the next call begins
     return found
+
+
+def _is_held(
+    mount: MountState,
+    gone: Container[int],
+    call: CallEnded,
+    pending: PendingMountEvents,
+    tables: MountTables,
+) -> bool:
+    """Whether something is mounted on a copy, so that no umount propagates to it but one that takes
+    that, too; what covers the copy is left in its place (propagate_umount() in fs/pnode.c)."""
+    return any(
+        child.mountpoint.key != mount.root.key
+        and child.unique not in gone
+        and not pending.others_detached(child.unique, call.row["tid"])
+        for child in tables.children(mount.unique)
+    )
 
 
 def begin_of(reported: list[MountState]) -> int:
