@@ -5,17 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-
 from mnttrace.capture.join.mountinfo_entries import FIRST_MADE_UP
 from mnttrace.capture.join.requests import ForgetNamespace
-from mnttrace.linux.flags import UMOUNT
 from mnttrace.linux.options import MNT_UNBINDABLE
 from mnttrace.probes.records import (
     BY_RELEASE,
-    BY_RELEASE_READ,
     HOW_COVERED,
     HOW_MADE,
     HOW_PROPAGATED,
@@ -159,24 +153,6 @@ def test_a_umount_whose_last_mount_is_not_known_takes_what_fits() -> None:
     core.take(call("umount2", seq=5, path="/a", known_by=BY_RELEASE))
     core.take(call("umount2", seq=6, path="/c", known_by=BY_RELEASE))
     assert core.effects("seq", "mnt_id_unique") == [(5, 2), (5, 102), (6, 3)]
-
-
-@pytest.mark.parametrize("covers", [False, True])
-def test_a_copy_on_which_something_lies_stays_unless_that_covers_it(covers: bool) -> None:
-    """The thread's next call takes it, and nothing but the last mounts that they freed is known."""
-    core = Core()
-    a, b = M(2, ROOT, "/a"), M(102, THERE, "/a", ns=OTHER, minor=2)
-    inside = M(103, b, "/a" if covers else "/a/in", ns=OTHER)
-    core.take(*everything([ROOT, a], [THERE, b, inside]))
-    core.take(detached(ME, a, b, inside))
-    freed: dict[str, Any] = {"known_by": BY_RELEASE_READ, "path": "/a"}
-    core.take(call("umount2", seq=5, last_detached=2, **freed))
-    there = {"ns": OTHER, "flags_value": UMOUNT["MNT_DETACH"]}
-    core.take(call("umount2", seq=6, last_detached=103, **freed, **there))
-    of_second = [(6, "direct", unique) for unique in ([103] if covers else [102, 103])]
-    of_first = [(5, "direct", 2), *([(5, "slave", 102)] if covers else [])]
-    detaches = core.effects("action", "seq", "via", "mnt_id_unique")
-    assert [one[1:] for one in detaches if one[0] == "detach"] == of_first + of_second
 
 
 def test_a_mount_that_covers_what_is_unmounted_gets_its_parent() -> None:

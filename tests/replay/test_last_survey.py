@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from mnttrace.capture.join.events import AnyEvent, RoundBegan, RoundEnded
+from mnttrace.capture.join.events import AnyEvent, NamespaceEnded, RoundBegan, RoundEnded
 from tests.replay.build import (
     ME,
     NS,
     OTHER,
+    YOU,
     Core,
     M,
     after,
@@ -26,6 +27,7 @@ from tests.replay.build import (
     everything,
     made,
     survey,
+    table,
 )
 
 ROOT = M(1, group=1)
@@ -166,6 +168,24 @@ def test_a_namespace_born_during_it_has_not_ended(is_during: bool) -> None:
     found: list[AnyEvent] = [*survey(ROOT, reason="end"), RoundEnded(0, "end", [NS])]
     begin = RoundBegan(0, "end")
     core.take([begin, unshare, *found] if is_during else [unshare, begin, *found])
-    told = [(action, via) for action, via in core.effects("action", "via")]
     ended = [] if is_during else [("detach", "namespace-death")]
-    assert told == [("attach", "namespace-copy"), *ended]
+    assert core.effects("action", "via") == [("attach", "namespace-copy"), *ended]
+
+
+@pytest.mark.parametrize("is_reported", [False, True])
+def test_one_that_was_born_and_ended_during_it_has(is_reported: bool) -> None:
+    core = Core()
+    core.take(everything([ROOT]))
+    root = M(11, group=1, ns=OTHER)
+    mounts = [root, M(12, root, "/a", ns=OTHER)]
+    unshare = call("unshare", birth(*mounts), ns_target=OTHER, seq=5)
+    core.take(RoundBegan(0, "end"), unshare)
+    if is_reported:
+        core.take(table(*mounts, reason="birth", is_listed=False), detached(YOU, *mounts))
+    else:
+        core.take(NamespaceEnded(0, OTHER))
+    core.take(survey(ROOT, reason="end"), RoundEnded(0, "end", [NS]))
+    told = [("attach", "namespace-copy"), ("detach", "namespace-death")]
+    assert core.effects("action", "via") == told
+    reasons = [row["reason"] for row in core.of("snapshots") if row["ns_id"] == OTHER]
+    assert reasons == (["birth", "gone"] if is_reported else [])

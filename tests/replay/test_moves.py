@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from mnttrace.capture.join.events import AnyEvent, CallEnded, MountNamed, RoundBegan, RoundEnded
 from mnttrace.capture.join.requests import NameMount
 from mnttrace.linux.flags import MOUNT
@@ -128,6 +130,65 @@ def test_moved_between_the_first_table_and_its_list() -> None:
         assert places(core) == [("attach", "/base/b/x/in")], read
         shown = [(row["mountpoint"], row["parent_id"]) for row in core.of("mounts")]
         assert shown == [(one.mountpoint, one.parent_id) for one in map(line, AFTER)]
+
+
+def test_moved_after_the_first_list() -> None:
+    """That is as the table shows it, though the call waits: nothing is asked."""
+    core = Core()
+    core.take(RoundBegan(0, "start"), survey(*BEFORE, reason="start"), move())
+    core.take(RoundEnded(0, "start", [NS]), mounts_below())
+    assert core.ask(NameMount) == []
+    assert places(core) == EXPECTED
+    assert [row["mountpoint"] for row in core.of("mounts")] == [one.at for one in BEFORE]
+
+
+@pytest.mark.parametrize("is_move", [False, True])
+def test_a_move_mount_that_attaches_moves_nothing(is_move: bool) -> None:
+    core = Core()
+    new = NEW if is_move else M(2020, BASE, "/base/n", source="n")
+    names = {dentry(BASE, new.place): new.place, dentry(new, "/"): "/"}
+    core.take(
+        RoundBegan(0, "start"),
+        table(*BEFORE, reason="start"),
+        [] if is_move else attached(ME, new),
+        call("move_mount", made(new), path=new.at, seq=5, names=names),
+        listed(*(AFTER if is_move else [*BEFORE, new])),
+        RoundEnded(0, "start", [NS]),
+    )
+    asked = {ask.unique for ask in core.ask(NameMount)}
+    assert asked == ({mount.unique for mount in AFTER[1:]} if is_move else {new.unique})
+
+
+def test_a_table_that_was_read_as_a_mount_moved_is_asked_for() -> None:
+    """Its call is not seen: it began before the recorder."""
+    core = Core()
+    core.take(RoundBegan(0, "start"), table(*TORN, reason="start"), listed(*AFTER))
+    core.take(RoundEnded(0, "start", [NS]))
+    assert {ask.unique for ask in core.ask(NameMount)} == {BELOW_NEW.unique}
+    core.answer()
+    core.take(mounts_below())
+    assert places(core) == [("attach", "/base/a/…/in")]
+
+
+def test_a_table_has_no_mount_where_it_never_was() -> None:
+    """It got another parent, and its call has not ended."""
+    other = M(1007, ROOT, "/other", source="other")
+    moved = replace(OLD, on=other, at="/other/a")
+    below = replace(BELOW_OLD, on=moved, at="/other/a/x")
+    core = Core()
+    core.take(everything([*BEFORE, other]))
+    core.take(table(*BEFORE, other), listed(ROOT, BASE, other, moved, below))
+    shown = {(row["mountpoint"], row["parent_id"]) for row in core.of("mounts")}
+    assert shown == {(line(one).mountpoint, line(one).parent_id) for one in [*BEFORE, other]}
+
+
+@pytest.mark.parametrize(("read", "path"), [(BEFORE, "/base/…"), (AFTER, "/base/b")])
+def test_the_last_survey_names_by_no_table_of_before(read: list[M], path: str) -> None:
+    """The call that moved it is not seen."""
+    core = Core()
+    core.take(everything(BEFORE), RoundBegan(0, "end"))
+    core.take(table(*read, reason="end"), listed(*AFTER), RoundEnded(0, "end", [NS]))
+    assert places(core) == [("move", path)]
 
 
 def test_moved_before_the_first_table() -> None:

@@ -74,7 +74,7 @@ class Detaches:
         reported = self._pending.take_of(call)
         if not reported or call.last_detached_known_by != BY_EVENT:
             gone = self._tables.attached([*missing, *reported])
-            more = likely_of(call, self._pending, self._tables, reported, gone)
+            more = likely_of(call, self._pending, self._tables, reported, gone, self.expected)
             self._pending.drop(tid, more)
             reported += more
         known = self._tables.attached(reported)

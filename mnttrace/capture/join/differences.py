@@ -251,7 +251,7 @@ class Differences:
             before = self._known.rows.place(mount)
             path = self._known.tables.path_of_dentry(entry.mountpoint, entry.mountpoint_hash)
             line: Mount | None = found.lines.get(entry.mount_id)
-            if path is None and line is not None:
+            if path is None and line is not None and entry.unique not in found.moved:
                 path = place_in(line, found.lines)
             mountpoint = Dentry(entry.mountpoint, entry.mountpoint_hash, path)
             self._known.tables.move(mount, entry.parent_unique, mountpoint)

@@ -24,7 +24,7 @@ from mnttrace.capture.join.limits import SURVEY_CHANGED, SURVEYS_KEPT
 from mnttrace.capture.join.mount_list import MountList
 from mnttrace.capture.join.mount_state import device_text
 from mnttrace.capture.join.moves import with_those_below
-from mnttrace.capture.join.naming import Lines
+from mnttrace.capture.join.naming import Lines, place_in
 from mnttrace.capture.join.outbox import Outbox
 from mnttrace.capture.join.requests import NameMount, SurveySome
 from mnttrace.capture.join.setting import Setting
@@ -236,7 +236,9 @@ class KernelLists:
     def _moved_since(self, survey: _Survey, entries: list[MountEntry]) -> AbstractSet[int]:
         """The mounts of a list that can have moved since the table was read, by themselves or with
         what they lie on. The table is read in parts: of these it can have some as they were."""
-        if self._known.moving_until.get(survey.read.key, 0) >= survey.read.at:
+        read = survey.read
+        first = self._known.first_moves.get(read.key, ())
+        if any(read.at <= one.end and one.row["monotonic"] <= read.ended for one in first):
             return {entry.unique for entry in entries}
         moved = [entry.unique for entry in entries if self._has_moved(survey, entry)]
         return with_those_below(moved, entries) if moved else frozenset()
@@ -256,7 +258,9 @@ class KernelLists:
         tables, now = self._known.tables, dict(found.lines)
         for entry in found.entries:
             mount = tables.get(entry.unique) if entry.unique in found.moved else None
-            path = tables.path(mount) if mount and not mount.is_root else "/…"
+            if mount is None or mount.is_root or mount.has_moved(entry):
+                continue
+            path = tables.path(mount)
             if "/…" not in path and _has_line(found.lines, entry):
                 line = found.lines[entry.mount_id]
                 now[entry.mount_id] = line._replace(parent_id=entry.parent_id, mountpoint=path)
@@ -286,6 +290,9 @@ class KernelLists:
 
 
 def _has_line(lines: Lines, entry: MountEntry) -> bool:
-    """Whether a mount table has a line with the mount id and the file system of a mount."""
+    """Whether a mount table has a line with the mount id and the file system of a mount, and its
+    place in that of its parent."""
     line = lines.get(entry.mount_id)
-    return line is not None and line.device == device_text(entry.device)
+    if line is None or line.device != device_text(entry.device):
+        return False
+    return line.parent_id not in lines or place_in(line, lines) is not None

@@ -16,7 +16,7 @@ from mnttrace.capture.join.naming import Naming
 from mnttrace.capture.join.outbox import Cause, Outbox
 from mnttrace.capture.join.pending import PendingMountEvents
 from mnttrace.capture.join.setting import Setting
-from mnttrace.capture.join.starting import made_by, moving_until
+from mnttrace.capture.join.starting import made_by, moves_in
 from mnttrace.capture.join.uncalled import UncalledMounts
 
 
@@ -36,8 +36,7 @@ class KnownMounts:
         uncalled: finds mounts that no call attached.
         left_to_calls: the mounts that calls made which are taken after the first lists, and that
             these are not to attach; None: all first lists were taken.
-        moving_until: until when calls which are taken after the first lists moved mounts, by
-            namespace.
+        first_moves: the calls which are taken after the first lists and moved mounts, by namespace.
         there_at: when mounts of the first lists were there (CLOCK_MONOTONIC, ns), as long as calls
             of before are taken.
     """
@@ -45,7 +44,7 @@ class KnownMounts:
     def __init__(self, out: Outbox, setting: Setting) -> None:
         self.tables = MountTables()
         self.left_to_calls: frozenset[int] | None = None
-        self.moving_until: dict[int, int] = {}
+        self.first_moves: dict[int, list[CallEnded]] = {}
         self.there_at: dict[int, int] = {}
         self.pending = PendingMountEvents(out, setting.reports_all)
         self.rows = EffectRows(self.tables)
@@ -59,12 +58,12 @@ class KnownMounts:
     def first_lists_begin(self, waiting: list[AnyEvent]) -> None:
         """The first lists are taken now, and some events after them."""
         self.left_to_calls = made_by(waiting)
-        self.moving_until = moving_until(waiting)
+        self.first_moves = moves_in(waiting, self.left_to_calls)
 
     def first_lists_end(self) -> None:
         """The first lists were taken."""
         self.left_to_calls = None
-        self.moving_until.clear()
+        self.first_moves.clear()
 
     def waits_for(self, call: CallEnded) -> bool:
         """Whether it will be known later whether a call detached something."""

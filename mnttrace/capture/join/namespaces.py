@@ -131,8 +131,14 @@ class Namespaces:
         self._source.round_began(event)
 
     def not_found(self, event: RoundEnded) -> list[int]:
-        """The keys of those that a survey of all did not find, but for those born meanwhile."""
-        return sorted(self._registry.namespaces() - set(event.alive) - self._born_since)
+        """The keys of those that a survey of all did not find, but for those that were born
+        meanwhile and have not ended, as far as is known."""
+        absent = self._registry.namespaces() - set(event.alive)
+        return sorted(key for key in absent if key not in self._born_since or self._is_over(key))
+
+    def _is_over(self, key: int) -> bool:
+        is_reported = self.endings.gone_at(key) is not None
+        return is_reported or self._known.tables.root_of(key) is None
 
     def round_ended(self, event: RoundEnded) -> None:
         """All namespaces have been surveyed. One that was not found twice may be held by what is

@@ -121,7 +121,9 @@ class Naming:
             return
         place = mount.mountpoint.path
         if not has_moved:
-            place = place_in(line, lines) or place or line.mountpoint
+            place = place_in(line, lines) or place
+            if line.parent_id not in lines:
+                place = place or line.mountpoint
         mount.filesystem = mount.filesystem._replace(fstype=line.fstype, source=line.source)
         self._tables.rename(mount, line.root, place)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from mnttrace.capture.join.events import AnyEvent, CallEnded, MountsChanged, NamespaceListed
 from mnttrace.capture.join.limits import STARTING_KEPT
@@ -86,10 +87,18 @@ def made_by(events: Iterable[AnyEvent]) -> frozenset[int]:
     return frozenset(made | (moved & attached))
 
 
-def moving_until(events: Iterable[AnyEvent]) -> dict[int, int]:
-    """Until when calls among some events moved mounts, by namespace (CLOCK_MONOTONIC, ns)."""
-    until: dict[int, int] = {}
+def moves_in(events: Iterable[AnyEvent], made: AbstractSet[int]) -> dict[int, list[CallEnded]]:
+    """The calls among some events that moved mounts, by namespace.
+
+    Args:
+        events: the events.
+        made: the mounts that calls among them made: to attach one is no move.
+    """
+    moves: dict[int, list[CallEnded]] = {}
     for event in events:
-        if isinstance(event, CallEnded) and event.row["result"] >= 0 and event.can_move:
-            until[event.key] = max(event.end, until.get(event.key, 0))
-    return until
+        if not isinstance(event, CallEnded) or event.row["result"] < 0 or not event.can_move:
+            continue
+        placed = {e.unique for found in event.lists for e in found.entries if e.how == HOW_MADE}
+        if event.kind != SyscallKind.MOVE_MOUNT or event.is_cut or placed - made:
+            moves.setdefault(event.key, []).append(event)
+    return moves

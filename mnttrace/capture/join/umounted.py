@@ -56,6 +56,7 @@ def likely_of(
     tables: MountTables,
     reported: Collection[int],
     gone: Iterable[MountState],
+    expected: Container[int],
 ) -> list[int]:
     """What of a thread's detached mounts is likely of a umount: the first of its own namespace,
     unless it is known what that lost; and from there on, all that goes along with those.
@@ -66,20 +67,27 @@ def likely_of(
         tables: the mount tables before it.
         reported: what is known to be of this call.
         gone: that, and what its namespace lacks after it.
+        expected: mounts that were to go with an earlier call.
     """
     found: list[int] = []
     reached = Reached(tables, gone)
-    unrelated = 0
-    before: set[int] = set()
+    unrelated, tid = 0, call.row["tid"]
+    before = set(reported)
     for unique in pending.more_of_call(call):
         mount = tables.get(unique)
         if mount is None:
             belongs = False
+        elif reached and call.is_lazy:
+            belongs = mount in reached or reached.has_parent_of(mount)
         elif reached:
-            if call.is_lazy:
-                belongs = mount in reached or reached.has_parent_of(mount)
-            else:
-                belongs = mount in reached and not _is_held(mount, before, call, pending, tables)
+            below = [
+                child
+                for child in tables.children(mount.unique)
+                if child.unique not in before
+                and child.unique not in expected
+                and not pending.others_detached(child.unique, tid)
+            ]
+            belongs = mount in reached and not _stays(mount, below)
         else:
             belongs = mount.key == call.key
         before.add(unique)
@@ -94,21 +102,10 @@ def likely_of(
     return found
 
 
-def _is_held(
-    mount: MountState,
-    gone: Container[int],
-    call: CallEnded,
-    pending: PendingMountEvents,
-    tables: MountTables,
-) -> bool:
-    """Whether something is mounted on a copy, so that no umount propagates to it but one that takes
-    that, too; what covers the copy is left in its place (propagate_umount() in fs/pnode.c)."""
-    return any(
-        child.mountpoint.key != mount.root.key
-        and child.unique not in gone
-        and not pending.others_detached(child.unique, call.row["tid"])
-        for child in tables.children(mount.unique)
-    )
+def _stays(mount: MountState, below: Iterable[MountState]) -> bool:
+    """Whether a umount that takes one mount skips a copy of it: one that is locked, or has mounts
+    below it other than one that covers its root (propagate_umount() in fs/pnode.c)."""
+    return mount.locked or any(child.mountpoint.key != mount.root.key for child in below)
 
 
 def begin_of(reported: list[MountState]) -> int:
