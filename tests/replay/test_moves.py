@@ -215,11 +215,3 @@ def test_one_that_covered_another_takes_its_place() -> None:
     names = {dentry(left, "/y"): "/y", dentry(below, "/"): "/"}
     core.take(attached(YOU, below), call("mount", made(below), tid=YOU, seq=9, names=names))
     assert places(core)[-1] == ("attach", "/base/a/y")
-
-
-def test_where_a_parent_is_not_known_the_path_says_so() -> None:
-    """As in a namespace that ended before its first list."""
-    core = Core()
-    core.take(everything([ROOT]))
-    core.take(mounts_below())
-    assert places(core) == [("attach", "/…/in")]

@@ -260,9 +260,9 @@ class KernelLists:
             mount = tables.get(entry.unique) if entry.unique in found.moved else None
             if mount is None or mount.is_root or mount.has_moved(entry):
                 continue
-            path = tables.path(mount)
-            if "/…" not in path and _has_line(found.lines, entry):
-                line = found.lines[entry.mount_id]
+            path, line = tables.path(mount), found.lines.get(entry.mount_id)
+            is_known = mount.parent in tables and "/…" not in path
+            if line and is_known and line.device == mount.filesystem.device:
                 now[entry.mount_id] = line._replace(parent_id=entry.parent_id, mountpoint=path)
         read.mounts = list(now.values())
 

@@ -159,7 +159,8 @@ class MountTables:
                 break
             parent = self.recall(mount.parent)
             if parent is None or parent.unique in seen:
-                parts.append("/…" + (mount.mountpoint.path or "").rstrip("/"))
+                path = mount.mountpoint.path
+                parts.append("/…" if path is None else path.rstrip("/"))
                 is_whole = False
                 break
             parts.append(_below(mount, parent))
