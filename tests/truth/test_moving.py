@@ -48,7 +48,8 @@ def test_what_comes_into_a_tree_that_moved_has_its_path(
     ours = ours[ours["action"].isin(["attach", "detach"])]
     ours = ours[_are_of_their_round(ours, run.operations)]
     ours = ours[ours["source"] != ours["source"].iloc[-1]]  # that one may be half over
-    assert set(ours["evidence"]) == {"kernel"}
+    # A later list can be what shows that a copy went with its umount.
+    assert set(ours["evidence"]) <= {"kernel", "snapshot"}
     # Of a namespace that ended before the first lists the parents are not known.
     begun = run.snapshots[run.snapshots["reason"] == "start"]["ended"].max()
     folder = f"{tmp_path}/base"
