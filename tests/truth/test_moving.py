@@ -20,6 +20,8 @@ from tests.truth.moving import WAYS, rounds
 
 SECONDS = 1 if IS_SHORT else 3
 
+Effect = tuple[str, str, str]  # call, action, via
+
 SCRIPT = f"""
 mkdir base; mount -t tmpfs --make-private base base
 mkdir base/here base/there base/old; mount -t tmpfs --make-shared here base/here
@@ -65,11 +67,13 @@ def test_what_comes_into_a_tree_that_moved_has_its_path(
     mounts = run.operations[run.operations["source"].isin(ours["source"])]
     sources = mounts[mounts["monotonic"] > begun]["source"]
     assert {source.rpartition(" ")[0] for source in sources} == {" ".join(one) for one in rounds()}
-    each = ours.groupby(["source", "action", "via"], observed=True).size()
-    told: dict[str, dict[tuple[str, str], int]] = {source: {} for source in sources}
-    for (source, action, via), number in each.items():
-        if source in told:
-            told[source][action, via] = number
+    calls = run.operations.set_index("seq")["syscall"]
+    ours = ours[ours["source"].isin(sources)]
+    told: dict[str, list[Effect]] = {source: [] for source in sources}
+    for row in ours.itertuples():
+        call = "" if pd.isna(row.seq) else str(calls[row.seq])
+        told[row.source].append((call, row.action, row.via))
+    assert ours.groupby("source")["seq"].nunique().eq(2).all(), "of other calls than its two"
     assert {source: one for source, one in told.items() if not _is_whole(source, one)} == {}
     _compare_tables(run, ours[ours["source"].isin(sources[-30:])])
 
@@ -83,10 +87,11 @@ def _are_of_their_round(effects: pd.DataFrame, calls: pd.DataFrame) -> np.ndarra
     return (effects["via"] == "direct").to_numpy() | (effects["ns_id"].to_numpy() == born)
 
 
-def _is_whole(source: str, told: dict[tuple[str, str], int]) -> bool:
-    """Whether a mount came to both namespaces and went from both."""
+def _is_whole(source: str, told: list[Effect]) -> bool:
+    """Whether a mount came to both namespaces with its call, and went from both with a umount."""
     via = "peer" if source.split(" ")[1] == "peer" else "slave"
-    return told == {(action, by): 1 for action in ("attach", "detach") for by in ("direct", via)}
+    both = [("mount", "attach"), ("umount2", "detach")]
+    return sorted(told) == sorted((*one, by) for one in both for by in ("direct", via))
 
 
 def _compare_tables(run: Recording, effects: pd.DataFrame) -> None:

@@ -24,7 +24,7 @@ class MountTables:
 
     Attributes:
         newest: the highest unique id that any of them had.
-        moves: of its mounts.
+        moves: which of them moved, and in what order.
     """
 
     def __init__(self) -> None:

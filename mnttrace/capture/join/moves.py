@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which mounts moved, and when: a mount table that was read before has them elsewhere."""
+"""Which mounts moved, and in what order: a mount table that was read before has them elsewhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Moves:
         self._last.pop(unique, None)
 
     def has(self, unique: int, since: int) -> bool:
-        """Whether a mount has moved since there were so many moves."""
+        """Whether a mount has moved since :attr:`count` was this."""
         return self._last.get(unique, 0) > since
 
 
