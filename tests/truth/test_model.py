@@ -67,6 +67,17 @@ def test_slaves_of_slaves(both: Both) -> None:
     assert len(both.effects) == 4
 
 
+def test_a_copy_that_two_of_a_tree_take_along_is_of_that_with_its_root(both: Both) -> None:
+    both.mount("host", "/a").mount("host", "/a/a").change("host", "/a/a", "shared")
+    both.mount("host", "/a/a/b").bind("host", "/a/a", "/a/b").change("host", "/a/b", "slave")
+    both.change("host", "/a/b", "shared").bind("host", "/a/b", "/b").mount("host", "/a/b/b")
+    original = both.see("host", "/a/b/b")
+    copy = both.see("host", "/b/b")
+    both.umount("host", "/a", lazy=True)
+    [gone] = [effect for effect in both.effects if effect.mount.id == copy.id]
+    assert (gone.via, gone.copy_of) == ("peer", original.id)
+
+
 def test_a_copy_that_bears_a_covered_one_stays(both: Both) -> None:
     both.change("host", "/", "shared").copy("host", "slave").change("slave", "/", "slave")
     both.mount("host", "/a").mount("host", "/a/b").change("slave", "/a/b", "private")

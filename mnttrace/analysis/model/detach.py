@@ -27,11 +27,11 @@ def detach_propagating(tables: Tables, root: MountId) -> None:
     The mounts that covered a detached copy then lie on what the copy was attached to.
     """
     tree = {mount.id: mount for mount in tables.tree(root)}
-    candidates = _candidates(tables, tree)
     # Copies of the mount itself are unlocked, whether they go or not: propagate_mount_unlock().
-    for id, (_, original) in candidates.items():
-        if original == root and tables.mounts[id].locked:
-            tables.put(tables.mounts[id]._replace(locked=False))
+    for copy, _ in _copies(tables, tables.mounts[root]):
+        if copy.locked and copy.id not in tree:
+            tables.put(copy._replace(locked=False))
+    candidates = _candidates(tables, tree)
     going = _acceptable(tables, tree, {id: tables.mounts[id] for id in candidates})
     gone = tree | going
     uncovered = [
@@ -51,19 +51,33 @@ def detach_propagating(tables: Tables, root: MountId) -> None:
         tables.put(tables.mounts[id]._replace(parent=spot.mount, place=spot.place))
 
 
-def _candidates(tables: Tables, tree: dict[MountId, Mount]) -> dict[MountId, tuple[Via, MountId]]:
-    """The mounts at the places of a tree's mounts under all receivers of their parents.
+def _copies(tables: Tables, mount: Mount) -> list[tuple[Mount, Via]]:
+    """The mounts at the place of a mount under all receivers of its parent, and how a umount of it
+    comes to each."""
+    parent = tables.mounts.get(mount.parent)
+    receivers = tables.receivers(parent) if parent else []
+    found = [(tables.child(Spot(one.id, mount.place)), via) for one, via in receivers]
+    return [(copy, via) for copy, via in found if copy is not None]
 
-    With how the umount reaches each, and the mount of the tree that it is a copy of.
+
+def _candidates(tables: Tables, tree: dict[MountId, Mount]) -> dict[MountId, tuple[Via, MountId]]:
+    """The copies of a tree's mounts, with how the umount comes to each, and of which mount it is.
+
+    Of several that come to it, that is the first with the same root; if none has that, the first.
     """
     found: dict[MountId, tuple[Via, MountId]] = {}
     for mount in tree.values():
-        parent = tables.mounts.get(mount.parent)
-        for receiver, via in tables.receivers(parent) if parent else ():
-            copy = tables.child(Spot(receiver.id, mount.place))
-            if copy is not None and copy.id not in tree:
-                found.setdefault(copy.id, (via, mount.id))
+        for copy, via in _copies(tables, mount):
+            if copy.id in tree:
+                continue
+            _, first = found.setdefault(copy.id, (via, mount.id))
+            if _is_alike(copy, mount) and not _is_alike(copy, tree[first]):
+                found[copy.id] = via, mount.id
     return found
+
+
+def _is_alike(one: Mount, other: Mount) -> bool:
+    return (one.device, one.root) == (other.device, other.root)
 
 
 def _acceptable(
