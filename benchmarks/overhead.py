@@ -129,32 +129,34 @@ def missing() -> dict[str, str]:
     return {name: f"no {tool}" for name, tool in needs.items() if not shutil.which(tool)}
 
 
-def timed(what: str, times: int, tracer: str) -> float:
-    """Seconds of a workload's loop under a tracer."""
+def timed(what: str, times: int, tracer: str, clock: str) -> float:
+    """Seconds of a workload's loop under a tracer, by a clock of workloads.py: took or used."""
     script = [sys.executable, str(HERE / "workloads.py"), what, str(times)]
     with TRACERS[tracer]() as before:
         done = subprocess.run([*before, *script], capture_output=True, text=True, check=False)
-    told = [line for line in done.stdout.splitlines() if line.startswith("took ")]
+    told = [line for line in done.stdout.splitlines() if line.startswith(f"{clock} ")]
     if done.returncode or not told:
         sys.exit(f"{what} under {tracer}: status {done.returncode}\n{done.stderr}")
     return float(told[0].split()[1])
 
 
-def inside(what: str, times: int, rounds: int, tracers: list[str]) -> None:
+def inside(what: str, times: int, rounds: int, tracers: list[str], clock: str) -> None:
     """Measure one workload, in its mount namespace; the figures as JSON on stdout."""
     found: dict[str, list[float]] = {tracer: [] for tracer in tracers}
     for number in range(rounds):
         order = list(tracers)
         random.Random(number).shuffle(order)
         for tracer in order:
-            found[tracer].append(timed(what, times, tracer))
+            found[tracer].append(timed(what, times, tracer, clock))
     print(json.dumps(found))
 
 
-def measure(workload: Workload, rounds: int, tracers: list[str]) -> dict[str, list[float]]:
+def measure(
+    workload: Workload, rounds: int, tracers: list[str], clock: str = "took"
+) -> dict[str, list[float]]:
     """Seconds of each round, by tracer."""
     words = ["--inside", workload.what, str(workload.times), "--rounds", str(rounds)]
-    words += ["--tracers", "/".join(tracers)]
+    words += ["--tracers", "/".join(tracers), "--clock", clock]
     if workload.runtime:
         told = beside(workload.runtime, __file__, words)
     else:
@@ -181,13 +183,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--tracers", default="")
     parser.add_argument("--inside", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--clock", default="took", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     absent = missing()
     names = asked.tracers.split("/") if asked.tracers and not asked.inside else list(TRACERS)
     tracers = [name for name in names if name not in absent]
     if asked.inside:
         what, times = asked.inside
-        inside(what, int(times), asked.rounds, asked.tracers.split("/"))
+        inside(what, int(times), asked.rounds, asked.tracers.split("/"), asked.clock)
         return
     facts = machine()
     print(", ".join(f"{name} {fact}" for name, fact in facts.items()))

@@ -1,7 +1,8 @@
 # SPDX-FileCopyrightText: The mnttrace authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is timed while something traces it; each prints the seconds that its loop took.
+"""What is timed while something traces it; each prints the seconds that its loop took, and the
+seconds of processor time that the thread and its children used for it.
 
     workloads.py NAME TIMES
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -74,6 +76,12 @@ def calls(times: int) -> None:
         os.getppid()
 
 
+def processor_time() -> float:
+    """Of this thread, and of its children that have ended; in seconds."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.thread_time() + children.ru_utime + children.ru_stime
+
+
 NAMED: dict[str, Callable[[int], None]] = {
     one.__name__: one for one in (pairs, births, rbind, containers, processes, files, calls)
 }
@@ -82,9 +90,10 @@ NAMED: dict[str, Callable[[int], None]] = {
 def main() -> None:
     name, times = sys.argv[1], int(sys.argv[2])
     NAMED[name](max(1, times // 20))  # warm
-    start = time.monotonic()
+    start, used = time.monotonic(), processor_time()
     NAMED[name](times)
-    print("took", time.monotonic() - start, flush=True)
+    print("took", time.monotonic() - start)
+    print("used", processor_time() - used, flush=True)
 
 
 if __name__ == "__main__":

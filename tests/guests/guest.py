@@ -79,13 +79,22 @@ class Guest:
         qemu: a folder with QEMU, as of :meth:`packages.Archive.qemu`.
         kernel: a folder with a kernel, as of :meth:`packages.Archive.kernel`.
         root: what it has for its root; the checkout is put there.
+        counts: whether its clock counts instructions, one a nanosecond; it has one processor then.
 
     Attributes:
         release: the kernel's, such as 6.1.0-50-cloud-amd64.
     """
 
-    def __init__(self, machine: Machine, qemu: Path, kernel: Path, root: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        qemu: Path,
+        kernel: Path,
+        root: Path = Path("/"),
+        counts: bool = False,
+    ) -> None:
         self._machine = machine
+        self._counts = counts
         self._qemu = qemu
         self._kernel = kernel
         self._root = root
@@ -130,7 +139,8 @@ class Guest:
         for place in ("qemu", "seabios"):
             command += ["-L", str(self._qemu / "usr/share" / place)]
         command += [*self._machine.words, "-object", memory, "-no-reboot"]
-        command += ["-smp", "2", "-m", MEMORY, "-display", "none"]
+        processors = ["-icount", "shift=0,sleep=off"] if self._counts else ["-smp", "2"]
+        command += [*processors, "-m", MEMORY, "-display", "none"]
         command += ["-serial", f"file:{console}", "-kernel", str(self._image)]
         command += ["-initrd", str(folder / "initial"), "-append", words]
         for tag in tags:
