@@ -47,7 +47,8 @@ class Story:
         Args:
             at: their positions; NONE for none.
         """
-        new = np.array(sorted({*at.tolist()} - self._kept.keys() - {NONE}), int)
+        wanted = {one for one in at.tolist() if one != NONE and one not in self._kept}
+        new = np.array(sorted(wanted), int)
         if not len(new):
             return
         self._kept.update(zip(new.tolist(), _rows(self._effect_columns, new), strict=True))

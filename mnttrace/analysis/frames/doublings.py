@@ -67,13 +67,24 @@ def doublings(run: Run) -> pd.DataFrame:
         starter=counts["by"].map(starters(run)).astype("string[pyarrow]").fillna("")
     ).sort_values("seq")
     keys = ["ns_id", "ns", "comm", "source_path"]
+    groups = [*keys, "starter"]
     found = [
-        (*key[:4], *_row(run, growing))
-        for key, group in counts.groupby([*keys, "starter"], observed=True, sort=False)
-        if len(growing := _growing(group)) >= _BINDS
+        (*key[:4], *_row(run, _growing(group)))
+        for key, group in _with_growth(counts, groups).groupby(groups, observed=True, sort=False)
     ]
     frame = pd.DataFrame(found, columns=_FOUND).astype(_DTYPES)
     return frame.assign(name=frame["ns_id"].map(labels(run)).astype("string[pyarrow]"))
+
+
+def _with_growth(binds: pd.DataFrame, groups: list[str]) -> pd.DataFrame:
+    """The binds of those groups of which each of the last made more than the one before."""
+    grouped = binds.groupby(groups, observed=True, sort=False)
+    grows = binds["made"] >= _GROWTH * grouped["made"].shift()
+    number = grouped.ngroup()
+    is_last = grouped.cumcount(ascending=False) < _BINDS - 1
+    enough = grows[is_last].groupby(number[is_last]).agg(["size", "all"])
+    growing = enough.index[enough["all"] & (enough["size"] == _BINDS - 1)]
+    return binds[number.isin(growing)]
 
 
 def _growing(binds: pd.DataFrame) -> pd.DataFrame:
