@@ -106,6 +106,27 @@ struct process_scratch {
 	char command_line[COMMAND_LINE_SIZE];
 };
 
+#ifdef CALLS_BY_FUNCTION
+/*
+ * Programs on the functions that calls are made by, such as __x64_sys_mount(), where they begin and
+ * where they return: all by few links, whose cookie for a function is the number in `traits`. They
+ * run with preemption disabled, and see 32-bit calls as others. The context is the processor's
+ * registers; the function's one argument are those of user space.
+ */
+static u64 (*attach_cookie)(void *context) = (void *)174;
+
+struct enter_context {
+	u64 registers[1];
+};
+
+struct exit_context {
+	u64 registers[1];
+};
+
+#define NUMBER_OF(ctx, level) ((u32)attach_cookie(ctx))
+#define RESULT_OF(ctx) ((s64)(ctx)->registers[REGISTER_OF_RESULT / 8])
+#else
+/* Programs on tracepoints. */
 struct enter_context {
 	u64 common;
 	s64 number;
@@ -117,6 +138,10 @@ struct exit_context {
 	s64 number;
 	s64 result;
 };
+
+#define NUMBER_OF(ctx, level) ((u32)(ctx)->number + (IS_COMPAT(level) ? COMPAT_CALLS : 0))
+#define RESULT_OF(ctx) ((ctx)->result)
+#endif
 
 struct arguments {
 	u64 value[8];
@@ -158,12 +183,6 @@ BPF_HASH(followed, u32, u8, 65536);
 #define ASK_THREAD 0x21
 
 #define TS_COMPAT 2
-
-/* A call's number, as its tracepoint has it, in `traits`. */
-static __always_inline u32 number_of(s64 number, u32 level)
-{
-	return (u32)number + (IS_COMPAT(level) ? COMPAT_CALLS : 0);
-}
 
 /* Whether this thread is in a 32-bit call: see in_ia32_syscall() of x86. */
 static __always_inline bool is_in_compat_call(void)

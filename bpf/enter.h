@@ -64,7 +64,7 @@ static __always_inline int enter_call(struct enter_context *ctx, u32 level)
 {
 	u64 thread = bpf_get_current_pid_tgid();
 	struct inflight call = {};
-	u32 number = number_of(ctx->number, level), zero = 0, i;
+	u32 number = NUMBER_OF(ctx, level), zero = 0, i;
 	struct traits *t = traits.lookup(&number);
 
 	if (!t)
@@ -159,11 +159,48 @@ static __always_inline int pass_on(struct enter_context *ctx, u32 count, u32 lev
 	return 0;
 }
 
+#ifdef CALLS_BY_FUNCTION
+/* A traced call begins: keep its arguments, as above. */
+static __always_inline int pass_on_function(struct enter_context *ctx, u32 level)
+{
+	u32 number = NUMBER_OF(ctx, level), i;
+	struct traits *t = traits.lookup(&number);
+	u64 user = ctx->registers[REGISTER_OF_0 / 8];
+	struct arguments given = {};
+
+	if (!t || !t->count)
+		return 0;
+	if (number < COMPAT_CALLS) {
+		given.value[0] = FIELD(u64, user, CALL_ARGUMENT_0);
+		given.value[1] = FIELD(u64, user, CALL_ARGUMENT_1);
+		given.value[2] = FIELD(u64, user, CALL_ARGUMENT_2);
+		given.value[3] = FIELD(u64, user, CALL_ARGUMENT_3);
+		given.value[4] = FIELD(u64, user, CALL_ARGUMENT_4);
+	}
+#ifdef COMPAT_ARGUMENT_0
+	else {
+		given.value[0] = FIELD(u32, user, COMPAT_ARGUMENT_0);
+		given.value[1] = FIELD(u32, user, COMPAT_ARGUMENT_1);
+		given.value[2] = FIELD(u32, user, COMPAT_ARGUMENT_2);
+		given.value[3] = FIELD(u32, user, COMPAT_ARGUMENT_3);
+		given.value[4] = FIELD(u32, user, COMPAT_ARGUMENT_4);
+		if (number == COMPAT_CALLS + COMPAT_OLDUMOUNT)
+			given.value[1] = 0;
+	}
+#endif
+#pragma clang loop unroll(full)
+	for (i = 0; i < 5; i++)
+		if (i >= t->count)
+			given.value[i] = 0;
+	return pass_on(ctx, t->count, level, &given);
+}
+#endif
+
 #ifdef COMPAT
 /* Any call of any process begins: of 32-bit ones that are traced, keep the arguments as above. */
 static __always_inline int pass_on_compat(struct enter_context *ctx, u32 level)
 {
-	u32 number = number_of(ctx->number, level), i;
+	u32 number = NUMBER_OF(ctx, level), i;
 	struct traits *t = is_in_compat_call() ? traits.lookup(&number) : NULL;
 	struct arguments given = {};
 
@@ -181,7 +218,7 @@ static __always_inline int pass_on_compat(struct enter_context *ctx, u32 level)
 
 static __always_inline int send_enter_paths(struct enter_context *ctx, u32 level)
 {
-	u32 number = number_of(ctx->number, level);
+	u32 number = NUMBER_OF(ctx, level);
 	struct traits *t = traits.lookup(&number);
 	u32 slot = t ? OF_ENTER(t->count, level) : SLOTS;
 	struct path_scratch *s = path_scratch.lookup(&slot);

@@ -142,8 +142,8 @@ static __always_inline bool begin_list(u32 slot, struct traits *t, struct inflig
 static __always_inline int leave_call(struct exit_context *ctx, u32 level)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	u32 number = number_of(ctx->number, level), zero = 0, slot = OF_CALL(level);
-	s64 result = IS_COMPAT(level) ? (s32)ctx->result : ctx->result;
+	u32 number = NUMBER_OF(ctx, level), zero = 0, slot = OF_CALL(level);
+	s64 result = number < COMPAT_CALLS ? RESULT_OF(ctx) : (s32)RESULT_OF(ctx);
 	struct traits *t = traits.lookup(&number);
 	struct inflight *call = inflight.lookup(&thread);
 	struct operation_scratch *s = operation_scratch.lookup(&slot);
@@ -250,7 +250,7 @@ static __always_inline int leave_removal(struct exit_context *ctx, u32 level)
 	struct operation_scratch *s = operation_scratch.lookup(&slot);
 	struct recorder *own = recorder.lookup(&zero);
 
-	if (!s || !own || ctx->result)
+	if (!s || !own || RESULT_OF(ctx))
 		return 0;
 	struct operation_record *r = &s->record;
 
@@ -267,7 +267,7 @@ static __always_inline int leave_removal(struct exit_context *ctx, u32 level)
 
 	__builtin_memset(r, 0, sizeof(*r));
 	r->kind = RECORD_OPERATION;
-	r->number = ctx->number;
+	r->number = NUMBER_OF(ctx, level);
 	r->entered = r->left = entered;
 	r->mntns_before = r->mntns_after = mntns_inode(mntns);
 	r->mntns_id_before = r->mntns_id_after = mntns_id(mntns);

@@ -17,6 +17,9 @@
  *   leave → walk → walk → … → leave_paths → … → finish
  *   leave_remove → walk_removal → … → finish_removal
  *
+ * Where they can be, programs are on the functions of the calls in place of tracepoints, and there
+ * is one enter program, enter_function: see calls.h.
+ *
  * On some kernels each program is attached four times, as NAME and NAME_retry1 to 3: see calls.h.
  *
  * A system call's tracepoint does not see the calls of 32-bit programs. For these there is, on
@@ -51,6 +54,11 @@
 		return call(ctx, ##__VA_ARGS__);                                                   \
 	}
 
+#ifdef CALLS_BY_FUNCTION
+#define LEVEL(suffix, level)                                                                       \
+	PROGRAM(enter_function##suffix, enter_context, pass_on_function, level)                    \
+	BEHIND(suffix, level)
+#else
 #define LEVEL(suffix, level)                                                                       \
 	ENTER(1, suffix, level, A(0))                                                              \
 	ENTER(2, suffix, level, A(0), A(1))                                                        \
@@ -58,6 +66,7 @@
 	ENTER(4, suffix, level, A(0), A(1), A(2), A(3))                                            \
 	ENTER(5, suffix, level, A(0), A(1), A(2), A(3), A(4))                                      \
 	BEHIND(suffix, level)
+#endif
 #define BEHIND(suffix, level)                                                                      \
 	PROGRAM(enter##suffix, enter_context, enter_call, level)                                   \
 	PROGRAM(enter_paths##suffix, enter_context, send_enter_paths, level)                       \

@@ -119,9 +119,11 @@ class Recorder:
             "traced": self._probes.traced,
             "missing": self._probes.missing,
             "backend": self._probes.backend,
+            "calls_by": self._probes.calls_by,
             "sees": {
                 "mounts made": self._probes.can_walk,
                 "mounts detached": self.session.sees_detached,
+                "32-bit calls": self._probes.sees_compat_calls,
             },
         }
 

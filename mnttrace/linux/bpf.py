@@ -13,15 +13,17 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 _SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_NEXT_KEY = 0, 1, 2, 4
-_PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN = 5, 15, 17
+_PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 5, 15, 17, 28
 _MISSES = 208  # recursion_misses of struct bpf_prog_info, since 5.12
 KPROBE, TRACEPOINT, RAW_TRACEPOINT, TRACING = 2, 5, 17, 26  # types of programs
 FENTRY, FEXIT = 24, 25  # where one of type TRACING is attached
+KPROBE_MULTI = 42  # where one of type KPROBE is attached, to many functions (from 5.18 on)
+_AT_RETURN = 1  # BPF_F_KPROBE_MULTI_RETURN
 _NAME = 15  # bytes of a name that the kernel keeps
 _LOG = 1 << 20  # bytes for what the verifier says
 # r0 = 0; exit
@@ -110,7 +112,8 @@ def load_program(kind: int, code: bytes, name: str = "", attach: int = 0, functi
         kind: its type, such as :data:`TRACEPOINT`.
         code: its instructions.
         name: for those who list programs.
-        attach: of type :data:`TRACING`: :data:`FENTRY` or :data:`FEXIT`.
+        attach: of type :data:`TRACING`: :data:`FENTRY` or :data:`FEXIT`; of type :data:`KPROBE`:
+            :data:`KPROBE_MULTI` or 0.
         function: of type :data:`TRACING`: the number of the function in the kernel's BTF.
 
     Returns:
@@ -148,6 +151,50 @@ def open_raw_tracepoint(program: int, name: str | None = None) -> int:
     called = ctypes.create_string_buffer(name.encode()) if name else None
     at = ctypes.addressof(called) if called else 0
     return _check(_bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI4x", at, program)))
+
+
+def attach_to_functions(program: int, cookies: Mapping[str, int], at_exit: bool) -> int:
+    """Attach a program of type :data:`KPROBE` for :data:`KPROBE_MULTI` to functions of the kernel.
+
+    Args:
+        program: its descriptor.
+        cookies: name of a function → the number that the program gets there by
+            bpf_get_attach_cookie().
+        at_exit: where they return.
+
+    Returns:
+        A descriptor that keeps it attached.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    texts = [ctypes.create_string_buffer(name.encode()) for name in cookies]
+    names = struct.pack(f"={len(texts)}Q", *map(ctypes.addressof, texts))
+    numbers = struct.pack(f"={len(texts)}Q", *cookies.values())
+    lists = [ctypes.create_string_buffer(raw, len(raw)) for raw in (names, numbers)]
+    at_names, at_numbers = map(ctypes.addressof, lists)
+    link = (program, 0, KPROBE_MULTI, 0, _AT_RETURN * at_exit, len(texts), at_names, 0, at_numbers)
+    return _check(_bpf(_LINK_CREATE, struct.pack("=IIIIIIQQQ", *link)))
+
+
+def takes_functions(names: Iterable[str]) -> bool:
+    """Whether a program can be attached to functions of the kernel, all of them at once, where they
+    begin and where they return: one that does nothing is.
+
+    Args:
+        names: of the functions.
+    """
+    program = _load(KPROBE, _ZERO + _EXIT, attach=KPROBE_MULTI)
+    if program < 0:
+        return False
+    try:
+        for at_exit in (False, True):
+            os.close(attach_to_functions(program, dict.fromkeys(names, 0), at_exit))
+    except OSError:
+        return False
+    finally:
+        os.close(program)
+    return True
 
 
 def traceable(function: int, at_exit: bool) -> bool:

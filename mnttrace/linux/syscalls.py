@@ -246,11 +246,11 @@ def _remove(name: str, numbers: dict[str, int]) -> Syscall:
 # remove (detach_mounts() in fs/namespace.c). They are recorded if they did; that is seen when they
 # end, so that no program runs when they begin.
 REMOVALS: tuple[Syscall, ...] = (
-    _remove("rmdir", {"x86_64": 84}),
-    _remove("unlink", {"x86_64": 87}),
+    _remove("rmdir", {"x86_64": 84, "i386": 40}),
+    _remove("unlink", {"x86_64": 87, "i386": 10}),
     _remove("unlinkat", _numbers(263, 35, 301)),
-    _remove("rename", {"x86_64": 82}),
-    _remove("renameat", {"x86_64": 264, "aarch64": 38}),
+    _remove("rename", {"x86_64": 82, "i386": 38}),
+    _remove("renameat", {"x86_64": 264, "aarch64": 38, "i386": 302}),
     _remove("renameat2", _numbers(316, 276, 353)),
 )
 
@@ -268,5 +268,6 @@ def by_compat_number(machine: str) -> dict[int, Syscall]:
     than their numbers; {} if it has none, or they are unknown."""
     if machine != "x86_64":
         return {}
-    found = {COMPAT_CALLS + call.numbers["i386"]: call for call in SYSCALLS}
+    calls = (*SYSCALLS, *REMOVALS)
+    found = {COMPAT_CALLS + call.numbers["i386"]: call for call in calls}
     return found | {COMPAT_CALLS + _OLDUMOUNT: BY_NAME["umount2"]}

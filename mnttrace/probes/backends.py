@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from mnttrace.linux.bpf import takes_cast, takes_may_goto
 from mnttrace.linux.namespaces import namespace_id
-from mnttrace.probes import kernel_functions, offsets
+from mnttrace.probes import call_functions, kernel_functions, offsets
 from mnttrace.probes.compiled import Facts
 from mnttrace.probes.facts import CAST, PREEMPTIBLE_IF
 from mnttrace.probes.kernel_functions import Hooks
@@ -40,11 +40,13 @@ class Features(NamedTuple):
         namespace_ids: user space can learn the unique ids of mount namespaces (6.11).
         may_goto: as of :func:`mnttrace.linux.bpf.takes_may_goto`.
         cast: as of :func:`mnttrace.linux.bpf.takes_cast`.
+        call_functions: as of :func:`mnttrace.probes.call_functions.can_be_used`.
     """
 
     namespace_ids: bool
     may_goto: bool
     cast: bool
+    call_functions: bool
 
     @classmethod
     def tried(cls, facts: Facts) -> Features:
@@ -54,19 +56,29 @@ class Features(NamedTuple):
             namespace_id("/proc/self/ns/mnt") is not None,
             takes_may_goto(),
             cast is not None and takes_cast(cast.number),
+            call_functions.can_be_used(facts),
         )
 
     @classmethod
     def possible(cls, facts: Facts) -> list[Features]:
         """Those that a kernel can have, which is not this one."""
         ids = facts.namespaces_have_ids
-        both = [cls(ids, True, True)] if CAST in facts.functions else []
-        return [*both, cls(ids, True, False), cls(ids, False, False)]
+        both = [(True, True)] if CAST in facts.functions else []
+        ways = [True, False] if call_functions.known(facts) else [False]
+        return [
+            cls(ids, may_goto, cast, by_function)
+            for may_goto, cast in (*both, (True, False), (False, False))
+            for by_function in ways
+        ]
 
     @property
     def words(self) -> str:
         """What makes the programs faster."""
-        names = {"may_goto": self.may_goto, "bpf_rdonly_cast to void": self.cast}
+        names = {
+            "may_goto": self.may_goto,
+            "bpf_rdonly_cast to void": self.cast,
+            "programs on many functions": self.call_functions,
+        }
         return " and ".join(name for name, is_there in names.items() if is_there)
 
 
@@ -112,11 +124,21 @@ def candidates(
     if can_walk or definitions.keys() >= offsets.LISTS:
         for hooks in kernel_functions.choices(facts):
             defined = dict.fromkeys([*hooks.definitions, "CAN_WALK"], 1)
+            defined = _used("kernel-hooks", definitions) | defined
             if backend in (None, "kernel-hooks"):
-                yield Candidate("kernel-hooks", _used("kernel-hooks", definitions) | defined, hooks)
+                if features.call_functions:
+                    yield Candidate("kernel-hooks", _by_function(defined), hooks)
+                yield Candidate("kernel-hooks", defined, hooks)
     for name in ("walk", "syscalls") if can_walk else ("syscalls",):
         if backend in (None, name):
             yield Candidate(name, _used(name, definitions))
+
+
+def _by_function(definitions: dict[str, int]) -> dict[str, int]:
+    """Those for programs on the functions of calls: they cannot be preempted, and see 32-bit calls
+    as others."""
+    others = {name: value for name, value in definitions.items() if name != "COMPAT"}
+    return others | {"CALLS_BY_FUNCTION": 1, "RETRY_LEVELS": 1}
 
 
 def _used(backend: str, definitions: dict[str, int]) -> dict[str, int]:

@@ -24,8 +24,10 @@ _PSEUDO_MAP = 1  # BPF_PSEUDO_MAP_FD as source register: the number is a map's d
 
 _U32 = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 
-# What a program is attached to. A tracepoint's is chosen when it is attached.
-Kind = Literal["tracepoint", "raw_tracepoint", "fentry", "fexit", "kprobe", "kretprobe"]
+# What a program is attached to. Which tracepoint or functions is chosen when it is attached.
+Kind = Literal[
+    "tracepoint", "functions", "raw_tracepoint", "fentry", "fexit", "kprobe", "kretprobe"
+]
 
 
 class Damaged(ValueError):

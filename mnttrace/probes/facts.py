@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mnttrace.errors import MissingPrerequisite
 from mnttrace.linux.btf import KERNEL_BTF, Btf
-from mnttrace.probes import kernel_functions, offsets
+from mnttrace.probes import call_functions, kernel_functions, offsets
 from mnttrace.probes.compiled import Facts, Function
 
 # The function that runs programs on system calls where these can be preempted (7.x).
@@ -51,11 +51,12 @@ def read(path: str | Path = KERNEL_BTF, release: str | None = None) -> Facts:
     """
     btf = Btf.load(path)
     functions = {}
-    for name in sorted({*kernel_functions.NAMES, PREEMPTIBLE_IF, CAST}):
+    system = os.uname()
+    of_calls = call_functions.names(system.machine)
+    for name in sorted({*kernel_functions.NAMES, *of_calls, PREEMPTIBLE_IF, CAST}):
         arguments = btf.function_arguments(name)
         if arguments is not None:
             functions[name] = Function(btf.function_id(name) or 0, arguments)
-    system = os.uname()
     return Facts(
         system.machine,
         release or system.release,

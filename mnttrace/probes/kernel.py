@@ -16,16 +16,11 @@ from pathlib import Path
 from mnttrace.errors import CaptureError, MissingPrerequisite
 from mnttrace.linux.bpf import missed
 from mnttrace.linux.capabilities import check_privileges
-from mnttrace.linux.syscalls import (
-    COMPAT_CALLS,
-    Syscall,
-    SyscallKind,
-    by_compat_number,
-    by_number,
-)
-from mnttrace.linux.tracefs import open_tracefs, tracepoint_id
+from mnttrace.linux.syscalls import COMPAT_CALLS, by_compat_number, by_number
+from mnttrace.probes import call_functions
 from mnttrace.probes.arm import arm
 from mnttrace.probes.backends import Candidate
+from mnttrace.probes.call_programs import CallPrograms, OnFunctions, OnTracepoints
 from mnttrace.probes.compiled import Facts, ProgramSet
 from mnttrace.probes.load import Loaded
 from mnttrace.probes.records import EndedThread, Loss
@@ -36,6 +31,8 @@ from mnttrace.probes.supply import Given, Kept, Say, Supply
 _ASK_LIST, _ASK_WATCHED, _ASK_THREAD = 0x40, 0x20, 0x21
 # The programs that others go on with by tail call, in the order of bpf/calls.h.
 _PROGRAMS = ("enter", "enter_paths", "walk", "leave_paths", "finish", "finish_removal")
+# On threads that begin and end.
+_ON_THREADS = ("fork", "end_thread")
 # How long Linux 6.18 looks at those programs for which it takes longest, ms.
 _LOOKED_AT = {"walk": 180, "walk_removal": 150, "survey": 100, "leave": 80, "leave_remove": 30}
 # What nobody asks for before the recorder surveys namespaces.
@@ -54,14 +51,12 @@ class KernelProbes:
             first of them that this kernel has.
         programs: a file of compiled programs; None: those that are kept, or they are compiled.
         say: told where the programs come from, and what is wrong with those that are kept.
-        compat: trace the calls of 32-bit programs, too, by programs on the tracepoints of all
-            calls.
+        compat: trace the calls of 32-bit programs wherever that can be had: by programs on the
+            tracepoints of all calls, if the kernel takes none on the calls' functions.
 
     Attributes:
         ring: what they write to; its records are those of :mod:`mnttrace.probes.records`.
         backend: how mounts are seen.
-        traced: names of the calls that are traced.
-        missing: names of the calls that this kernel has no tracepoint for.
         features: what makes the programs faster, of what this kernel has, in words.
         origin: where the programs come from, in words.
 
@@ -81,12 +76,10 @@ class KernelProbes:
         compat: bool = False,
     ) -> None:
         check_privileges()
-        self.traced: list[str] = []
-        self.missing: list[str] = []
         machine = os.uname().machine
         self._calls = by_number(machine)
-        self._compat = by_compat_number(machine) if compat else {}
-        if compat and not self._compat:
+        self._asked_compat = by_compat_number(machine) if compat else {}
+        if compat and not self._asked_compat:
             raise MissingPrerequisite("--compat traces 32-bit calls on x86-64", "leave it out")
         self._is_complete = False
         self._followed = list(follow)
@@ -97,7 +90,7 @@ class KernelProbes:
         self.features = arm(backend, self._supply, self._load, say, compat).words
         self.origin = self._supply.origin
         try:
-            self._attach()
+            self._on_calls.attach(self._loaded)
             self.ring = Ring(self._loaded.maps["events"].descriptor, ring_bytes)
         except BaseException:
             self._loaded.close()
@@ -105,6 +98,16 @@ class KernelProbes:
         say(f"BPF programs: {self.origin}")
         self._libc = ctypes.CDLL(None, use_errno=True)
         [self._setns] = [number for number, call in self._calls.items() if call.name == "setns"]
+
+    @property
+    def traced(self) -> list[str]:
+        """Names of the calls that are traced."""
+        return self._on_calls.traced
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the calls that this kernel does not let be traced."""
+        return self._on_calls.missing
 
     @property
     def can_walk(self) -> bool:
@@ -127,6 +130,16 @@ class KernelProbes:
         return "HOOK_KPROBES" in self._definitions
 
     @property
+    def calls_by(self) -> str:
+        """What the programs on calls are attached to: functions or tracepoints."""
+        return "functions" if "CALLS_BY_FUNCTION" in self._definitions else "tracepoints"
+
+    @property
+    def sees_compat_calls(self) -> bool:
+        """Whether calls of 32-bit programs are traced."""
+        return bool(self._compat)
+
+    @property
     def numbers_mounts(self) -> bool:
         """Whether the hooks number the mounts, since these have no unique ids (before 6.8)."""
         return "HOOK_NUMBERED" in self._definitions
@@ -147,16 +160,17 @@ class KernelProbes:
         """Level → what the names of its programs end in; those for 32-bit calls come last."""
         retries = {level: f"_retry{level}" if level else "" for level in self._retry_levels}
         behind = self._definitions["RETRY_LEVELS"]
-        compat = retries.items() if self._compat else ()
+        compat = retries.items() if "COMPAT" in self._definitions else ()
         return retries | {behind + level: f"_compat{suffix}" for level, suffix in compat}
 
     def _load(self, candidate: Candidate, programs: ProgramSet, facts: Facts) -> None:
         """Load the programs of a candidate, and attach all but those on calls."""
         self.backend, self._definitions = candidate.backend, candidate.definitions
+        self._on_calls = self._chosen_on_calls(facts)
         self._loaded = Loaded(programs, facts, self._sizes)
         try:
             names = sorted(
-                [*(name for _, name in self._tail_called()), *self._first_called()],
+                [*(name for _, name in self._tail_called()), *self._on_calls.names(), *_ON_THREADS],
                 key=_looked_at,
                 reverse=True,
             )
@@ -170,18 +184,19 @@ class KernelProbes:
             self._loaded.close()
             raise
 
-    def _first_called(self) -> Iterator[str]:
-        """The programs that the kernel calls, but for hooks."""
-        yield from ("fork", "end_thread")
-        counts = {len(call.arguments) for call in self._calls.values() if not _removes(call)}
-        for level, suffix in self._suffixes.items():
-            yield f"leave{suffix}"
-            if level not in self._retry_levels:
-                yield f"enter_any{suffix}"
-                continue
-            yield from (f"enter_{count}{suffix}" for count in counts)
-            if self._sees_removals(level):
-                yield f"leave_remove{suffix}"
+    def _chosen_on_calls(self, facts: Facts) -> CallPrograms:
+        if self.calls_by == "functions":
+            # 32-bit calls come along.
+            self._compat = by_compat_number(facts.machine)
+            return OnFunctions(self._calls | self._compat, call_functions.known(facts))
+        self._compat = self._asked_compat
+        retries = set(self._retry_levels)
+        return OnTracepoints(
+            self._calls,
+            {level: suffix for level, suffix in self._suffixes.items() if level in retries},
+            {level: suffix for level, suffix in self._suffixes.items() if level not in retries},
+            frozenset(filter(self._sees_removals, retries)),
+        )
 
     def _tail_called(self) -> Iterator[tuple[int, str]]:
         """The programs that others go on with, with their places in the map of them."""
@@ -193,8 +208,7 @@ class KernelProbes:
                 if name not in unused:
                     yield index, f"{name}{suffix}"
         if self.can_walk:
-            levels = self._definitions["RETRY_LEVELS"] * (2 if self._compat else 1)
-            behind = len(_PROGRAMS) * levels
+            behind = len(_PROGRAMS) * len(self._suffixes)
             yield behind, "survey"
             if self._lists_unwatched:
                 yield behind + 1, "walk_removal"
@@ -247,54 +261,6 @@ class KernelProbes:
         """Whether copies of a level look at calls that remove files: see REMOVALS in bpf/."""
         is_seen = self.reports_mount_events or (self.can_use_fanotify and level == 0)
         return is_seen and level in self._retry_levels
-
-    def _attach(self) -> None:
-        tracefs = open_tracefs()
-        try:
-            # Umounts first: else a mount would be reported, and not its umount a moment later.
-            calls = sorted(self._calls.values(), key=lambda one: one.kind != SyscallKind.UMOUNT)
-            for call in calls:
-                if _removes(call):
-                    self._attach_removal(tracefs, call)
-                else:
-                    self._attach_call(tracefs, call)
-            if self._compat:
-                self._attach_all_calls(tracefs)
-        finally:
-            os.close(tracefs)
-        if not self.traced:
-            raise CaptureError("no syscall tracepoint is there", "CONFIG_FTRACE_SYSCALLS is needed")
-
-    def _attach_call(self, tracefs: int, call: Syscall) -> None:
-        # The end first, so that no beginning is seen whose end is not.
-        ids = [
-            tracepoint_id(tracefs, f"syscalls/sys_{end}_{call.tracepoint}")
-            for end in ("exit", "enter")
-        ]
-        if None in ids:
-            self.missing.append(call.name)
-            return
-        for level in self._retry_levels:
-            names = ("leave", f"enter_{len(call.arguments)}")
-            for tracepoint, name in zip(ids, names, strict=True):
-                self._loaded.attach_tracepoint(tracepoint or 0, f"{name}{self._suffixes[level]}")
-        self.traced.append(call.name)
-
-    def _attach_all_calls(self, tracefs: int) -> None:
-        """See 32-bit calls, by what sees all calls of all processes."""
-        for end, name in (("exit", "leave"), ("enter", "enter_any")):
-            tracepoint = tracepoint_id(tracefs, f"raw_syscalls/sys_{end}")
-            if tracepoint is None:
-                raise CaptureError("the tracepoint raw_syscalls is not there", "leave out --compat")
-            for level, suffix in self._suffixes.items():
-                if level not in self._retry_levels:
-                    self._loaded.attach_tracepoint(tracepoint, f"{name}{suffix}")
-
-    def _attach_removal(self, tracefs: int, call: Syscall) -> None:
-        tracepoint = tracepoint_id(tracefs, f"syscalls/sys_exit_{call.tracepoint}")
-        for level in self._retry_levels:
-            if tracepoint is not None and self._sees_removals(level):
-                self._loaded.attach_tracepoint(tracepoint, f"leave_remove{self._suffixes[level]}")
 
     def survey(self, path: str) -> bool:
         """Have the programs list the mounts of a namespace; the list comes through the ring.
@@ -399,8 +365,3 @@ class KernelProbes:
 def _looked_at(name: str) -> int:
     """How long the kernel looks at a program before it is loaded, in ms: for an order."""
     return _LOOKED_AT.get(re.sub("_compat|_retry.", "", name), 0)
-
-
-def _removes(call: Syscall) -> bool:
-    """Whether it removes files: such calls are looked at only when they end."""
-    return call.kind == SyscallKind.REMOVE

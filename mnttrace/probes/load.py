@@ -20,8 +20,10 @@ _TYPES = {
     "fexit": bpf.TRACING,
     "kprobe": bpf.KPROBE,
     "kretprobe": bpf.KPROBE,
+    "functions": bpf.KPROBE,
 }
-_ATTACH = {"fentry": bpf.FENTRY, "fexit": bpf.FEXIT}
+_ATTACH = {"fentry": bpf.FENTRY, "fexit": bpf.FEXIT, "functions": bpf.KPROBE_MULTI}
+_OF_CALLS = ("tracepoint", "functions")
 _HOOKS = ("fentry", "fexit", "kprobe", "kretprobe")
 _HINT = "is BPF locked down? mnttrace doctor says what is missing"
 
@@ -114,7 +116,7 @@ class Loaded:
             is_at_exit = program.kind in ("fexit", "kretprobe")
             if program.kind in ("kprobe", "kretprobe"):
                 self._events.append(perf.attach_kprobe(program.target, is_at_exit, descriptor))
-            elif program.kind != "tracepoint":
+            elif program.kind not in _OF_CALLS:
                 target = program.target if program.kind == "raw_tracepoint" else None
                 try:
                     self._links.append(bpf.open_raw_tracepoint(descriptor, target))
@@ -134,6 +136,25 @@ class Loaded:
             CaptureError: the kernel refuses.
         """
         self._events.append(perf.attach_tracepoint(tracepoint, self.programs[name]))
+
+    def attach_functions(self, numbers: Mapping[str, int], name: str, at_exit: bool) -> None:
+        """Attach a program to functions of the kernel.
+
+        Args:
+            numbers: function → the number that the program gets there.
+            name: of the program, which is loaded.
+            at_exit: where they return.
+
+        Raises:
+            CaptureError: the kernel refuses.
+        """
+        try:
+            link = bpf.attach_to_functions(self.programs[name], numbers, at_exit)
+        except OSError as error:
+            raise CaptureError(
+                f"the functions of calls cannot be attached to: {error.strerror}", _HINT
+            ) from error
+        self._links.append(link)
 
     def close(self) -> None:
         """Detach the programs: they send nothing from now on, and are gone within seconds."""
@@ -162,7 +183,7 @@ class Loaded:
 
     def _load(self, program: Program) -> None:
         function = 0
-        if program.kind in _ATTACH:
+        if program.kind in ("fentry", "fexit"):
             function = self._facts.functions[program.target].number
         try:
             self.programs[program.name] = bpf.load_program(

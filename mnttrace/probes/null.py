@@ -14,10 +14,11 @@ class NullProbes:
 
     def __init__(self) -> None:
         self.ring = None
-        self.backend = "none"
+        self.backend = self.calls_by = "none"
         self.traced: list[str] = []
         self.missing: list[str] = []
         self.can_walk = self.can_use_fanotify = self.reports_mount_events = False
+        self.sees_compat_calls = False
 
     def complete(self) -> None:
         """There are no programs."""

@@ -103,7 +103,20 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "REGISTER_OF_0": ("pt_regs.di", "pt_regs.regs", "pt_regs.a0"),
     "REGISTER_OF_1": ("pt_regs.si", "pt_regs.regs", "pt_regs.a1"),
     "REGISTER_OF_RESULT": ("pt_regs.ax", "pt_regs.regs", "pt_regs.a0"),
+    # A call's arguments in the registers of user space; then those of a 32-bit one of x86-64.
+    "CALL_ARGUMENT_0": ("pt_regs.di", "pt_regs.regs", "pt_regs.orig_a0"),
+    "CALL_ARGUMENT_1": ("pt_regs.si", "pt_regs.regs", "pt_regs.a1"),
+    "CALL_ARGUMENT_2": ("pt_regs.dx", "pt_regs.regs", "pt_regs.a2"),
+    "CALL_ARGUMENT_3": ("pt_regs.r10", "pt_regs.regs", "pt_regs.a3"),
+    "CALL_ARGUMENT_4": ("pt_regs.r8", "pt_regs.regs", "pt_regs.a4"),
+    "COMPAT_ARGUMENT_0": ("pt_regs.bx",),
+    "COMPAT_ARGUMENT_1": ("pt_regs.cx",),
+    "COMPAT_ARGUMENT_2": ("pt_regs.dx",),
+    "COMPAT_ARGUMENT_3": ("pt_regs.si",),
+    "COMPAT_ARGUMENT_4": ("pt_regs.di",),
 }
+# Those of an array of registers have the number of theirs.
+_OF_ARRAY = ("REGISTER_OF_0", "REGISTER_OF_1", "CALL_ARGUMENT_")
 # With all of these the programs can list the mounts that a call made.
 _WALK = {"MNT_NS_TREE", "MOUNT_NODE", "MOUNT_ID_UNIQUE"}
 # Or with these, if kernel hooks number the mounts.
@@ -127,8 +140,10 @@ def definitions(btf: Btf) -> dict[str, int]:
         found.pop(name, None)
     if found.keys() >= _WALK:
         found["CAN_WALK"] = 1
-    if "REGISTER_OF_1" in found and found["REGISTER_OF_1"] == found["REGISTER_OF_0"]:
-        found["REGISTER_OF_1"] += 8  # an array, on arm64
+    if btf.first("pt_regs.regs"):  # an array, on arm64
+        for name in [*found]:
+            if name.startswith(_OF_ARRAY):
+                found[name] += 8 * int(name[-1])
     if "hlist" in btf.member_type("mount.mnt_slave"):  # from 6.17 on
         found["SLAVES_ARE_HLIST"] = 1
     return found

@@ -217,7 +217,8 @@ def write_file(
             for candidate in candidates(None, known, features, is_compat):
                 by_kprobes = candidate.hooks is not None and candidate.hooks.by_kprobes
                 best.setdefault((candidate.backend, by_kprobes), candidate)
-            wanted += best.values()
+            # Backends do not differ by each feature.
+            wanted += [one for one in best.values() if one not in wanted]
     bundle = Bundle(source(), known)
     for number, candidate in enumerate(wanted, 1):
         say(f"compiling {number} of {len(wanted)}: {candidate.backend}")

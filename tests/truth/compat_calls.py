@@ -3,7 +3,7 @@
 
 """Each traced call once, by a program of 64 bits or as 32-bit programs make it.
 
-    compat_calls.py 64|32 FOLDER
+    compat_calls.py 64|32 FOLDER [rmdir]
 
 FOLDER is a shared mount with the directories a, b, c and d. All is unmounted at the end.
 """
@@ -15,7 +15,8 @@ import os
 import signal
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from compat import call as call_32
 
@@ -33,6 +34,7 @@ NUMBERS = {  # name: (of 64 bits, of 32)
     "setns": (308, 346),
     "unshare": (272, 310),
     "clone": (56, 120),
+    "rmdir": (84, 40),
 } | {
     name: (number, number)
     for name, number in {
@@ -76,6 +78,30 @@ def child(life: Callable[[], None]) -> None:
             os._exit(1)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@contextmanager
+def mounted_elsewhere(done: Call, place: bytes) -> Iterator[None]:
+    """A private mount at a place, in a namespace that ends afterwards."""
+    (there, is_there), (end, ending) = os.pipe(), os.pipe()
+
+    def life() -> None:
+        done("unshare", CLONE_NEWNS)
+        done("mount", b"none", b"/", 0, MS_REC | MS_PRIVATE, 0)
+        done("mount", b"elsewhere", place, b"tmpfs", 0, 0)
+        os.close(ending)
+        os.write(is_there, b"!")
+        os.read(end, 1)
+
+    pid = os.fork()
+    if pid == 0:
+        life()
+        os._exit(0)
+    os.close(is_there)
+    assert os.read(there, 1)
+    yield
+    os.close(ending)
+    os.waitpid(pid, 0)
 
 
 def main() -> None:
@@ -138,6 +164,11 @@ def main() -> None:
     os.wait()
     for place in (a, c, d):
         done("umount2", place, 0)
+    for removal in sys.argv[3:]:
+        # What another namespace has mounted there goes with it.
+        with mounted_elsewhere(done, a):
+            done(removal, a)
+        os.mkdir(a)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,17 @@ import pytest
 
 from mnttrace.analysis.recording import Recording
 from mnttrace.linux.syscalls import SYSCALLS
+from mnttrace.probes import call_functions, facts
 from tests.truth.busy import LOOPS, saturated
 
 pytestmark = pytest.mark.skipif(
     os.uname().machine != "x86_64", reason="32-bit calls are traced on x86-64"
 )
 LOAD = Path(__file__).with_name("compat_calls.py")
-NOT_MADE = {"open_tree_attr"}  # not every kernel has it
+# By programs on all calls removals are not traced, only what goes with them.
+REMOVALS = ["rmdir"] if call_functions.can_be_used(facts.read()) else []
+# Not every kernel has open_tree_attr.
+MADE = {call.name for call in SYSCALLS} - {"open_tree_attr"}
 
 SCRIPT = f"""
 mkdir shared; mount -t tmpfs --make-shared folder shared
@@ -29,8 +33,8 @@ unshare -m --propagation unchanged sh -c 'touch ready-peer; read -r end <go' &
 unshare -m --propagation slave sh -c 'touch ready-slave; read -r end <go' &
 until [ -e ready-peer ] && [ -e ready-slave ]; do sleep 0.02; done
 $MNTTRACE record --compat --keep-raw -o run.mnttrace -- sh -ec '
-    python3 {LOAD} 64 "$PWD/shared"
-    python3 {LOAD} 32 "$PWD/shared"'
+    python3 {LOAD} 64 "$PWD/shared" {" ".join(REMOVALS)}
+    python3 {LOAD} 32 "$PWD/shared" {" ".join(REMOVALS)}'
 """
 OF_CALL = ["syscall", "error", "path", "source_path", "source", "target", "fstype"]
 OF_CALL += ["flags", "flags_value", "propagation", "attributes", "data", "root_path"]
@@ -52,7 +56,7 @@ def test_each_call_of_32_bits_is_told_as_that_of_64(
     assert len(firsts) == 2
     of_64 = calls[(calls.index >= firsts[0]) & (calls.index < firsts[1])]
     of_32 = calls[calls.index >= firsts[1]]
-    assert set(of_32["syscall"]) == {call.name for call in SYSCALLS} - NOT_MADE
+    assert set(of_32["syscall"]) == set(of_64["syscall"]) == MADE | set(REMOVALS)
     assert _told(of_32, OF_CALL) == _told(of_64, OF_CALL)
 
     # How long a namespace is kept after its last process by those that look at it is not the same.
@@ -65,6 +69,10 @@ def test_each_call_of_32_bits_is_told_as_that_of_64(
     by_64, by_32 = (effects[effects["seq"].isin(some["seq"])] for some in (of_64, of_32))
     assert len(by_64) > 20
     assert _sorted(by_32) == _sorted(by_64)
+    if REMOVALS:
+        removed = run.effects[run.effects["via"] == "mountpoint-removed"]
+        assert list(removed["source"]) == ["elsewhere", "elsewhere"]
+        assert removed["seq"].nunique() == 2
     left = effects[effects["seq"].isna() & effects["source"].isin(["first", "second", "third"])]
     assert set(left["via"]) <= {"namespace-death"}
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from mnttrace.linux.syscalls import COMPAT_CALLS
 from mnttrace.probes.backends import Features, candidates
+from mnttrace.probes.call_functions import known
 from mnttrace.probes.compiled import Facts, Function
 
 FUNCTIONS = {"mnt_add_to_ns": 2, "transfer_propagation": 2, "change_mnt_propagation": 2}
@@ -37,7 +39,18 @@ OLD = Facts(
     },
     False,
 )
-ALL, NONE = Features(True, True, True), Features(False, False, False)
+ALL, NONE = Features(True, True, True, False), Features(False, False, False, False)
+# With the functions of some calls; one that takes no registers is another one.
+CALLS = {"__x64_sys_mount": 1, "__x64_sys_umount": 1, "__x64_sys_setns": 2}
+CALLS |= {"__ia32_compat_sys_mount": 1, "__ia32_sys_mount": 1}
+CALLS |= {"__ia32_sys_umount": 1, "__ia32_sys_oldumount": 1}
+WITH_CALLS = msgspec.structs.replace(
+    NEW,
+    definitions=NEW.definitions | {"TASK_STATUS": 8},
+    functions=NEW.functions
+    | {"trace_call_bpf_faultable": Function(0, 2)}
+    | {name: Function(20, count) for name, count in CALLS.items()},
+)
 
 
 def names(facts: Facts, features: Features, backend: str | None = None) -> list[str]:
@@ -102,7 +115,36 @@ def test_programs_that_can_be_preempted_have_copies() -> None:
 def test_another_kernel_may_have_what_only_a_try_tells() -> None:
     assert Features.possible(NEW) == [
         ALL,
-        Features(True, True, False),
-        Features(True, False, False),
+        Features(True, True, False, False),
+        Features(True, False, False, False),
     ]
-    assert Features.possible(OLD) == [Features(False, True, False), NONE]
+    assert Features.possible(OLD) == [Features(False, True, False, False), NONE]
+    assert Features.possible(WITH_CALLS)[:2] == [ALL._replace(call_functions=True), ALL]
+
+
+def test_calls_are_seen_by_their_functions_where_hooks_are() -> None:
+    by_function = ALL._replace(call_functions=True)
+    first, second, *_ = candidates(None, WITH_CALLS, by_function, compat=True)
+    assert first.hooks == second.hooks
+    assert first.definitions["RETRY_LEVELS"] == 1
+    assert second.definitions["RETRY_LEVELS"] == 4
+    # 32-bit calls come along.
+    added = first.definitions.keys() - second.definitions.keys()
+    assert (added, second.definitions.keys() - first.definitions.keys()) == (
+        {"CALLS_BY_FUNCTION"},
+        {"COMPAT"},
+    )
+    [walk] = candidates("walk", WITH_CALLS, by_function)
+    assert "CALLS_BY_FUNCTION" not in walk.definitions
+
+
+def test_the_functions_of_calls_are_known_by_what_btf_has() -> None:
+    assert known(WITH_CALLS) == {
+        165: "__x64_sys_mount",
+        166: "__x64_sys_umount",
+        COMPAT_CALLS + 21: "__ia32_compat_sys_mount",
+        COMPAT_CALLS + 22: "__ia32_sys_oldumount",
+        COMPAT_CALLS + 52: "__ia32_sys_umount",
+    }
+    assert known(NEW) == {}
+    assert known(msgspec.structs.replace(WITH_CALLS, machine="aarch64")) == {}
