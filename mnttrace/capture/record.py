@@ -123,7 +123,6 @@ class Recorder:
             "sees": {
                 "mounts made": self._probes.can_walk,
                 "mounts detached": self.session.sees_detached,
-                "32-bit calls": self._probes.sees_compat_calls,
             },
         }
 

@@ -13,13 +13,14 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 _SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_NEXT_KEY = 0, 1, 2, 4
 _PROG_LOAD, _OBJ_GET_INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 5, 15, 17, 28
 _MISSES = 208  # recursion_misses of struct bpf_prog_info, since 5.12
+_LINK_MISSES = 32  # kprobe_multi.missed of struct bpf_link_info
 KPROBE, TRACEPOINT, RAW_TRACEPOINT, TRACING = 2, 5, 17, 26  # types of programs
 FENTRY, FEXIT = 24, 25  # where one of type TRACING is attached
 KPROBE_MULTI = 42  # where one of type KPROBE is attached, to many functions (from 5.18 on)
@@ -177,7 +178,7 @@ def attach_to_functions(program: int, cookies: Mapping[str, int], at_exit: bool)
     return _check(_bpf(_LINK_CREATE, struct.pack("=IIIIIIQQQ", *link)))
 
 
-def takes_functions(names: Iterable[str]) -> bool:
+def takes_functions(names: Collection[str]) -> bool:
     """Whether a program can be attached to functions of the kernel, all of them at once, where they
     begin and where they return: one that does nothing is.
 
@@ -249,6 +250,20 @@ def missed(program: int) -> int:
     if _bpf(_OBJ_GET_INFO_BY_FD, asked) < 0:
         return 0
     return int.from_bytes(info.raw[_MISSES:], sys.byteorder)
+
+
+def missed_by_link(link: int) -> int:
+    """How often a link of :func:`attach_to_functions` could not run its program: more threads were
+    in the functions at once than it keeps account of (from 6.7 on; before that 0).
+
+    Args:
+        link: its descriptor.
+    """
+    info = ctypes.create_string_buffer(_LINK_MISSES + 8)
+    asked = struct.pack("=IIQ", link, len(info), ctypes.addressof(info))
+    if _bpf(_OBJ_GET_INFO_BY_FD, asked) < 0:
+        return 0
+    return int.from_bytes(info.raw[_LINK_MISSES:], sys.byteorder)
 
 
 def _takes(code: bytes) -> bool:

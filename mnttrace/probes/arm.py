@@ -27,7 +27,7 @@ def arm(
     Args:
         backend: one of :data:`mnttrace.probes.backends.BACKENDS`; None: any.
         supply: where programs come from.
-        load: loads a candidate's programs, and attaches those on functions.
+        load: loads a candidate's programs, and attaches them.
         say: told what was refused.
         compat: whether 32-bit calls are seen, too.
 
@@ -36,14 +36,13 @@ def arm(
 
     Raises:
         MissingPrerequisite: no programs for this kernel can do that.
-        CaptureError: the kernel refuses what it should take.
+        CaptureError: the kernel refuses what it should take, or it cannot be compiled.
     """
-    features = Features.tried(supply.facts)
+    features = Features.tried(supply.facts, compat)
     tries = Tries(supply.facts)
     refused: CaptureError | None = None
     for candidate in _wanted(backend, supply, features, compat):
-        programs = supply.find(candidate.definitions)
-        if programs:
+        for programs in _sets(candidate, supply, tries):
             try:
                 load(candidate, programs, supply.facts)
             except CaptureError as error:
@@ -51,10 +50,6 @@ def arm(
                 say(f"programs for {candidate.backend} are not used: {error.message}")
             else:
                 return features
-        if supply.compiles and (not candidate.hooks or tries.accept(candidate.hooks)):
-            programs = supply.compile(candidate.definitions)
-            load(candidate, programs, supply.facts)
-            return features
     if refused:
         raise refused
     wanted = f"do --backend {backend}" if backend else "record calls"
@@ -63,6 +58,16 @@ def arm(
             f"this kernel cannot {wanted}", "without it, the best that it can is done"
         )
     raise MissingPrerequisite(f"the programs {supply.origin} cannot {wanted} on this kernel")
+
+
+def _sets(candidate: Candidate, supply: Supply, tries: Tries) -> Iterator[ProgramSet]:
+    """The programs of a candidate: those that are kept; then, compiled anew, if it is likely that
+    the kernel takes them."""
+    kept = supply.find(candidate.definitions)
+    if kept:
+        yield kept
+    if supply.compiles and (not candidate.hooks or tries.accept(candidate.hooks)):
+        yield supply.compile(candidate.definitions)
 
 
 def _wanted(

@@ -40,7 +40,8 @@ class Features(NamedTuple):
         namespace_ids: user space can learn the unique ids of mount namespaces (6.11).
         may_goto: as of :func:`mnttrace.linux.bpf.takes_may_goto`.
         cast: as of :func:`mnttrace.linux.bpf.takes_cast`.
-        call_functions: as of :func:`mnttrace.probes.call_functions.can_be_used`.
+        call_functions: as of :func:`mnttrace.probes.call_functions.can_be_used`; False if nobody
+            asks for 32-bit calls.
     """
 
     namespace_ids: bool
@@ -49,22 +50,27 @@ class Features(NamedTuple):
     call_functions: bool
 
     @classmethod
-    def tried(cls, facts: Facts) -> Features:
-        """Those of this kernel."""
+    def tried(cls, facts: Facts, compat: bool = False) -> Features:
+        """Those of this kernel.
+
+        Args:
+            facts: of it.
+            compat: whether 32-bit calls are to be seen.
+        """
         cast = facts.functions.get(CAST)
         return cls(
             namespace_id("/proc/self/ns/mnt") is not None,
             takes_may_goto(),
             cast is not None and takes_cast(cast.number),
-            call_functions.can_be_used(facts),
+            compat and call_functions.can_be_used(facts),
         )
 
     @classmethod
-    def possible(cls, facts: Facts) -> list[Features]:
-        """Those that a kernel can have, which is not this one."""
+    def possible(cls, facts: Facts, compat: bool = False) -> list[Features]:
+        """Those that a kernel can have, which is not this one; arguments as of :meth:`tried`."""
         ids = facts.namespaces_have_ids
         both = [(True, True)] if CAST in facts.functions else []
-        ways = [True, False] if call_functions.known(facts) else [False]
+        ways = [True, False] if compat and call_functions.known(facts) else [False]
         return [
             cls(ids, may_goto, cast, by_function)
             for may_goto, cast in (*both, (True, False), (False, False))
@@ -106,6 +112,7 @@ def candidates(
         facts: of the kernel.
         features: of it.
         compat: whether 32-bit calls are to be seen, too; no way is left if the kernel has none.
+            By programs on the functions of calls, if it can be.
     """
     definitions = dict(facts.definitions)
     if compat and "TASK_STATUS" not in definitions:
@@ -126,7 +133,7 @@ def candidates(
             defined = dict.fromkeys([*hooks.definitions, "CAN_WALK"], 1)
             defined = _used("kernel-hooks", definitions) | defined
             if backend in (None, "kernel-hooks"):
-                if features.call_functions:
+                if compat and features.call_functions:
                     yield Candidate("kernel-hooks", _by_function(defined), hooks)
                 yield Candidate("kernel-hooks", defined, hooks)
     for name in ("walk", "syscalls") if can_walk else ("syscalls",):

@@ -4,10 +4,10 @@
 """The functions of the kernel that system calls are made by: see bpf/calls.h.
 
 Where the kernel takes one program on many functions at once (kprobe_multi, from 5.18 on), programs
-are put on those of the traced calls, 32-bit ones among them, in place of tracepoints: since a
-tracepoint on any system call has the kernel take its slow path for each call of each process. Not
-by fentry: that takes a program for each function, and a program there can be preempted, so that the
-kernel skips it for another thread on that processor meanwhile.
+on those of the traced calls see 32-bit ones, too, and no other call takes longer: a tracepoint on
+any system call has the kernel take its slow path for each call of each process. Not by fentry: that
+takes a program for each function, and where the kernel is preemptible such a program is skipped for
+one thread while another one is preempted in it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,18 @@ from mnttrace.linux.bpf import takes_functions
 from mnttrace.linux.syscalls import COMPAT_CALLS, Syscall, by_compat_number, by_number
 from mnttrace.probes.compiled import Facts
 
-# Machine → what the names of such functions begin with: of its own calls, and of 32-bit ones. They
-# take the registers of user space as their one argument (CONFIG_ARCH_HAS_SYSCALL_WRAPPER).
+# Machine → what the names of such functions begin with. They take the registers of user space as
+# their one argument (CONFIG_ARCH_HAS_SYSCALL_WRAPPER).
 _OWN = {"x86_64": "__x64_sys_", "aarch64": "__arm64_sys_", "riscv64": "__riscv_sys_"}
-_COMPAT = ("__ia32_compat_sys_", "__ia32_sys_")
+_OF_32_BITS = "__ia32_sys_"
+# arch/x86/entry/syscalls/syscall_32.tbl: number of a 32-bit call → its function, if that has
+# another name than the call.
+_OTHERS = {22: "__ia32_sys_oldumount", 120: "__ia32_compat_sys_ia32_clone"}
 _ARGUMENTS = 1
+# Without a program on these there is nothing to record.
+_NEEDED = {"mount", "umount2", "setns", "rmdir"}
+# The kernel has it if it takes programs on many functions.
+LINK = "bpf_kprobe_multi_link.link"
 
 
 class CallFunction(NamedTuple):
@@ -31,12 +38,12 @@ class CallFunction(NamedTuple):
     Attributes:
         number: the call's, as in :func:`mnttrace.linux.syscalls.by_number` and `by_compat_number`.
         call: the call.
-        names: those that the function has on some kernel.
+        name: of the function.
     """
 
     number: int
     call: Syscall
-    names: tuple[str, ...]
+    name: str
 
 
 def of_machine(machine: str) -> list[CallFunction]:
@@ -47,32 +54,37 @@ def of_machine(machine: str) -> list[CallFunction]:
     """
     if machine not in _OWN:
         return []
-    found = [
-        CallFunction(number, call, (f"{_OWN[machine]}{call.tracepoint}",))
+    own = [
+        CallFunction(number, call, f"{_OWN[machine]}{call.tracepoint}")
         for number, call in by_number(machine).items()
     ]
-    for number, call in by_compat_number(machine).items():
-        # umount(2) of 32-bit programs is oldumount in the kernel.
-        is_old = number - COMPAT_CALLS != call.numbers["i386"]
-        name = "oldumount" if is_old else call.tracepoint
-        found.append(CallFunction(number, call, tuple(f"{start}{name}" for start in _COMPAT)))
-    return found
+    others = [
+        CallFunction(
+            number,
+            call,
+            _OTHERS.get(number - COMPAT_CALLS, f"{_OF_32_BITS}{call.tracepoint}"),
+        )
+        for number, call in by_compat_number(machine).items()
+    ]
+    return [*own, *others]
 
 
 def names(machine: str) -> frozenset[str]:
-    """All that such functions can be called on a machine."""
-    return frozenset(name for one in of_machine(machine) for name in one.names)
+    """The names of such functions on a machine."""
+    return frozenset(one.name for one in of_machine(machine))
 
 
 def known(facts: Facts) -> dict[int, str]:
-    """Number of each traced call → the function that it is made by, of those that BTF has."""
+    """Number of each traced call → the function that it is made by, of those that BTF has; {} if
+    one is lacking that no recording can do without, or no program can be on many of them."""
     found: dict[int, str] = {}
+    there = set()
     for one in of_machine(facts.machine):
-        for name in one.names:
-            function = facts.functions.get(name)
-            if function and function.arguments == _ARGUMENTS:
-                found.setdefault(one.number, name)
-    return found
+        function = facts.functions.get(one.name)
+        if function and function.arguments == _ARGUMENTS:
+            found[one.number] = one.name
+            there.add(one.call.name)
+    return found if there >= _NEEDED else {}
 
 
 def can_be_used(facts: Facts) -> bool:

@@ -176,7 +176,7 @@ def _target(name: str, definitions: Mapping[str, int]) -> tuple[Kind, str]:
         return "raw_tracepoint", _RAW_TRACEPOINTS[name]
     where, separator, function = name.partition("__")
     if not separator:
-        return ("functions" if "CALLS_BY_FUNCTION" in definitions else "tracepoint"), ""
+        return ("kprobe_multi" if "CALLS_BY_FUNCTION" in definitions else "tracepoint"), ""
     if "HOOK_KPROBES" in definitions:
         return ("kretprobe" if where == "at_exit" else "kprobe"), function
     return ("fexit" if where == "at_exit" else "fentry"), function

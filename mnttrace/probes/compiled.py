@@ -26,7 +26,7 @@ _U32 = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 
 # What a program is attached to. Which tracepoint or functions is chosen when it is attached.
 Kind = Literal[
-    "tracepoint", "functions", "raw_tracepoint", "fentry", "fexit", "kprobe", "kretprobe"
+    "tracepoint", "kprobe_multi", "raw_tracepoint", "fentry", "fexit", "kprobe", "kretprobe"
 ]
 
 

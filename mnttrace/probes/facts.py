@@ -52,7 +52,7 @@ def read(path: str | Path = KERNEL_BTF, release: str | None = None) -> Facts:
     btf = Btf.load(path)
     functions = {}
     system = os.uname()
-    of_calls = call_functions.names(system.machine)
+    of_calls = call_functions.names(system.machine) if btf.has(call_functions.LINK) else ()
     for name in sorted({*kernel_functions.NAMES, *of_calls, PREEMPTIBLE_IF, CAST}):
         arguments = btf.function_arguments(name)
         if arguments is not None:

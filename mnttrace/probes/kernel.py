@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mnttrace.errors import CaptureError, MissingPrerequisite
-from mnttrace.linux.bpf import missed
+from mnttrace.linux.bpf import missed, missed_by_link
 from mnttrace.linux.capabilities import check_privileges
 from mnttrace.linux.syscalls import COMPAT_CALLS, by_compat_number, by_number
 from mnttrace.probes import call_functions
@@ -31,6 +31,7 @@ from mnttrace.probes.supply import Given, Kept, Say, Supply
 _ASK_LIST, _ASK_WATCHED, _ASK_THREAD = 0x40, 0x20, 0x21
 # The programs that others go on with by tail call, in the order of bpf/calls.h.
 _PROGRAMS = ("enter", "enter_paths", "walk", "leave_paths", "finish", "finish_removal")
+_ASKED = 1000  # times, until programs are taken not to run
 # On threads that begin and end.
 _ON_THREADS = ("fork", "end_thread")
 # How long Linux 6.18 looks at those programs for which it takes longest, ms.
@@ -42,7 +43,7 @@ _U64 = struct.Struct("=Q")
 
 
 class KernelProbes:
-    """Programs on the tracepoints of the mount system calls, and on the kernel's functions.
+    """Programs on the mount system calls, and on the kernel's functions.
 
     Args:
         ring_bytes: size of the ring buffer, a power of two times the page size.
@@ -81,6 +82,8 @@ class KernelProbes:
         self._asked_compat = by_compat_number(machine) if compat else {}
         if compat and not self._asked_compat:
             raise MissingPrerequisite("--compat traces 32-bit calls on x86-64", "leave it out")
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        [self._setns] = [number for number, call in self._calls.items() if call.name == "setns"]
         self._is_complete = False
         self._followed = list(follow)
         # A hash takes memory for all that it can have.
@@ -90,14 +93,11 @@ class KernelProbes:
         self.features = arm(backend, self._supply, self._load, say, compat).words
         self.origin = self._supply.origin
         try:
-            self._on_calls.attach(self._loaded)
             self.ring = Ring(self._loaded.maps["events"].descriptor, ring_bytes)
         except BaseException:
             self._loaded.close()
             raise
-        say(f"BPF programs: {self.origin}")
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        [self._setns] = [number for number, call in self._calls.items() if call.name == "setns"]
+        say(f"BPF programs: {self.origin}, calls by {self.calls_by}")
 
     @property
     def traced(self) -> list[str]:
@@ -135,11 +135,6 @@ class KernelProbes:
         return "functions" if "CALLS_BY_FUNCTION" in self._definitions else "tracepoints"
 
     @property
-    def sees_compat_calls(self) -> bool:
-        """Whether calls of 32-bit programs are traced."""
-        return bool(self._compat)
-
-    @property
     def numbers_mounts(self) -> bool:
         """Whether the hooks number the mounts, since these have no unique ids (before 6.8)."""
         return "HOOK_NUMBERED" in self._definitions
@@ -164,7 +159,7 @@ class KernelProbes:
         return retries | {behind + level: f"_compat{suffix}" for level, suffix in compat}
 
     def _load(self, candidate: Candidate, programs: ProgramSet, facts: Facts) -> None:
-        """Load the programs of a candidate, and attach all but those on calls."""
+        """Load the programs of a candidate, and attach them."""
         self.backend, self._definitions = candidate.backend, candidate.definitions
         self._on_calls = self._chosen_on_calls(facts)
         self._loaded = Loaded(programs, facts, self._sizes)
@@ -180,6 +175,9 @@ class KernelProbes:
             )
             self._fill_maps()
             self._loaded.attach()
+            self._on_calls.attach(self._loaded)
+            if self.calls_by == "functions":
+                self._check_answer()
         except BaseException:
             self._loaded.close()
             raise
@@ -315,6 +313,20 @@ class KernelProbes:
         found = self._loaded.maps["ended_threads"].lookup(_U32.pack(tid))
         return None if found is None else EndedThread.unpack(found)
 
+    def _check_answer(self) -> None:
+        """Check that programs on calls run, and know the calls: the recorder is in none.
+
+        Raises:
+            CaptureError: they do not.
+        """
+        self._recorder[3] = 1
+        for _ in range(_ASKED):
+            self._ask(0, _ASK_THREAD)
+            if not self._recorder[3]:
+                return
+            os.sched_yield()  # another program may have kept it from running
+        raise CaptureError("the programs on the functions of calls do not run")
+
     def _ask(self, about: int, what: int = _ASK_LIST) -> None:
         # The kernel refuses it with EINVAL; the enter program has seen it by then.
         self._libc.syscall(self._setns, ctypes.c_ulong(about), what)
@@ -330,31 +342,39 @@ class KernelProbes:
         runs += sum(missed(programs[hook.name]) for hook in self._loaded.hooks)
         removals = programs.get("leave_remove") if len(self._retry_levels) == 1 else None
         skipped = 0 if removals is None else missed(removals)
+        skipped += sum(map(missed_by_link, self._loaded.function_links.get("leave_remove", ())))
         return found | {"lost_runs": runs, "skipped_removals": skipped}
 
     def unended(self) -> int:
         """How many calls were seen to begin and have ended unseen."""
-        numbers = {str(number) for number in self._calls}
-        numbers |= {str(number - COMPAT_CALLS) for number in self._compat}
         begun = self._begun()
         unended = {}
-        for thread, entered in begun.items():
+        for thread, (entered, number) in begun.items():
             try:
                 # The number of the call that it is in, or "running", or -1 outside of any.
                 now = Path(f"/proc/{thread & 0xFFFFFFFF}/syscall").read_text().split()[0]
             except OSError:
                 now = ""
             # One that runs on a processor may be in the call.
-            if now != "running" and now not in numbers:
+            if now not in ("running", str(number)):
                 unended[thread] = entered
         # Those that ended meanwhile were seen to.
         now_begun = self._begun()
-        return sum(now_begun.get(thread) == entered for thread, entered in unended.items())
+        return sum(
+            now_begun.get(thread, (0, 0))[0] == entered for thread, entered in unended.items()
+        )
 
-    def _begun(self) -> dict[int, int]:
-        """Thread → when its call began, of all that are under way: see struct inflight in bpf/."""
+    def _begun(self) -> dict[int, tuple[int, int]]:
+        """Thread → when its call began, and its number as the thread has it, of all calls that are
+        under way: see struct inflight in bpf/."""
         calls = self._loaded.maps["inflight"].items()
-        return {_U64.unpack(key)[0]: _U64.unpack_from(value)[0] for key, value in calls}
+        return {
+            _U64.unpack(key)[0]: (
+                _U64.unpack_from(value)[0],
+                _U32.unpack(value[-_U32.size :])[0] % COMPAT_CALLS,
+            )
+            for key, value in calls
+        }
 
     def close(self) -> None:
         """Detach the programs: they send nothing from now on, and are gone within seconds."""

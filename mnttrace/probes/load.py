@@ -20,10 +20,10 @@ _TYPES = {
     "fexit": bpf.TRACING,
     "kprobe": bpf.KPROBE,
     "kretprobe": bpf.KPROBE,
-    "functions": bpf.KPROBE,
+    "kprobe_multi": bpf.KPROBE,
 }
-_ATTACH = {"fentry": bpf.FENTRY, "fexit": bpf.FEXIT, "functions": bpf.KPROBE_MULTI}
-_OF_CALLS = ("tracepoint", "functions")
+_ATTACH = {"fentry": bpf.FENTRY, "fexit": bpf.FEXIT, "kprobe_multi": bpf.KPROBE_MULTI}
+_OF_CALLS = ("tracepoint", "kprobe_multi")
 _HOOKS = ("fentry", "fexit", "kprobe", "kretprobe")
 _HINT = "is BPF locked down? mnttrace doctor says what is missing"
 
@@ -39,6 +39,7 @@ class Loaded:
     Attributes:
         maps: by their names.
         programs: the descriptors of those that are loaded, by their names.
+        function_links: what keeps programs attached by :meth:`attach_functions`, by their names.
 
     Raises:
         CaptureError: the kernel refuses a map.
@@ -55,6 +56,7 @@ class Loaded:
         self._changed = Condition()
         self.maps: dict[str, bpf.Map] = {}
         self.programs: dict[str, int] = {}
+        self.function_links: dict[str, list[int]] = {}
         try:
             for spec in programs.maps:
                 self.maps[spec.name] = _made(spec, sizes)
@@ -155,6 +157,7 @@ class Loaded:
                 f"the functions of calls cannot be attached to: {error.strerror}", _HINT
             ) from error
         self._links.append(link)
+        self.function_links.setdefault(name, []).append(link)
 
     def close(self) -> None:
         """Detach the programs: they send nothing from now on, and are gone within seconds."""

@@ -18,7 +18,6 @@ class NullProbes:
         self.traced: list[str] = []
         self.missing: list[str] = []
         self.can_walk = self.can_use_fanotify = self.reports_mount_events = False
-        self.sees_compat_calls = False
 
     def complete(self) -> None:
         """There are no programs."""

@@ -211,8 +211,8 @@ def write_file(
     """
     known = facts.read(btf or KERNEL_BTF, release)
     wanted: list[Candidate] = []
-    for features in Features.possible(known):
-        for is_compat in (False, True) if compat else (False,):
+    for is_compat in (False, True) if compat else (False,):
+        for features in Features.possible(known, is_compat):
             best: dict[tuple[str, bool], Candidate] = {}
             for candidate in candidates(None, known, features, is_compat):
                 by_kprobes = candidate.hooks is not None and candidate.hooks.by_kprobes
@@ -236,7 +236,8 @@ def source() -> str:
     """A digest of the programs' sources, and of what definitions are made by."""
     bpf, here = bpf_directory(), Path(__file__).parent
     files = {str(file.relative_to(bpf)): file for file in bpf.rglob("*.[ch]")}
-    files |= {file.name: file for file in [*here.glob("*.py"), here.parent / "linux/btf.py"]}
+    linux = [here.parent / "linux" / name for name in ("btf.py", "syscalls.py")]
+    files |= {file.name: file for file in [*here.glob("*.py"), *linux]}
     whole = sha256()
     for name, file in sorted(files.items()):
         data = file.read_bytes()

@@ -192,7 +192,7 @@ def _write(directory: Path, tables: list[Found], force: bool) -> None:
         "command": [],
         "traced": [],
         "missing": [],
-        "sees": {"mounts made": False, "mounts detached": False, "32-bit calls": False},
+        "sees": {"mounts made": False, "mounts detached": False},
         "filters": {},
         "losses": {},
         "home_ns_id": homes[0] if homes else 0,

@@ -192,7 +192,7 @@ def test_doctor_says_what_is_here(mnttrace) -> None:
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     assert done.returncode == 0
     assert all(check["ok"] for check in checks.values() if check["needed"])
-    assert "16 calls" in checks["calls"]["found"]
+    assert "16 calls" in checks["tracepoints"]["found"]
     lines = mnttrace("doctor").stdout.splitlines()
     assert len([line for line in lines if line.startswith("ok")]) == len(checks)
 

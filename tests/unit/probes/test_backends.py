@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
-from mnttrace.linux.syscalls import COMPAT_CALLS
+from mnttrace.linux.syscalls import COMPAT_CALLS, by_compat_number, by_number
 from mnttrace.probes.backends import Features, candidates
 from mnttrace.probes.call_functions import known
+from mnttrace.probes.call_programs import OnFunctions
 from mnttrace.probes.compiled import Facts, Function
+from mnttrace.probes.load import Loaded
 
 FUNCTIONS = {"mnt_add_to_ns": 2, "transfer_propagation": 2, "change_mnt_propagation": 2}
 NUMBERS = {name: Function(at, count) for at, (name, count) in enumerate(FUNCTIONS.items(), 1)}
@@ -40,16 +44,17 @@ OLD = Facts(
     False,
 )
 ALL, NONE = Features(True, True, True, False), Features(False, False, False, False)
-# With the functions of some calls; one that takes no registers is another one.
-CALLS = {"__x64_sys_mount": 1, "__x64_sys_umount": 1, "__x64_sys_setns": 2}
-CALLS |= {"__ia32_compat_sys_mount": 1, "__ia32_sys_mount": 1}
-CALLS |= {"__ia32_sys_umount": 1, "__ia32_sys_oldumount": 1}
+BY_FUNCTION = Features(True, True, True, True)
+# With the functions of some calls.
+CALLS = ["__x64_sys_mount", "__x64_sys_umount", "__x64_sys_setns", "__x64_sys_rmdir"]
+CALLS += ["__ia32_compat_sys_ia32_clone", "__ia32_sys_clone"]
+CALLS += ["__ia32_sys_umount", "__ia32_sys_oldumount"]
 WITH_CALLS = msgspec.structs.replace(
     NEW,
     definitions=NEW.definitions | {"TASK_STATUS": 8},
     functions=NEW.functions
     | {"trace_call_bpf_faultable": Function(0, 2)}
-    | {name: Function(20, count) for name, count in CALLS.items()},
+    | {name: Function(20, 1) for name in CALLS},
 )
 
 
@@ -119,12 +124,12 @@ def test_another_kernel_may_have_what_only_a_try_tells() -> None:
         Features(True, False, False, False),
     ]
     assert Features.possible(OLD) == [Features(False, True, False, False), NONE]
-    assert Features.possible(WITH_CALLS)[:2] == [ALL._replace(call_functions=True), ALL]
+    assert Features.possible(WITH_CALLS) == Features.possible(NEW)
+    assert Features.possible(WITH_CALLS, compat=True)[:2] == [BY_FUNCTION, ALL]
 
 
-def test_calls_are_seen_by_their_functions_where_hooks_are() -> None:
-    by_function = ALL._replace(call_functions=True)
-    first, second, *_ = candidates(None, WITH_CALLS, by_function, compat=True)
+def test_32_bit_calls_are_seen_by_their_functions_where_hooks_are() -> None:
+    first, second, *_ = candidates(None, WITH_CALLS, BY_FUNCTION, compat=True)
     assert first.hooks == second.hooks
     assert first.definitions["RETRY_LEVELS"] == 1
     assert second.definitions["RETRY_LEVELS"] == 4
@@ -134,17 +139,42 @@ def test_calls_are_seen_by_their_functions_where_hooks_are() -> None:
         {"CALLS_BY_FUNCTION"},
         {"COMPAT"},
     )
-    [walk] = candidates("walk", WITH_CALLS, by_function)
-    assert "CALLS_BY_FUNCTION" not in walk.definitions
+    for backend, compat in ((None, False), ("walk", True)):
+        for candidate in candidates(backend, WITH_CALLS, BY_FUNCTION, compat):
+            assert "CALLS_BY_FUNCTION" not in candidate.definitions
 
 
 def test_the_functions_of_calls_are_known_by_what_btf_has() -> None:
     assert known(WITH_CALLS) == {
+        84: "__x64_sys_rmdir",
         165: "__x64_sys_mount",
         166: "__x64_sys_umount",
-        COMPAT_CALLS + 21: "__ia32_compat_sys_mount",
+        308: "__x64_sys_setns",
+        COMPAT_CALLS + 120: "__ia32_compat_sys_ia32_clone",
         COMPAT_CALLS + 22: "__ia32_sys_oldumount",
         COMPAT_CALLS + 52: "__ia32_sys_umount",
     }
     assert known(NEW) == {}
     assert known(msgspec.structs.replace(WITH_CALLS, machine="aarch64")) == {}
+    # One that takes something else is another function.
+    functions = WITH_CALLS.functions | {"__x64_sys_mount": Function(20, 5)}
+    assert known(msgspec.structs.replace(WITH_CALLS, functions=functions)) == {}
+
+
+def test_programs_on_functions_get_the_numbers_of_calls() -> None:
+    calls = by_number("x86_64") | by_compat_number("x86_64")
+    programs = OnFunctions(calls, known(WITH_CALLS))
+    assert set(programs.traced) == {"mount", "umount2", "setns", "clone"}
+    assert "move_mount" in programs.missing
+    attached: list[tuple[str, bool, dict[str, int]]] = []
+
+    class Attaching:
+        def attach_functions(self, numbers: dict[str, int], name: str, at_exit: bool) -> None:
+            attached.append((name, at_exit, numbers))
+
+    programs.attach(cast(Loaded, Attaching()))
+    removals, leave, enter = attached
+    assert removals == ("leave_remove", True, {"__x64_sys_rmdir": 84})
+    assert (leave[:2], enter[:2]) == (("leave", True), ("enter_function", False))
+    assert leave[2] == enter[2]
+    assert leave[2]["__ia32_sys_oldumount"] == COMPAT_CALLS + 22
