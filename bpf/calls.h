@@ -19,13 +19,14 @@
 #define PROGRAM_WALK_REMOVAL (PROGRAM_SURVEY + 1)
 
 /*
- * On newer kernels (7.x, those with trace_call_bpf_faultable()) programs on system calls can be
- * preempted. The kernel does not run a program on a processor where the same one was preempted:
+ * On newer kernels (7.x, those with trace_call_bpf_faultable()) programs on tracepoints of system
+ * calls can be preempted. The kernel does not run a program on a processor where the same one was preempted:
  * that run is skipped. So each program is attached RETRY_LEVELS times there, and copy n acts only
  * if the copies before it were skipped. Other programs do run meanwhile, so no two share a slot of
  * a per-CPU array, but for those that one goes on with by tail call.
  *
- * 32-bit calls, if they are asked for, have programs of their own, at as many levels behind these.
+ * 32-bit calls, if they are asked for and seen by tracepoints, have programs of their own, at as
+ * many levels behind these.
  */
 #ifdef COMPAT
 #define LEVELS (2 * RETRY_LEVELS)

@@ -79,8 +79,8 @@ static __always_inline void read_two(u64 words[2], u64 address)
 
 /*
  * A map that the recorder has in its memory, and reads and writes there while it records. A bpf(2)
- * call on a map keeps all programs on tracepoints from running on its processor meanwhile
- * (bpf_disable_instrumentation() in kernel/bpf/syscall.c), which is long if the caller is
+ * call on a map keeps all programs on tracepoints and by kprobe_multi from running on its processor
+ * meanwhile (bpf_disable_instrumentation() in kernel/bpf/syscall.c), which is long if the caller is
  * preempted.
  */
 #define MAPPED(type, name, count) BPF_F_TABLE("array", u32, type, name, count, 1 << 10)

@@ -27,9 +27,9 @@ PROGRAMS = click.option(
 COMPAT = click.option(
     "--compat",
     is_flag=True,
-    help="Trace the calls of 32-bit programs on x86-64 also where the kernel takes no programs on "
-    "the functions of calls: all calls of all processes take longer by that there. Without it what "
-    "these programs do to mounts is told by their threads there.",
+    help="Trace the calls of 32-bit programs, too, on x86-64. Where the kernel takes no programs "
+    "on the functions of calls, all calls of all processes take longer by that. Without it what "
+    "these programs do to mounts is told by their threads.",
 )
 VERBOSE = click.option(
     "-v", "--verbose", is_flag=True, help="Say where the BPF programs come from."

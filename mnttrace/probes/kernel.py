@@ -97,7 +97,7 @@ class KernelProbes:
         except BaseException:
             self._loaded.close()
             raise
-        say(f"BPF programs: {self.origin}, calls by {self.calls_by}")
+        say(f"BPF programs: {self.origin}")
 
     @property
     def traced(self) -> list[str]:
@@ -206,7 +206,8 @@ class KernelProbes:
                 if name not in unused:
                     yield index, f"{name}{suffix}"
         if self.can_walk:
-            behind = len(_PROGRAMS) * len(self._suffixes)
+            levels = self._definitions["RETRY_LEVELS"] * (2 if "COMPAT" in self._definitions else 1)
+            behind = len(_PROGRAMS) * levels
             yield behind, "survey"
             if self._lists_unwatched:
                 yield behind + 1, "walk_removal"
