@@ -36,14 +36,14 @@ TIMEOUT = 7200  # seconds for each kernel
 ROUNDS = 3
 TRACERS = ("untraced", "mnttrace", "bpftrace", "mountsnoop (libbpf)", "strace -f")
 WORKLOADS = [
-    Workload("mount and umount, private", "pairs", 200, PRIVATE),
-    Workload("mount and umount, 6 receivers", "pairs", 200, receivers(6)),
-    Workload("mount and umount, 60 receivers", "pairs", 40, receivers(60)),
+    Workload("mount and umount, private", "pairs", 1000, PRIVATE),
+    Workload("mount and umount, 6 receivers", "pairs", 500, receivers(6)),
+    Workload("mount and umount, 60 receivers", "pairs", 100, receivers(60)),
     Workload("new namespace of 30 mounts", "births", 10),
     Workload("recursive bind of 100 mounts", "rbind", 10, tree(100)),
     Workload("container: runc", "containers", 4, runtime="runc"),
     Workload("fork and exec", "processes", 40),
-    Workload("open, read, close", "files", 2000),
+    Workload("open, read, close", "files", 20_000),
 ]
 
 
