@@ -136,8 +136,14 @@ class ExpectedDetaches:
                 self._due[unique] = None
 
     def look_for_absent(self, lists: Iterable[MountList]) -> None:
-        """Namespaces that nobody reports of yet were listed: see what is no longer there."""
+        """Namespaces that nobody reports of yet were listed: see what is no longer there.
+
+        A list that lacks even the root is of a namespace that is ending: no call takes that.
+        """
         for key, present in whole_lists(lists):
+            root = self._tables.root_of(key)
+            if root and root.unique not in present:
+                continue
             lacking = self._tables.of_namespace(key) - present
             self.lacks(one for one in lacking if not self._pending.has_detached(one))
 
