@@ -45,7 +45,8 @@ def command(recording: Path, as_json: bool, shows_all: bool, fail_on: str) -> No
     kinds = _kinds(fail_on)
     run = Recording(recording)
     with ThreadPoolExecutor(1) as beside:
-        # Answers stand on it; to read it takes as long as to find the leaks, on another processor.
+        # Answers stand on it. It is read on another processor meanwhile; what goes wrong with it is
+        # told where it is asked for.
         beside.submit(lambda: run.history)
         found = run.leaks
     warn_of_losses(run.meta)

@@ -245,11 +245,7 @@ def missed(program: int) -> int:
     Args:
         program: its descriptor.
     """
-    info = ctypes.create_string_buffer(_MISSES + 8)
-    asked = struct.pack("=IIQ", program, len(info), ctypes.addressof(info))
-    if _bpf(_OBJ_GET_INFO_BY_FD, asked) < 0:
-        return 0
-    return int.from_bytes(info.raw[_MISSES:], sys.byteorder)
+    return _counted(program, _MISSES)
 
 
 def missed_by_link(link: int) -> int:
@@ -259,11 +255,16 @@ def missed_by_link(link: int) -> int:
     Args:
         link: its descriptor.
     """
-    info = ctypes.create_string_buffer(_LINK_MISSES + 8)
-    asked = struct.pack("=IIQ", link, len(info), ctypes.addressof(info))
+    return _counted(link, _LINK_MISSES)
+
+
+def _counted(descriptor: int, place: int) -> int:
+    """A 64-bit number in what the kernel says of a program or link; 0 if it says less."""
+    info = ctypes.create_string_buffer(place + 8)
+    asked = struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info))
     if _bpf(_OBJ_GET_INFO_BY_FD, asked) < 0:
         return 0
-    return int.from_bytes(info.raw[_LINK_MISSES:], sys.byteorder)
+    return int.from_bytes(info.raw[place:], sys.byteorder)
 
 
 def _takes(code: bytes) -> bool:

@@ -4,9 +4,8 @@
 """The functions of the kernel that system calls are made by: see bpf/calls.h.
 
 Where the kernel takes one program on many functions at once (kprobe_multi, from 5.18 on), programs
-on those of the traced calls see 32-bit ones, too, and no other call takes longer: a tracepoint on
-any system call has the kernel take its slow path for each call of each process. Not by fentry: that
-takes a program for each function, and where the kernel is preemptible such a program is skipped for
+on those of the traced calls see 32-bit ones, too, and are not run for any other call, as those on
+the tracepoints of all calls are. Not by fentry: that takes a program for each function, and where the kernel is preemptible such a program is skipped for
 one thread while another one is preempted in it.
 """
 

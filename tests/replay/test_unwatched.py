@@ -110,6 +110,19 @@ def test_what_ended_during_a_call_is_doubtful_and_counted() -> None:
     assert core.join.losses["ambiguous_detaches"] == 1
 
 
+def test_a_list_of_a_namespace_that_is_taken_apart_says_nothing_of_calls() -> None:
+    core = born(COPY, OTHERS)
+    core.take(detached(ME, A), call("umount2", unwatched(), seq=6, path="/a", last_detached=2))
+    core.take(NamespaceEnded(0, OTHER))
+    core.catch_up(300 * MS)
+    assert sorted(core.effects()[-2:], key=lambda row: row[-1]) == [
+        (None, "detach", "namespace-death", "ambiguous", 102),  # with the umount, or with the rest
+        (None, "detach", "namespace-death", "snapshot", 104),
+    ]
+    core.take(LossesCounted(0, {}))
+    assert core.join.losses["ambiguous_detaches"] == 1
+
+
 def test_an_unknown_namespace_ends() -> None:
     core = started([ROOT, A])
     core.take(NamespaceEnded(0, OTHER))
