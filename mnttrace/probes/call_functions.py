@@ -5,8 +5,9 @@
 
 Where the kernel takes one program on many functions at once (kprobe_multi, from 5.18 on), programs
 on those of the traced calls see 32-bit ones, too, and are not run for any other call, as those on
-the tracepoints of all calls are. Not by fentry: that takes a program for each function, and where the kernel is preemptible such a program is skipped for
-one thread while another one is preempted in it.
+the tracepoints of all calls are. Not by fentry: that takes a program for each function, and where
+the kernel is preemptible such a program is skipped for one thread while another one is preempted in
+it.
 """
 
 from __future__ import annotations
