@@ -4,7 +4,8 @@
 
 """What it costs others to be traced, in instructions, on stock kernels.
 
-    sudo .venv/bin/python -m benchmarks.instructions [--only WORKLOAD] [--json FILE] [KERNEL …]
+    sudo .venv/bin/python -m benchmarks.instructions [--only WORKLOAD] [--tracers NAME/…]
+        [--json FILE] [KERNEL …]
 
 QEMU runs each kernel with a clock that counts instructions, one a nanosecond, on one processor: so
 figures do not depend on what else this machine does. Counted is the processor time of the thread
@@ -51,9 +52,10 @@ def wanted(only: str) -> list[Workload]:
     return [workload for workload in WORKLOADS if only in workload.name]
 
 
-def inside(only: str, file: Path) -> None:
+def inside(only: str, wanted_tracers: str, file: Path) -> None:
     """Measure, within a guest; the figures go to a file."""
-    tracers = [name for name in TRACERS if name not in missing()]
+    asked = wanted_tracers.split("/")
+    tracers = [name for name in TRACERS if name in asked and name not in missing()]
     # What is compiled at the first start is kept.
     measure(replace(WORKLOADS[0], times=1), 1, ["untraced", "mnttrace"], "used")
     found = {}
@@ -68,8 +70,11 @@ def cells(workload: Workload, figures: dict[str, list[float]]) -> list[str]:
     row = [workload.name, f"{statistics.median(base) / workload.times * 1e9:,.0f}"]
     for tracer in TRACERS[1:]:
         ratios = [one / plain for one, plain in zip(figures.get(tracer, []), base, strict=False)]
-        spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f})"
-        row.append(spread if ratios else "–")
+        if ratios:
+            spread = f"{min(ratios):.3f}–{max(ratios):.3f}"
+            row.append(f"{statistics.median(ratios):.3f} ({spread})")
+        else:
+            row.append("–")
     return row
 
 
@@ -77,17 +82,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kernels", nargs="*", default=KERNELS)
     parser.add_argument("--only", default="")
+    parser.add_argument("--tracers", default="/".join(TRACERS))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.inside:
-        inside(asked.only, asked.inside)
+        inside(asked.only, asked.tracers, asked.inside)
         return
     in_own_mounts()
     archive = Archive(Path.home() / ".cache/mnttrace-kernels")
     qemu = archive.qemu(X86.package)
-    words = ["-m", "benchmarks.instructions", "--only", asked.only, "--inside", "/mnt/figures.json"]
-    command = f"PYTHONPATH=$PWD .venv/bin/python {shlex.join(words)}"
+    words = ["-m", "benchmarks.instructions", "--only", asked.only, "--tracers", asked.tracers]
+    words += ["--inside", "/mnt/figures.json"]
+    # Programs that a run before has compiled are kept.
+    command = f"MNTTRACE_CACHE=/mnt/kept PYTHONPATH=$PWD .venv/bin/python {shlex.join(words)}"
     all_figures = {}
     for version in asked.kernels:
         guest = Guest(X86, qemu, archive.kernel(version), counts=True)

@@ -8,13 +8,15 @@
 
 Each round runs every workload once untraced and once with each tracer, in an order that changes
 from round to round; a figure is the median of the rounds' ratios to the untraced run of the same
-round. Tracers that this machine has not are left out, with the reason. Prints Markdown.
+round. Tracers that this machine has not are left out, with the reason; MNTTRACE_BEFORE is another
+checkout, whose mnttrace is measured, too. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import statistics
@@ -30,6 +32,7 @@ from places import beside, machine, receivers, tree, within
 
 HERE = Path(__file__).parent
 MNTTRACE = [sys.executable, "-m", "mnttrace", "record", "--force", "-o", "run.mnttrace"]
+BEFORE = os.environ.get("MNTTRACE_BEFORE", "")
 CALLS = "mount umount2 pivot_root chroot open_tree move_mount fsopen fsconfig fsmount fspick"
 CALLS = f"{CALLS} mount_setattr setns unshare clone clone3"
 # As one would write it: who did what where, and how it ended.
@@ -106,6 +109,7 @@ def background(command: list[str], armed: str = "") -> Iterator[list[str]]:
 TRACERS = {
     "untraced": nothing,
     "mnttrace": lambda: prefix([*MNTTRACE, "--"]),
+    "mnttrace before": lambda: prefix(["env", f"PYTHONPATH={BEFORE}", *MNTTRACE, "--"]),
     "mnttrace, calls alone": lambda: prefix([*MNTTRACE, "--backend", "syscalls", "--"]),
     "mnttrace --compat": lambda: prefix([*MNTTRACE, "--compat", "--"]),
     "bpftrace": lambda: background(["bpftrace", "-B", "line", "-e", BPFTRACE], "armed"),
@@ -126,7 +130,8 @@ def missing() -> dict[str, str]:
     """Tracers that are not here."""
     needs = {"bpftrace": "bpftrace", "mountsnoop (libbpf)": "mountsnoop", "strace -f": "strace"}
     needs["findmnt --poll"] = "findmnt"
-    return {name: f"no {tool}" for name, tool in needs.items() if not shutil.which(tool)}
+    absent = {name: f"no {tool}" for name, tool in needs.items() if not shutil.which(tool)}
+    return absent if BEFORE else absent | {"mnttrace before": "MNTTRACE_BEFORE is not set"}
 
 
 def timed(what: str, times: int, tracer: str, clock: str) -> float:
