@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mnttrace.capture.about import about
+from mnttrace.capture.cost import Cost, Meter
 from mnttrace.capture.identity.processes import descendants
 from mnttrace.capture.join.selection import Filter
 from mnttrace.errors import BadInput
@@ -69,6 +70,7 @@ class Recorder:
         compat: bool = False,
     ) -> None:
         wanted = wanted or Filter()
+        self._meter = Meter()
         self._command = list(command)
         if command and not shutil.which(command[0]):
             raise _not_startable(command, "there is no such command")
@@ -131,6 +133,11 @@ class Recorder:
         """How many records could not be sent or seen until now."""
         return sum(n for kind, n in self._probes.losses().items() if kind.startswith("lost"))
 
+    @property
+    def cost(self) -> Cost:
+        """What the recorder took until now; all of it once it has run."""
+        return self._meter.read()
+
     def run(self, duration: float | None = None, progress: Progress = lambda _: None) -> int:
         """Record until the command ends, the time is over, or SIGINT or SIGTERM comes.
 
@@ -178,7 +185,7 @@ class Recorder:
         end = None if duration is None else time.monotonic() + duration
         flushed = time.monotonic()
         asked = False
-        while child is None or child.poll() is None:
+        while child is None or not self._meter.has_ended(child):
             now = time.monotonic()
             if self._signal or (end is not None and now >= end):
                 if child is None:

@@ -105,7 +105,17 @@ def command(
         f"mnttrace: {_counts(recorder)}, {lost} lost\nmnttrace: next: mnttrace leaks {output}",
         err=True,
     )
+    teller(verbose)(_cost(recorder))
     sys.exit(status)
+
+
+def _cost(recorder: Recorder) -> str:
+    cost, operations = recorder.cost, recorder.session.join.counts.operations
+    each = f", {cost.processor / operations * 1e3:.2f} ms an operation" if operations else ""
+    return (
+        f"the recorder took {cost.processor:.2f} s of processor time in {cost.seconds:.2f} s"
+        f"{each}, and {cost.memory / 1e6:.0f} MB of memory"
+    )
 
 
 def _counts(recorder: Recorder) -> str:

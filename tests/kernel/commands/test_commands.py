@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -192,7 +193,7 @@ def test_doctor_says_what_is_here(mnttrace) -> None:
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     assert done.returncode == 0
     assert all(check["ok"] for check in checks.values() if check["needed"])
-    assert "16 calls" in checks["tracepoints"]["found"]
+    assert checks["calls"]["found"].startswith("16, seen by their ")
     lines = mnttrace("doctor").stdout.splitlines()
     assert len([line for line in lines if line.startswith("ok")]) == len(checks)
 
@@ -240,6 +241,15 @@ def test_counts_are_shown_on_a_terminal_while_recording(tmp_path: Path) -> None:
     assert len(live) >= 2
     assert "0 lost" in live[0]
     os.close(ours)
+
+
+def test_what_recording_took_is_said_when_asked(in_namespace) -> None:
+    told = in_namespace("$MNTTRACE record -v -- sh -ec 'mount -t tmpfs it .; umount .'")
+    *_, last = told.stderr.splitlines()
+    took = r"mnttrace: the recorder took [\d.]+ s of processor time in [\d.]+ s, [\d.]+ ms an "
+    assert re.fullmatch(took + r"operation, and \d+ MB of memory", last), last
+    told = in_namespace("$MNTTRACE record --force -- true")
+    assert "processor time" not in told.stderr
 
 
 def test_recording_leaves_no_trace(in_namespace, tmp_path: Path) -> None:
