@@ -33,7 +33,8 @@ over:
 
 #ifdef RDONLY_CAST
 /*
- * bpf_rdonly_cast() of an address to void * (Linux 6.17). A read through that pointer is one
+ * bpf_rdonly_cast() of an address to void * (Linux 6.17), or to a pointer to a struct that begins
+ * with an array of 65 bytes (6.2): see mnttrace/probes/facts.py. A read through that pointer is one
  * instruction and not a call of a helper; if it fails it gives 0, as read_kernel() leaves it. The
  * verifier replaces the cast by a move. It is written as bytes, since clang cannot call the
  * kernel's functions here without their BTF.
@@ -43,17 +44,17 @@ static __always_inline void *readable(u64 address)
 	void *pointer;
 
 	asm("r1 = %1\n"
-	    "r2 = 0\n"
+	    "r2 = %3\n"
 	    ".byte 0x85, 0x20, 0, 0\n"
 	    ".long %2\n"
 	    "%0 = r0"
 	    : "=r"(pointer)
-	    : "r"(address), "i"(RDONLY_CAST)
+	    : "r"(address), "i"(RDONLY_CAST), "i"(RDONLY_TYPE)
 	    : "r0", "r1", "r2", "r3", "r4", "r5");
 	return pointer;
 }
 
-#define FIELD(type, base, offset) (*(volatile type *)(readable(base) + (offset)))
+#define FIELD(type, base, offset) (*(volatile type *)readable((base) + (offset)))
 #else
 #define FIELD(type, base, offset)                                                                  \
 	({                                                                                         \

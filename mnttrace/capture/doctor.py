@@ -70,7 +70,7 @@ def examine(programs: Path | None = None) -> list[Check]:
     )
     if probes:
         checks += [
-            _check("tracepoints", lambda: _tracepoints(probes[0]), False, "those calls", ""),
+            _check("calls", lambda: _calls(probes[0]), False, "those calls", ""),
             _check("mounts made", lambda: _walk(probes[0]), False, "copies are not seen", ""),
             _check(
                 "mounts detached", lambda: _detached(probes[0]), False, "who detached a copy", ""
@@ -126,10 +126,11 @@ def _programs(probes: list[KernelProbes], given: Path | None) -> str:
     return f"loaded and attached; {probes[0].origin}" + (f"; with {features}" if features else "")
 
 
-def _tracepoints(probes: KernelProbes) -> str:
+def _calls(probes: KernelProbes) -> str:
     if probes.missing:
         raise _Lacking(f"this kernel has none of {', '.join(probes.missing)}")
-    return f"{len(probes.traced)} calls"
+    others = ", 32-bit ones among them" if probes.calls_by == "functions" else ""
+    return f"{len(probes.traced)}, seen by their {probes.calls_by}{others}"
 
 
 def _walk(probes: KernelProbes) -> str:

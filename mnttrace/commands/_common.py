@@ -27,12 +27,13 @@ PROGRAMS = click.option(
 COMPAT = click.option(
     "--compat",
     is_flag=True,
-    help="Trace the calls of 32-bit programs, too, on x86-64. Where the kernel takes no programs "
-    "on the functions of calls, all calls of all processes take longer by that. Without it what "
-    "these programs do to mounts is told by their threads.",
+    help="Trace the calls of 32-bit programs wherever that can be had on x86-64. Where the kernel "
+    "takes programs on the functions of calls, that is so without it, but on Linux 7; where it "
+    "does not, all calls of all processes take longer by that. What such programs do to mounts is "
+    "always told, by their threads.",
 )
 VERBOSE = click.option(
-    "-v", "--verbose", is_flag=True, help="Say where the BPF programs come from."
+    "-v", "--verbose", is_flag=True, help="Say more, such as where the BPF programs come from."
 )
 RECORDING = click.argument("recording", type=click.Path(path_type=Path))
 

@@ -32,8 +32,8 @@ _ZERO, _EXIT = struct.pack("=BBhi", 0xB7, 0, 0, 0), struct.pack("=BBhi", 0x95, 0
 # r0 = the current task; r0 = *(r0 + 0)
 _TASK = struct.pack("=BBhi", 0x85, 0, 0, 35)
 _READ = struct.pack("=BBhi", 0x79, 0, 0, 0)
-# r1 = r0; r2 = 0, for void
-_OF_VOID = struct.pack("=BBhi", 0xBF, 1, 0, 0) + struct.pack("=BBhi", 0xB7, 2, 0, 0)
+# r1 = r0
+_OF_THAT = struct.pack("=BBhi", 0xBF, 1, 0, 0)
 _MAY_GOTO_NEXT = struct.pack("=BBhi", 0xE5, 0, 0, 0)
 
 
@@ -228,15 +228,16 @@ def takes_may_goto() -> bool:
     return _takes(_ZERO + _MAY_GOTO_NEXT + _EXIT)
 
 
-def takes_cast(function: int) -> bool:
-    """Whether bpf_rdonly_cast() to void makes any address a pointer that programs can read through,
-    and that gives 0 if a read fails (Linux 6.17).
+def takes_cast(function: int, to: int = 0) -> bool:
+    """Whether bpf_rdonly_cast() makes any address a pointer that programs can read through, and
+    that gives 0 if a read fails.
 
     Args:
         function: the number of bpf_rdonly_cast in the kernel's BTF.
+        to: the number of a struct there that a pointer is to point to (Linux 6.2); 0: void (6.17).
     """
-    cast = struct.pack("=BBhi", 0x85, 0x20, 0, function)
-    return _takes(_TASK + _OF_VOID + cast + _READ + _ZERO + _EXIT)
+    cast = struct.pack("=BBhi", 0xB7, 2, 0, to) + struct.pack("=BBhi", 0x85, 0x20, 0, function)
+    return _takes(_TASK + _OF_THAT + cast + _READ + _ZERO + _EXIT)
 
 
 def missed(program: int) -> int:

@@ -179,6 +179,11 @@ class Btf:
         found = self._functions.get(name, ())
         return found[0] if len(found) == 1 else None
 
+    def struct_id(self, name: str) -> int | None:
+        """The number of a struct's type, None if there is none or several of that name."""
+        found = self._structs.get(name, ())
+        return found[0] if len(found) == 1 else None
+
     # ---- paths
 
     def _agreed(self, path: str, answers: set[_Answer]) -> _Answer:

@@ -9,7 +9,7 @@ Features of the kernel are tried: a program that does nothing is loaded.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from mnttrace.linux.bpf import takes_cast, takes_may_goto
 from mnttrace.linux.namespaces import namespace_id
@@ -22,6 +22,9 @@ from mnttrace.probes.kernel_functions import Hooks
 # walk over mounts at the end of each call lists those that it made, and fanotify reports what is
 # detached; or there are the calls, and mount tables between them.
 BACKENDS: Final = ("kernel-hooks", "walk", "syscalls")
+
+# What bpf_rdonly_cast() makes a pointer to; "": the kernel has none.
+Cast = Literal["void", "struct", ""]
 
 # What each backend leaves undefined.
 _UNUSED = {
@@ -39,14 +42,14 @@ class Features(NamedTuple):
     Attributes:
         namespace_ids: user space can learn the unique ids of mount namespaces (6.11).
         may_goto: as of :func:`mnttrace.linux.bpf.takes_may_goto`.
-        cast: as of :func:`mnttrace.linux.bpf.takes_cast`.
-        call_functions: as of :func:`mnttrace.probes.call_functions.can_be_used`; False if nobody
-            asks for 32-bit calls.
+        cast: as of :func:`mnttrace.linux.bpf.takes_cast`, to what is best.
+        call_functions: as of :func:`mnttrace.probes.call_functions.can_be_used`; False if
+            tracepoints are better.
     """
 
     namespace_ids: bool
     may_goto: bool
-    cast: bool
+    cast: Cast
     call_functions: bool
 
     @classmethod
@@ -57,23 +60,23 @@ class Features(NamedTuple):
             facts: of it.
             compat: whether 32-bit calls are to be seen.
         """
-        cast = facts.functions.get(CAST)
         return cls(
             namespace_id("/proc/self/ns/mnt") is not None,
             takes_may_goto(),
-            cast is not None and takes_cast(cast.number),
-            compat and call_functions.can_be_used(facts),
+            next(cast for cast in _casts(facts) if not cast or _takes(facts, cast)),
+            _prefers_functions(facts, compat) and call_functions.can_be_used(facts),
         )
 
     @classmethod
     def possible(cls, facts: Facts, compat: bool = False) -> list[Features]:
         """Those that a kernel can have, which is not this one; arguments as of :meth:`tried`."""
         ids = facts.namespaces_have_ids
-        both = [(True, True)] if CAST in facts.functions else []
-        ways = [True, False] if compat and call_functions.known(facts) else [False]
+        can_be = _prefers_functions(facts, compat) and call_functions.known(facts)
+        ways = [True, False] if can_be else [False]
         return [
             cls(ids, may_goto, cast, by_function)
-            for may_goto, cast in (*both, (True, False), (False, False))
+            for cast in _casts(facts)
+            for may_goto in ((True,) if cast == "void" else (True, False))
             for by_function in ways
         ]
 
@@ -82,7 +85,7 @@ class Features(NamedTuple):
         """What makes the programs faster."""
         names = {
             "may_goto": self.may_goto,
-            "bpf_rdonly_cast to void": self.cast,
+            f"bpf_rdonly_cast to {self.cast}": bool(self.cast),
             "programs on many functions": self.call_functions,
         }
         return " and ".join(name for name, is_there in names.items() if is_there)
@@ -112,7 +115,6 @@ def candidates(
         facts: of the kernel.
         features: of it.
         compat: whether 32-bit calls are to be seen, too; no way is left if the kernel has none.
-            By programs on the functions of calls, if it can be.
     """
     definitions = dict(facts.definitions)
     if compat and "TASK_STATUS" not in definitions:
@@ -127,18 +129,47 @@ def candidates(
         definitions["MAY_GOTO"] = 1
     if features.cast:
         definitions["RDONLY_CAST"] = facts.functions[CAST].number
+        definitions["RDONLY_TYPE"] = _type_of(facts, features.cast)
     can_walk = "CAN_WALK" in definitions
     if can_walk or definitions.keys() >= offsets.LISTS:
         for hooks in kernel_functions.choices(facts):
             defined = dict.fromkeys([*hooks.definitions, "CAN_WALK"], 1)
             defined = _used("kernel-hooks", definitions) | defined
             if backend in (None, "kernel-hooks"):
-                if compat and features.call_functions:
+                if features.call_functions:
                     yield Candidate("kernel-hooks", _by_function(defined), hooks)
                 yield Candidate("kernel-hooks", defined, hooks)
     for name in ("walk", "syscalls") if can_walk else ("syscalls",):
         if backend in (None, name):
             yield Candidate(name, _used(name, definitions))
+
+
+def _casts(facts: Facts) -> Iterator[Cast]:
+    """The casts that a kernel may have, the best first."""
+    if CAST in facts.functions:
+        yield "void"
+        if facts.struct_of_bytes:
+            yield "struct"
+    yield ""
+
+
+def _type_of(facts: Facts, cast: Cast) -> int:
+    """The number of what is cast to, in the kernel's BTF."""
+    return facts.struct_of_bytes if cast == "struct" else 0
+
+
+def _takes(facts: Facts, cast: Cast) -> bool:
+    return takes_cast(facts.functions[CAST].number, _type_of(facts, cast))
+
+
+def _prefers_functions(facts: Facts, compat: bool) -> bool:
+    """Whether programs on the functions of calls are better than those on tracepoints.
+
+    They see 32-bit calls, and slow no other call of any process. But another program that is under
+    way on a processor keeps them from running there. That is so with tracepoints, too, but not on
+    newer kernels (see bpf/calls.h).
+    """
+    return compat or PREEMPTIBLE_IF not in facts.functions
 
 
 def _by_function(definitions: dict[str, int]) -> dict[str, int]:

@@ -152,6 +152,8 @@ class Facts(msgspec.Struct, frozen=True):
         definitions: where members of its structs are: see :mod:`mnttrace.probes.offsets`.
         functions: those that programs are attached to, or whose being there says something.
         namespaces_have_ids: whether user space can learn unique ids of mount namespaces.
+        struct_of_bytes: the number, in its BTF, of a struct that begins with an array of bytes; 0
+            if it has none.
     """
 
     machine: str
@@ -160,6 +162,7 @@ class Facts(msgspec.Struct, frozen=True):
     definitions: dict[str, int]
     functions: dict[str, Function]
     namespaces_have_ids: bool
+    struct_of_bytes: _U32 = 0
 
 
 class FileStamp(msgspec.Struct, frozen=True):

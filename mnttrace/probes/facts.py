@@ -17,6 +17,9 @@ from mnttrace.probes.compiled import Facts, Function
 # The function that runs programs on system calls where these can be preempted (7.x).
 PREEMPTIBLE_IF = "trace_call_bpf_faultable"
 CAST = "bpf_rdonly_cast"
+# It begins with an array of 65 bytes, in which the kernel lets programs read numbers of any size at
+# any place (btf_struct_walk() in kernel/bpf/btf.c).
+_OF_BYTES = "new_utsname"
 # From 6.11 on, where user space can learn the ids of mount namespaces, they are in a tree.
 _HAVE_IDS_IF = ("mnt_namespace.ns.ns_id", "mnt_namespace.mnt_ns_tree_node")
 
@@ -64,4 +67,5 @@ def read(path: str | Path = KERNEL_BTF, release: str | None = None) -> Facts:
         offsets.definitions(btf),
         functions,
         btf.first(*_HAVE_IDS_IF) is not None,
+        btf.struct_id(_OF_BYTES) or 0,
     )

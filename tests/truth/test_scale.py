@@ -28,7 +28,7 @@ from tests.truth.witness import Witness
 def older_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for older kernels: loops need a counter, and the kernel's memory is read by calls."""
     monkeypatch.setattr(backends, "takes_may_goto", lambda: False)
-    monkeypatch.setattr(backends, "takes_cast", lambda function: False)
+    monkeypatch.setattr(backends, "takes_cast", lambda function, to: False)
 
 
 @pytest.fixture

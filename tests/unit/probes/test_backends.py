@@ -28,6 +28,7 @@ NEW = Facts(
     OFFSETS | {"CAN_WALK": 1},
     NUMBERS | {"bulk_make_private": Function(7, 2), "bpf_rdonly_cast": Function(9, 2)},
     True,
+    struct_of_bytes=11,
 )
 OLD = Facts(
     "x86_64",
@@ -43,8 +44,8 @@ OLD = Facts(
     },
     False,
 )
-ALL, NONE = Features(True, True, True, False), Features(False, False, False, False)
-BY_FUNCTION = Features(True, True, True, True)
+ALL, NONE = Features(True, True, "void", False), Features(False, False, "", False)
+BY_FUNCTION = Features(True, True, "void", True)
 # With the functions of some calls.
 CALLS = ["__x64_sys_mount", "__x64_sys_umount", "__x64_sys_setns", "__x64_sys_rmdir"]
 CALLS += ["__ia32_compat_sys_ia32_clone", "__ia32_sys_clone"]
@@ -52,9 +53,11 @@ CALLS += ["__ia32_sys_umount", "__ia32_sys_oldumount"]
 WITH_CALLS = msgspec.structs.replace(
     NEW,
     definitions=NEW.definitions | {"TASK_STATUS": 8},
-    functions=NEW.functions
-    | {"trace_call_bpf_faultable": Function(0, 2)}
-    | {name: Function(20, 1) for name in CALLS},
+    functions=NEW.functions | {name: Function(20, 1) for name in CALLS},
+)
+FAULTABLE = msgspec.structs.replace(
+    WITH_CALLS,
+    functions=WITH_CALLS.functions | {"trace_call_bpf_faultable": Function(0, 2)},
 )
 
 
@@ -104,11 +107,17 @@ def test_what_was_tried_is_defined() -> None:
         "RETRY_LEVELS": 1,
         "MAY_GOTO": 1,
         "RDONLY_CAST": 9,
+        "RDONLY_TYPE": 0,
     }
     assert "FANOTIFY_MNT_ID" not in hooked.definitions
     assert not {"CAN_WALK", "FANOTIFY_MNT_ID"} & tables.definitions.keys()
     [walk] = candidates("walk", NEW, NONE)
     assert not {"MAY_GOTO", "RDONLY_CAST", "MNT_NS_ID"} & walk.definitions.keys()
+
+
+def test_a_cast_to_a_struct_has_its_number() -> None:
+    *_, walk, _tables = candidates(None, NEW, ALL._replace(cast="struct"))
+    assert (walk.definitions["RDONLY_CAST"], walk.definitions["RDONLY_TYPE"]) == (9, 11)
 
 
 def test_programs_that_can_be_preempted_have_copies() -> None:
@@ -120,16 +129,18 @@ def test_programs_that_can_be_preempted_have_copies() -> None:
 def test_another_kernel_may_have_what_only_a_try_tells() -> None:
     assert Features.possible(NEW) == [
         ALL,
-        Features(True, True, False, False),
-        Features(True, False, False, False),
+        *(Features(True, goto, "struct", False) for goto in (True, False)),
+        *(Features(True, goto, "", False) for goto in (True, False)),
     ]
-    assert Features.possible(OLD) == [Features(False, True, False, False), NONE]
-    assert Features.possible(WITH_CALLS) == Features.possible(NEW)
-    assert Features.possible(WITH_CALLS, compat=True)[:2] == [BY_FUNCTION, ALL]
+    assert Features.possible(OLD) == [Features(False, True, "", False), NONE]
+    assert Features.possible(WITH_CALLS)[:2] == [BY_FUNCTION, ALL]
+    # There programs on tracepoints are not kept from running.
+    assert Features.possible(FAULTABLE) == Features.possible(NEW)
+    assert Features.possible(FAULTABLE, compat=True)[:2] == [BY_FUNCTION, ALL]
 
 
-def test_32_bit_calls_are_seen_by_their_functions_where_hooks_are() -> None:
-    first, second, *_ = candidates(None, WITH_CALLS, BY_FUNCTION, compat=True)
+def test_calls_are_seen_by_their_functions_where_hooks_are() -> None:
+    first, second, *_ = candidates(None, FAULTABLE, BY_FUNCTION, compat=True)
     assert first.hooks == second.hooks
     assert first.definitions["RETRY_LEVELS"] == 1
     assert second.definitions["RETRY_LEVELS"] == 4
@@ -139,9 +150,8 @@ def test_32_bit_calls_are_seen_by_their_functions_where_hooks_are() -> None:
         {"CALLS_BY_FUNCTION"},
         {"COMPAT"},
     )
-    for backend, compat in ((None, False), ("walk", True)):
-        for candidate in candidates(backend, WITH_CALLS, BY_FUNCTION, compat):
-            assert "CALLS_BY_FUNCTION" not in candidate.definitions
+    [walk] = candidates("walk", WITH_CALLS, BY_FUNCTION, compat=True)
+    assert "CALLS_BY_FUNCTION" not in walk.definitions
 
 
 def test_the_functions_of_calls_are_known_by_what_btf_has() -> None:
