@@ -16,7 +16,9 @@ ratios to the untraced run of the same round. Prints Markdown.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+import os
 import shlex
 import statistics
 import sys
@@ -33,6 +35,7 @@ from tests.guests.guest import X86, Guest, in_own_mounts
 from tests.guests.packages import Archive
 
 KERNELS = ("6.1", "6.12", "7.3")
+ADDR_NO_RANDOMIZE = 0x0040000
 TIMEOUT = 7200  # seconds for each kernel
 ROUNDS = 3
 TRACERS = ("untraced", "mnttrace", "bpftrace", "mountsnoop (libbpf)", "strace -f")
@@ -56,6 +59,9 @@ def inside(only: str, wanted_tracers: str, file: Path) -> None:
     """Measure, within a guest; the figures go to a file."""
     asked = wanted_tracers.split("/")
     tracers = [name for name in TRACERS if name in asked and name not in missing()]
+    # Else each process of Python takes another way through its memory.
+    ctypes.CDLL(None).personality(ADDR_NO_RANDOMIZE)
+    os.environ["PYTHONHASHSEED"] = "0"
     # What is compiled at the first start is kept.
     measure(replace(WORKLOADS[0], times=1), 1, ["untraced", "mnttrace"], "used")
     found = {}
