@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from mnttrace.errors import CaptureError, MissingPrerequisite
+from mnttrace.probes import call_functions
 from mnttrace.probes.backends import Candidate, Features, candidates
 from mnttrace.probes.compiled import Facts, ProgramSet
 from mnttrace.probes.kernel_functions import Tries, are_switched_off
@@ -21,8 +22,8 @@ def arm(
 ) -> Features:
     """Load the programs of the first way that this kernel takes.
 
-    That it takes a hook shows when kept programs are loaded. What has to be compiled is tried
-    before, since that takes long.
+    That it takes programs on functions shows when kept ones are loaded. What has to be compiled is
+    tried before, since that takes long.
 
     Args:
         backend: one of :data:`mnttrace.probes.backends.BACKENDS`; None: any.
@@ -38,7 +39,7 @@ def arm(
         MissingPrerequisite: no programs for this kernel can do that.
         CaptureError: the kernel refuses what it should take, or it cannot be compiled.
     """
-    features = Features.tried(supply.facts, compat)
+    features = Features.tried(supply.facts)
     tries = Tries(supply.facts)
     refused: CaptureError | None = None
     for candidate in _wanted(backend, supply, features, compat):
@@ -66,7 +67,11 @@ def _sets(candidate: Candidate, supply: Supply, tries: Tries) -> Iterator[Progra
     kept = supply.find(candidate.definitions)
     if kept:
         yield kept
-    if supply.compiles and (not candidate.hooks or tries.accept(candidate.hooks)):
+    if (
+        supply.compiles
+        and (not candidate.hooks or tries.accept(candidate.hooks))
+        and (not candidate.calls_by_function or call_functions.can_be_used(supply.facts))
+    ):
         yield supply.compile(candidate.definitions)
 
 

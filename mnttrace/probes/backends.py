@@ -43,41 +43,28 @@ class Features(NamedTuple):
         namespace_ids: user space can learn the unique ids of mount namespaces (6.11).
         may_goto: as of :func:`mnttrace.linux.bpf.takes_may_goto`.
         cast: as of :func:`mnttrace.linux.bpf.takes_cast`, to what is best.
-        call_functions: as of :func:`mnttrace.probes.call_functions.can_be_used`; False if
-            tracepoints are better.
     """
 
     namespace_ids: bool
     may_goto: bool
     cast: Cast
-    call_functions: bool
 
     @classmethod
-    def tried(cls, facts: Facts, compat: bool = False) -> Features:
-        """Those of this kernel.
-
-        Args:
-            facts: of it.
-            compat: whether 32-bit calls are to be seen.
-        """
+    def tried(cls, facts: Facts) -> Features:
+        """Those of this kernel, of which these are the facts."""
         return cls(
             namespace_id("/proc/self/ns/mnt") is not None,
             takes_may_goto(),
             next(cast for cast in _casts(facts) if not cast or _takes(facts, cast)),
-            _prefers_functions(facts, compat) and call_functions.can_be_used(facts),
         )
 
     @classmethod
-    def possible(cls, facts: Facts, compat: bool = False) -> list[Features]:
-        """Those that a kernel can have, which is not this one; arguments as of :meth:`tried`."""
-        ids = facts.namespaces_have_ids
-        can_be = _prefers_functions(facts, compat) and call_functions.known(facts)
-        ways = [True, False] if can_be else [False]
+    def possible(cls, facts: Facts) -> list[Features]:
+        """Those that a kernel with these facts can have, which is not this one."""
         return [
-            cls(ids, may_goto, cast, by_function)
+            cls(facts.namespaces_have_ids, may_goto, cast)
             for cast in _casts(facts)
             for may_goto in ((True,) if cast == "void" else (True, False))
-            for by_function in ways
         ]
 
     @property
@@ -86,7 +73,6 @@ class Features(NamedTuple):
         names = {
             "may_goto": self.may_goto,
             f"bpf_rdonly_cast to {self.cast}": bool(self.cast),
-            "programs on many functions": self.call_functions,
         }
         return " and ".join(name for name, is_there in names.items() if is_there)
 
@@ -98,11 +84,13 @@ class Candidate(NamedTuple):
         backend: one of :data:`BACKENDS`.
         definitions: name → value, for the compiler.
         hooks: on the kernel's functions, of backend kernel-hooks.
+        calls_by_function: whether programs are on the functions of calls, and not on tracepoints.
     """
 
     backend: str
     definitions: dict[str, int]
     hooks: Hooks | None = None
+    calls_by_function: bool = False
 
 
 def candidates(
@@ -130,14 +118,15 @@ def candidates(
     if features.cast:
         definitions["RDONLY_CAST"] = facts.functions[CAST].number
         definitions["RDONLY_TYPE"] = _type_of(facts, features.cast)
+    by_function = _prefers_functions(facts, compat) and bool(call_functions.known(facts))
     can_walk = "CAN_WALK" in definitions
     if can_walk or definitions.keys() >= offsets.LISTS:
         for hooks in kernel_functions.choices(facts):
             defined = dict.fromkeys([*hooks.definitions, "CAN_WALK"], 1)
             defined = _used("kernel-hooks", definitions) | defined
             if backend in (None, "kernel-hooks"):
-                if features.call_functions:
-                    yield Candidate("kernel-hooks", _by_function(defined), hooks)
+                if by_function:
+                    yield Candidate("kernel-hooks", _by_function(defined), hooks, True)
                 yield Candidate("kernel-hooks", defined, hooks)
     for name in ("walk", "syscalls") if can_walk else ("syscalls",):
         if backend in (None, name):

@@ -212,11 +212,12 @@ def write_file(
     known = facts.read(btf or KERNEL_BTF, release)
     wanted: list[Candidate] = []
     for is_compat in (False, True) if compat else (False,):
-        for features in Features.possible(known, is_compat):
-            best: dict[tuple[str, bool], Candidate] = {}
+        for features in Features.possible(known):
+            best: dict[tuple[str, bool, bool], Candidate] = {}
             for candidate in candidates(None, known, features, is_compat):
                 by_kprobes = candidate.hooks is not None and candidate.hooks.by_kprobes
-                best.setdefault((candidate.backend, by_kprobes), candidate)
+                kind = candidate.backend, by_kprobes, candidate.calls_by_function
+                best.setdefault(kind, candidate)
             # Backends do not differ by each feature.
             wanted += [one for one in best.values() if one not in wanted]
     bundle = Bundle(source(), known)

@@ -44,8 +44,7 @@ OLD = Facts(
     },
     False,
 )
-ALL, NONE = Features(True, True, "void", False), Features(False, False, "", False)
-BY_FUNCTION = Features(True, True, "void", True)
+ALL, NONE = Features(True, True, "void"), Features(False, False, "")
 # With the functions of some calls.
 CALLS = ["__x64_sys_mount", "__x64_sys_umount", "__x64_sys_setns", "__x64_sys_rmdir"]
 CALLS += ["__ia32_compat_sys_ia32_clone", "__ia32_sys_clone"]
@@ -129,18 +128,19 @@ def test_programs_that_can_be_preempted_have_copies() -> None:
 def test_another_kernel_may_have_what_only_a_try_tells() -> None:
     assert Features.possible(NEW) == [
         ALL,
-        *(Features(True, goto, "struct", False) for goto in (True, False)),
-        *(Features(True, goto, "", False) for goto in (True, False)),
+        *(Features(True, goto, "struct") for goto in (True, False)),
+        *(Features(True, goto, "") for goto in (True, False)),
     ]
-    assert Features.possible(OLD) == [Features(False, True, "", False), NONE]
-    assert Features.possible(WITH_CALLS)[:2] == [BY_FUNCTION, ALL]
-    # There programs on tracepoints are not kept from running.
-    assert Features.possible(FAULTABLE) == Features.possible(NEW)
-    assert Features.possible(FAULTABLE, compat=True)[:2] == [BY_FUNCTION, ALL]
+    assert Features.possible(OLD) == [Features(False, True, ""), NONE]
 
 
 def test_calls_are_seen_by_their_functions_where_hooks_are() -> None:
-    first, second, *_ = candidates(None, FAULTABLE, BY_FUNCTION, compat=True)
+    first, second, *_ = candidates(None, WITH_CALLS, ALL)
+    assert [first.calls_by_function, second.calls_by_function] == [True, False]
+    # There programs on tracepoints are not kept from running.
+    assert not any(one.calls_by_function for one in candidates(None, FAULTABLE, ALL))
+    first, second, *_ = candidates(None, FAULTABLE, ALL, compat=True)
+    assert [first.calls_by_function, second.calls_by_function] == [True, False]
     assert first.hooks == second.hooks
     assert first.definitions["RETRY_LEVELS"] == 1
     assert second.definitions["RETRY_LEVELS"] == 4
@@ -150,7 +150,7 @@ def test_calls_are_seen_by_their_functions_where_hooks_are() -> None:
         {"CALLS_BY_FUNCTION"},
         {"COMPAT"},
     )
-    [walk] = candidates("walk", WITH_CALLS, BY_FUNCTION, compat=True)
+    [walk] = candidates("walk", WITH_CALLS, ALL, compat=True)
     assert "CALLS_BY_FUNCTION" not in walk.definitions
 
 
