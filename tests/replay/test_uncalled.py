@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mnttrace.capture.join.events import AnyEvent, LossesCounted, MountsFound, ThreadChecked
+from mnttrace.capture.join.limits import LOOKS_FOR_UNCALLED
 from mnttrace.capture.join.requests import CheckThread, FindMounts, SurveySome
 from mnttrace.linux.options import MNT_SHRINKABLE
 from tests.replay.build import (
@@ -46,7 +47,7 @@ def attached_by_nobody(*mounts: M) -> Core:
 
 def found(core: Core, *lists: Sequence[AnyEvent], keys: list[int]) -> None:
     core.answer(MountsFound(0, keys))
-    assert core.ask(SurveySome) == [SurveySome(frozenset(keys))]
+    assert core.ask(SurveySome) == ([SurveySome(frozenset(keys))] if keys else [])
     core.answer()
     for one in lists:
         core.take(one)
@@ -81,11 +82,34 @@ def test_it_expires_without_a_call() -> None:
     assert core.effects()[-1] == (None, "detach", "expiry", "kernel", 7)
 
 
+def test_copies_that_are_not_in_their_namespace_yet_are_looked_for_again() -> None:
+    core = attached_by_nobody(AUTO, COPY)
+    # The thread was preempted for long, and so was whoever asks.
+    found(core, survey(ROOT, A, AUTO), keys=[NS])
+    for after, lists, keys in (
+        (3000 * MS, [], []),
+        (500 * MS, [], []),
+        (1000 * MS, [survey(TOP, COPY)], [OTHER]),
+    ):
+        core.catch_up(after)
+        [asked] = core.ask(FindMounts)
+        assert asked.uniques == {COPY.unique}
+        found(core, *lists, keys=keys)
+    assert core.effects() == [
+        (None, "attach", "automount", "kernel", 7),
+        (None, "attach", "slave", "kernel", 108),
+    ]
+    core.catch_up(9000 * MS)
+    assert core.ask(FindMounts) == []
+
+
 def test_what_is_gone_before_it_is_listed_is_counted() -> None:
     core = attached_by_nobody(AUTO)
     core.answer(MountsFound(0, []))
     core.take(detached(ME, AUTO))
-    core.catch_up(3000 * MS)
+    for _ in range(LOOKS_FOR_UNCALLED):
+        core.catch_up(3000 * MS)
+        core.answer(MountsFound(0, []))
     core.take(LossesCounted(0, {"lost_made": 1}))
     assert core.join.losses["lost_made"] == 2
     assert core.effects() == []

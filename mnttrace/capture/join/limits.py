@@ -23,9 +23,12 @@ ASK_ABOUT_ATTACHED: Final = 20 * _MS
 # there at least every 10 ms, or whenever the recorder gets a processor.
 CALL_TOLD_WITHIN: Final = 200 * _MS
 
-# Mounts that no call attached are listed at once. Those that no list has by this time after that
-# are gone, or in no namespace.
-LOOK_FOR_UNCALLED: Final = 2000 * _MS
+# Mounts that no call attached are looked for at once. The thread that attaches them may have been
+# preempted before they are where they can be found. So they are looked for again after this time,
+# then after twice that, and so on; those that are not found so many times are gone, or in no
+# namespace.
+LOOK_AGAIN: Final = 200 * _MS
+LOOKS_FOR_UNCALLED: Final = 4
 
 # When a removal began is not known: it waits for RCU after it has detached mounts. One that takes
 # longer is not found to have taken what went before its namespace was watched (UNWATCHED_FOR in

@@ -10,12 +10,12 @@ that they were attached is reported, and by which thread. So they are looked for
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from mnttrace.capture.join.attached import Attached
 from mnttrace.capture.join.effect_rows import EffectRows, Via
-from mnttrace.capture.join.limits import LOOK_FOR_UNCALLED
+from mnttrace.capture.join.limits import LOOK_AGAIN, LOOKS_FOR_UNCALLED
 from mnttrace.capture.join.mount_state import MountState
 from mnttrace.capture.join.mount_tables import MountTables
 from mnttrace.capture.join.outbox import Outbox
@@ -29,14 +29,16 @@ class _Group:
     """What one thread attached.
 
     Attributes:
-        since: when it was found that no call had (CLOCK_MONOTONIC, ns).
         waiting: the mounts that have not been listed yet, by unique id.
         listed: those that have, in the kernel's order in the end.
+        looks: how often the waiting ones were looked for.
+        due: when that is to be done again (CLOCK_MONOTONIC, ns).
     """
 
-    since: int
     waiting: dict[int, Attached]
     listed: list[tuple[Attached, MountState]] = field(default_factory=list)
+    looks: int = 0
+    due: int = 0
 
 
 class UncalledMounts:
@@ -80,8 +82,10 @@ class UncalledMounts:
         for uniques in self._pending.attached.take_uncalled(at).values():
             self._begin(uniques, at)
         for group in list(self._groups):
-            if not group.waiting or at - group.since > LOOK_FOR_UNCALLED:
+            if not group.waiting or (at > group.due and group.looks == LOOKS_FOR_UNCALLED):
                 self._end(group)
+            elif at > group.due:
+                self._look_for(group, at)
 
     def finish(self) -> None:
         """Write those that were found, and do without the others."""
@@ -95,15 +99,21 @@ class UncalledMounts:
             if attached is not None and unique not in self._tables:
                 waiting[unique] = attached
         if waiting:
-            group = _Group(at, waiting)
+            group = _Group(waiting)
             self._groups.append(group)
             self._of.update(dict.fromkeys(waiting, group))
-            everywhere = frozenset(self._tables.namespaces())
-            self._out.ask(FindMounts(frozenset(waiting), everywhere))
+            self._look_for(group, at)
 
-    def found(self, keys: Iterable[int]) -> None:
+    def _look_for(self, group: _Group, at: int) -> None:
+        group.due = at + (LOOK_AGAIN << group.looks)
+        group.looks += 1
+        everywhere = frozenset(self._tables.namespaces())
+        self._out.ask(FindMounts(frozenset(group.waiting), everywhere))
+
+    def found(self, keys: Collection[int]) -> None:
         """Some of them are in these namespaces, by their keys."""
-        self._out.ask(SurveySome(frozenset(keys)))
+        if keys:
+            self._out.ask(SurveySome(frozenset(keys)))
 
     def listed(self, mount: MountState) -> None:
         """One was listed, and is in the tables."""
@@ -116,7 +126,7 @@ class UncalledMounts:
             if not group.waiting and group.listed[0][0].tid == attached.tid:
                 group.listed.append((attached, mount))
                 return
-        self._groups.append(_Group(attached.came, {}, [(attached, mount)]))
+        self._groups.append(_Group({}, [(attached, mount)]))
 
     def _end(self, group: _Group) -> None:
         """Write what was listed, and forget the rest: it is no longer there, or in no namespace."""
